@@ -1,0 +1,48 @@
+"""Where the store is: the same places, in the same order, as libxenstore looks (xs.c, xs_lib.c)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from enum import Enum
+
+__all__ = ["DEVICES", "Kind", "candidates", "default_socket", "kind_of"]
+
+DEVICES = ("/dev/xen/xenbus", "/proc/xen/xenbus")  # the kernel's door to the store, newer and older
+
+
+class Kind(Enum):
+    """What a client talks through."""
+
+    SOCKET = "socket"  # the daemon's unix socket
+    DEVICE = "device"  # the kernel's character device
+
+
+def candidates(path: str | None = None) -> list[str]:
+    """The places to try, best first: `path` alone if it is given, else what the environment says, else the usual ones.
+
+    ``XENSTORED_PATH`` names the one place, socket or device. ``XENSTORED_RUNDIR`` names the daemon's folder, instead of
+    ``/var/run/xenstored``; its ``socket`` is tried first and the kernel's device, the way of a guest, after it.
+    """
+    if path is not None:
+        return [path]
+    named = os.environ.get("XENSTORED_PATH")
+    if named:
+        return [named]
+    return [default_socket(), *DEVICES]
+
+
+def default_socket() -> str:
+    """The socket that libxenstore opens by itself, told no other."""
+    return os.path.join(os.environ.get("XENSTORED_RUNDIR", "/var/run/xenstored"), "socket")
+
+
+def kind_of(path: str) -> Kind:
+    """Whether `path` is a socket or a device; raises OSError, with `path` as its filename, where it is neither."""
+    mode = os.stat(path).st_mode
+    if stat.S_ISSOCK(mode):
+        return Kind.SOCKET
+    if stat.S_ISCHR(mode):
+        return Kind.DEVICE
+    raise OSError(errno.EINVAL, "neither a unix socket nor a character device", path)

@@ -1,0 +1,170 @@
+"""What can go wrong, as exceptions: one tree, and one registry of errno, wire name and class.
+
+Every error of XenStore is an :class:`XenStoreError`, which is an :class:`OSError` with ``errno`` and, where one path is
+concerned, ``filename``. Where Python has a builtin for the case, the class is that builtin too, so that
+``except FileNotFoundError`` does what a reader expects.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import NamedTuple
+
+__all__ = [
+    "AccessDeniedError",
+    "BackendUnavailableError",
+    "ClientClosedError",
+    "ConnectionLostError",
+    "ForkedError",
+    "InvalidArgumentError",
+    "NodeNotFoundError",
+    "NotSupportedError",
+    "ProtocolError",
+    "QuotaExceededError",
+    "TooBigError",
+    "TransactionConflictError",
+    "TransactionGoneError",
+    "WaitTimeoutError",
+    "WatchExistsError",
+    "XenStoreError",
+    "error_from_errno",
+    "error_from_wire",
+    "wire_name",
+]
+
+
+class XenStoreError(OSError):
+    """The base of all errors of this package, and the class of those that have none of their own.
+
+    ``errno`` is the errno that the daemon, libxenstore or the kernel gave; ``filename`` is the node's path, or None;
+    ``wire_name`` is the name that came over the wire, also where it is one that this version does not know.
+    """
+
+    wire_name: str | None = None
+
+
+class NodeNotFoundError(XenStoreError, FileNotFoundError):
+    """There is no such node, watch or domain (ENOENT)."""
+
+
+class WatchExistsError(XenStoreError, FileExistsError):
+    """The same path is watched with the same token already (EEXIST)."""
+
+
+class AccessDeniedError(XenStoreError, PermissionError):
+    """The domain that asks has no right to do that (EACCES, EPERM)."""
+
+
+class InvalidArgumentError(XenStoreError, ValueError):
+    """A path, permission, number or text breaks a rule of XenStore (EINVAL), found here or by the daemon."""
+
+
+class TooBigError(XenStoreError):
+    """A path, value or message is longer than XenStore carries (E2BIG), found here or by the daemon."""
+
+
+class QuotaExceededError(XenStoreError):
+    """The domain that asks has used up a quota (ENOSPC; oxenstored says EQUOTA, which is EDQUOT here)."""
+
+
+class TransactionConflictError(XenStoreError):
+    """The transaction was not committed: somebody else changed what it had used (EAGAIN). Nothing of it was written."""
+
+
+class TransactionGoneError(XenStoreError):
+    """The daemon does not know this transaction, or no longer (xenstored says ENOENT, oxenstored EIO)."""
+
+
+class NotSupportedError(XenStoreError, NotImplementedError):
+    """This backend, library or daemon cannot do that (ENOSYS); the text says which, and since when others can."""
+
+
+class WaitTimeoutError(XenStoreError, TimeoutError):
+    """The time given was up before anything came (ETIMEDOUT). Nothing is lost: the next wait goes on from here."""
+
+
+class ConnectionLostError(XenStoreError, ConnectionError):
+    """The daemon is gone, or the connection broke. It does not come back: open a new client."""
+
+
+class ProtocolError(XenStoreError):
+    """The other end sent what no daemon sends (EPROTO). Where that broke the stream, the connection was given up."""
+
+
+class ClientClosedError(XenStoreError, ValueError):
+    """The client was closed (EBADF), before the call or while it waited."""
+
+
+class ForkedError(XenStoreError, RuntimeError):
+    """The client belongs to the parent of this process (EBADF). A child opens a client of its own."""
+
+
+class BackendUnavailableError(XenStoreError, ConnectionError):
+    """No backend could be opened. ``attempts`` lists what was tried, each with the reason why it failed."""
+
+    attempts: tuple[tuple[str, str], ...] = ()
+
+
+class _Known(NamedTuple):
+    """A row of the registry."""
+
+    errno: int
+    name: str
+    error: type[XenStoreError]
+
+
+# The names are those of xs_wire.h's xsd_errors, and EQUOTA, which oxenstored sends beside them. The first row of an
+# errno is the one whose name is sent for it.
+_REGISTRY = (
+    _Known(errno.EINVAL, "EINVAL", InvalidArgumentError),
+    _Known(errno.EACCES, "EACCES", AccessDeniedError),
+    _Known(errno.EEXIST, "EEXIST", WatchExistsError),
+    _Known(errno.EISDIR, "EISDIR", XenStoreError),
+    _Known(errno.ENOENT, "ENOENT", NodeNotFoundError),
+    _Known(errno.ENOMEM, "ENOMEM", XenStoreError),
+    _Known(errno.ENOSPC, "ENOSPC", QuotaExceededError),
+    _Known(errno.EIO, "EIO", XenStoreError),
+    _Known(errno.ENOTEMPTY, "ENOTEMPTY", XenStoreError),
+    _Known(errno.ENOSYS, "ENOSYS", NotSupportedError),
+    _Known(errno.EROFS, "EROFS", AccessDeniedError),
+    _Known(errno.EBUSY, "EBUSY", XenStoreError),
+    _Known(errno.EAGAIN, "EAGAIN", TransactionConflictError),
+    _Known(errno.EISCONN, "EISCONN", XenStoreError),
+    _Known(errno.E2BIG, "E2BIG", TooBigError),
+    _Known(errno.EPERM, "EPERM", AccessDeniedError),
+    _Known(errno.EDQUOT, "EQUOTA", QuotaExceededError),
+)
+_BY_ERRNO = {row.errno: row for row in reversed(_REGISTRY)}
+_BY_NAME = {row.name: row for row in _REGISTRY}
+
+
+def error_from_errno(number: int, path: str | None = None, message: str | None = None) -> XenStoreError:
+    """The exception for an errno, with the system's text for it or one of your own."""
+    row = _BY_ERRNO.get(number)
+    return _make(row.error if row else XenStoreError, number, message or os.strerror(number), path)
+
+
+def error_from_wire(name: str, path: str | None = None, message: str | None = None) -> XenStoreError:
+    """The exception for the payload of an ERROR message, with the system's text for its errno or one of your own.
+
+    A name that nobody knows becomes an :class:`XenStoreError` with errno EIO whose text and ``wire_name`` tell the
+    name.
+    """
+    row = _BY_NAME.get(name)
+    if row is None:
+        error = _make(XenStoreError, errno.EIO, f"the daemon answered {name!r}, an error unknown here", path)
+    else:
+        error = _make(row.error, row.errno, message or os.strerror(row.errno), path)
+    error.wire_name = name
+    return error
+
+
+def wire_name(number: int) -> str:
+    """The name that goes over the wire for an errno; EINVAL where the protocol has none, as the daemons do."""
+    row = _BY_ERRNO.get(number)
+    return row.name if row else "EINVAL"
+
+
+def _make(cls: type[XenStoreError], number: int, message: str, path: str | None) -> XenStoreError:
+    return cls(number, message) if path is None else cls(number, message, path)

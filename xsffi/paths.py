@@ -1,0 +1,94 @@
+"""Paths of nodes: what is allowed, and how to take them apart and put them together.
+
+The rules are those of xenstore.txt ("Pathnames") and xs_wire.h; see :func:`validate`.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+
+from .errors import InvalidArgumentError, TooBigError
+
+__all__ = [
+    "ABSOLUTE_MAX",
+    "INTRODUCE_DOMAIN",
+    "RELATIVE_MAX",
+    "RELEASE_DOMAIN",
+    "encode",
+    "is_subpath",
+    "join",
+    "parent",
+    "validate",
+]
+
+ABSOLUTE_MAX = 3072  # XENSTORE_ABS_PATH_MAX, in bytes
+RELATIVE_MAX = 2048  # XENSTORE_REL_PATH_MAX, in bytes
+
+INTRODUCE_DOMAIN = "@introduceDomain"  # the special watch path that fires when a domain was introduced
+RELEASE_DOMAIN = "@releaseDomain"  # and the one that fires when a domain is gone
+
+# "/" alone; or names between single slashes, with or without one in front
+_VALID = re.compile(r"/|/?[-_@A-Za-z0-9]+(?:/[-_@A-Za-z0-9]+)*").fullmatch
+_BAD_CHARACTER = re.compile(r"[^-_@/A-Za-z0-9]").search
+
+
+def validate(path: str) -> str:
+    """Give `path` back if XenStore allows it.
+
+    A path is made of letters, digits and ``-/_@``; it may be relative (to the caller's own ``/local/domain/N``); it has
+    no doubled and no trailing slash; it has at most 3072 bytes if absolute, 2048 if relative.
+
+    Raises :class:`TypeError` for what is no str, :class:`~xsffi.errors.TooBigError` for what is too long and
+    :class:`~xsffi.errors.InvalidArgumentError`, naming the path and the rule, for everything else.
+    """
+    if not isinstance(path, str):
+        raise TypeError(f"a path is a str, not {type(path).__name__}: {path!r}")
+    if _VALID(path) is None:
+        raise InvalidArgumentError(errno.EINVAL, _broken_rule(path), path)
+    limit = ABSOLUTE_MAX if path[0] == "/" else RELATIVE_MAX
+    if len(path) > limit:
+        kind = "an absolute" if path[0] == "/" else "a relative"
+        raise TooBigError(errno.E2BIG, f"{kind} path has at most {limit} bytes, this one has {len(path)}", path)
+    return path
+
+
+def encode(path: str) -> bytes:
+    """`path`, validated, as the bytes that go over the wire (without the NUL that ends it there)."""
+    return validate(path).encode("ascii")
+
+
+def join(base: str, *parts: str) -> str:
+    """Put a path together: ``join("/local/domain", "5", "name")``; an absolute part starts again, as in
+    :mod:`posixpath`."""
+    path = base
+    for part in parts:
+        if part.startswith("/") or not path:
+            path = part
+        elif part:
+            path = f"{path}{part}" if path.endswith("/") else f"{path}/{part}"
+    return validate(path)
+
+
+def parent(path: str) -> str:
+    """The path one level up; the parent of ``/`` is ``/``, and a relative path of one name has none (ValueError)."""
+    head, slash, _ = validate(path).rpartition("/")
+    if not slash:
+        raise InvalidArgumentError(errno.EINVAL, "a relative path of one name has no parent here", path)
+    return head or "/"
+
+
+def is_subpath(path: str, top: str) -> bool:
+    """Whether `path` is `top` or below it, name by name: ``/ab`` is not below ``/a``."""
+    return path == top or (top == "/" and path.startswith("/")) or path.startswith(f"{top}/")
+
+
+def _broken_rule(path: str) -> str:
+    if not path:
+        return "a path is not empty"
+    bad = _BAD_CHARACTER(path)
+    if bad is not None:
+        return f"a path has only letters, digits and -/_@, not {bad.group()!r}"
+    if "//" in path:
+        return "a path has no doubled slash"
+    return "a path does not end in a slash"

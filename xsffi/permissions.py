@@ -1,0 +1,81 @@
+"""Who may do what with a node: ``n0``, ``r5``, ``w5``, ``b5``.
+
+A node has a list of them (xenstore.txt, "Permissions are described by a list"): the first names the owner, who may do
+everything, and what all domains may do that the list does not name; each other one is for the domain it names.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable
+from typing import NamedTuple, Union
+
+from .errors import InvalidArgumentError
+
+__all__ = ["DOMID_MAX", "Permission", "PermissionLike", "parse_permissions", "validate_domid"]
+
+DOMID_MAX = 65535  # a domid is 16 bits wide; those from 0x7ff0 on name no domain but roles ("self", "idle", …)
+
+_PATTERN = re.compile(r"([nrwb])([0-9]{1,5})", re.ASCII).fullmatch
+
+
+class Permission(NamedTuple):
+    """What one domain may do: `access` is ``"n"`` (nothing), ``"r"`` (read), ``"w"`` (write) or ``"b"`` (both)."""
+
+    domid: int
+    access: str
+
+    @classmethod
+    def parse(cls, text: str) -> Permission:
+        """The permission that a text such as ``"r5"`` stands for.
+
+        Raises :class:`~xsffi.errors.InvalidArgumentError`, naming the text, where it is none, and :class:`TypeError`
+        where it is no str.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"a permission is a Permission or a str such as 'r5', not {type(text).__name__}: {text!r}")
+        match = _PATTERN(text)
+        if match is None:
+            raise InvalidArgumentError(errno.EINVAL, f"a permission is n, r, w or b and a domid, not {text!r}")
+        return cls(validate_domid(int(match[2])), match[1])
+
+    def __str__(self) -> str:
+        """As it goes over the wire: ``r5``."""
+        return f"{self.access}{self.domid}"
+
+    @property
+    def readable(self) -> bool:
+        """Whether this lets the domain read."""
+        return self.access in "rb"
+
+    @property
+    def writable(self) -> bool:
+        """Whether this lets the domain write."""
+        return self.access in "wb"
+
+
+PermissionLike = Union[Permission, str]
+
+
+def parse_permissions(permissions: Iterable[PermissionLike]) -> list[Permission]:
+    """A node's list from what a caller gave: permissions, texts, or both; each is checked.
+
+    Raises as :meth:`Permission.parse` does, and where there is none at all, since the first one names the owner.
+    """
+    if isinstance(permissions, (str, bytes, Permission)):
+        raise TypeError(f"permissions are a list, such as ['n0', 'r5'], not {permissions!r}")
+    # A Permission was not necessarily made by parse(): its text is the check.
+    parsed = [Permission.parse(str(item) if isinstance(item, Permission) else item) for item in permissions]
+    if not parsed:
+        raise InvalidArgumentError(errno.EINVAL, "a node has at least one permission: the first names its owner")
+    return parsed
+
+
+def validate_domid(domid: int) -> int:
+    """Give `domid` back if it is an int from 0 to 65535; raises TypeError or InvalidArgumentError else."""
+    if not isinstance(domid, int) or isinstance(domid, bool):
+        raise TypeError(f"a domid is an int, not {type(domid).__name__}: {domid!r}")
+    if not 0 <= domid <= DOMID_MAX:
+        raise InvalidArgumentError(errno.EINVAL, f"a domid is from 0 to {DOMID_MAX}, not {domid}")
+    return domid
