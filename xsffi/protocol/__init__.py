@@ -1,0 +1,1 @@
+"""The protocol of XenStore without its sockets: no module here opens, waits, or knows the time."""

@@ -1,0 +1,658 @@
+"""The operations of XenStore as values.
+
+A request knows its message type, encodes its payload, decodes the reply to it, and parses itself from the payload that
+a server received. What it holds is bytes as they go over the wire, so that neither backend encodes anything twice;
+paths in it were validated where they were encoded. The source is xenstore.txt, "Xenstore protocol details".
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+
+from ..errors import InvalidArgumentError, ProtocolError
+from ..permissions import Permission
+from .wire import MessageType
+
+__all__ = [
+    "REQUESTS",
+    "Control",
+    "Directory",
+    "DirectoryPart",
+    "GetDomainPath",
+    "GetFeatures",
+    "GetPermissions",
+    "GetQuota",
+    "GetQuotaNames",
+    "Introduce",
+    "IsDomainIntroduced",
+    "Mkdir",
+    "Part",
+    "Read",
+    "Release",
+    "Request",
+    "ResetWatches",
+    "Resume",
+    "Rm",
+    "SetFeatures",
+    "SetPermissions",
+    "SetQuota",
+    "SetTarget",
+    "TransactionEnd",
+    "TransactionStart",
+    "Unwatch",
+    "Watch",
+    "Write",
+    "parse_request",
+]
+
+T = TypeVar("T")
+
+_DIGITS_MAX = 20  # those of 64 bits; int() of a longer text would cost the square of its length
+
+
+class Request(Generic[T]):
+    """One operation; `T` is what its reply is decoded to."""
+
+    __slots__ = ()
+    type: ClassVar[MessageType]
+    path: bytes | None = None  # the node concerned, where there is one: an error names it
+
+    def payload(self) -> bytes:
+        """The payload of the request."""
+        raise NotImplementedError
+
+    def decode(self, payload: bytes) -> T:
+        """What the payload of the reply says; raises ProtocolError where it is malformed."""
+        raise NotImplementedError
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Request[T]:
+        """The request that a server received; raises InvalidArgumentError where the payload is malformed."""
+        raise NotImplementedError
+
+    def undo(self, result: T) -> tuple[Request[Any], int] | None:
+        """The request, and its tx_id, that takes back what this one set up, where that outlives it.
+
+        Its use is the caller that stopped waiting, by Ctrl-C or a timeout: when the reply comes after all, what was set
+        up has no owner.
+        """
+        return None
+
+
+class _Acknowledged(Request[None]):
+    """A request whose reply only says that it was done."""
+
+    __slots__ = ()
+
+    def decode(self, payload: bytes) -> None:
+        return None
+
+
+@dataclass
+class Read(Request[bytes]):
+    """READ: the value of a node."""
+
+    __slots__ = ("path",)
+    type = MessageType.READ
+    path: bytes
+
+    def payload(self) -> bytes:
+        return self.path + b"\0"
+
+    def decode(self, payload: bytes) -> bytes:
+        return payload
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Read:
+        return cls(_one_string(payload))
+
+
+@dataclass
+class Write(_Acknowledged):
+    """WRITE: the value of a node, which is made, and the nodes above it, where it is not there."""
+
+    __slots__ = ("path", "value")
+    type = MessageType.WRITE
+    path: bytes
+    value: bytes
+
+    def payload(self) -> bytes:
+        return self.path + b"\0" + self.value
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Write:
+        path, nul, value = payload.partition(b"\0")
+        if not nul:
+            raise _malformed(payload)
+        return cls(path, value)
+
+
+@dataclass
+class Mkdir(_Acknowledged):
+    """MKDIR: make a node with an empty value, and the nodes above it; one that is there stays as it is."""
+
+    __slots__ = ("path",)
+    type = MessageType.MKDIR
+    path: bytes
+
+    def payload(self) -> bytes:
+        return self.path + b"\0"
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Mkdir:
+        return cls(_one_string(payload))
+
+
+@dataclass
+class Rm(_Acknowledged):
+    """RM: remove a node and all below it."""
+
+    __slots__ = ("path",)
+    type = MessageType.RM
+    path: bytes
+
+    def payload(self) -> bytes:
+        return self.path + b"\0"
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Rm:
+        return cls(_one_string(payload))
+
+
+@dataclass
+class Directory(Request["list[str]"]):
+    """DIRECTORY: the names of a node's children."""
+
+    __slots__ = ("path",)
+    type = MessageType.DIRECTORY
+    path: bytes
+
+    def payload(self) -> bytes:
+        return self.path + b"\0"
+
+    def decode(self, payload: bytes) -> list[str]:
+        return _names(payload)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Directory:
+        return cls(_one_string(payload))
+
+
+class Part(NamedTuple):
+    """A part of a long list of children."""
+
+    generation: bytes  # changes when the list does, and the parts must be fetched anew
+    names: list[str]
+    size: int  # how far this part moves the offset, in bytes
+    last: bool
+
+
+@dataclass
+class DirectoryPart(Request[Part]):
+    """DIRECTORY_PART: the names of a node's children from an offset, in bytes, into the whole list."""
+
+    __slots__ = ("offset", "path")
+    type = MessageType.DIRECTORY_PART
+    path: bytes
+    offset: int
+
+    def payload(self) -> bytes:
+        return b"%s\0%d\0" % (self.path, self.offset)
+
+    def decode(self, payload: bytes) -> Part:
+        generation, nul, names = payload.partition(b"\0")
+        if not nul or not names.endswith(b"\0"):
+            raise ProtocolError(errno.EPROTO, f"a part of a directory came malformed: {payload[:64]!r}")
+        # An empty name ends the last part; it is there alone where the offset is the list's end.
+        last = names == b"\0" or names.endswith(b"\0\0")
+        listed = names[:-1] if last else names
+        return Part(generation, _names(listed), len(listed), last)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> DirectoryPart:
+        path, offset = _strings(payload, 2, 2)
+        return cls(path, _number(offset))
+
+
+@dataclass
+class GetPermissions(Request["list[Permission]"]):
+    """GET_PERMS: the permissions of a node, its owner first."""
+
+    __slots__ = ("path",)
+    type = MessageType.GET_PERMS
+    path: bytes
+
+    def payload(self) -> bytes:
+        return self.path + b"\0"
+
+    def decode(self, payload: bytes) -> list[Permission]:
+        try:
+            return [Permission.parse(text) for text in _names(payload)]
+        except InvalidArgumentError as error:
+            raise ProtocolError(errno.EPROTO, f"permissions came malformed: {payload[:64]!r}") from error
+
+    @classmethod
+    def parse(cls, payload: bytes) -> GetPermissions:
+        return cls(_one_string(payload))
+
+
+@dataclass
+class SetPermissions(_Acknowledged):
+    """SET_PERMS: the permissions of a node, its owner first."""
+
+    __slots__ = ("path", "permissions")
+    type = MessageType.SET_PERMS
+    path: bytes
+    permissions: list[Permission]
+
+    def payload(self) -> bytes:
+        texts = "".join([f"{access}{domid}\0" for domid, access in self.permissions])
+        return self.path + b"\0" + texts.encode("ascii")
+
+    @classmethod
+    def parse(cls, payload: bytes) -> SetPermissions:
+        # What follows the last NUL is dropped, as xenstored does.
+        path, *texts = payload.split(b"\0")[:-1] or [b""]
+        if not texts:
+            raise _malformed(payload)
+        return cls(path, [Permission.parse(text.decode("ascii", "replace")) for text in texts])
+
+
+@dataclass
+class Watch(_Acknowledged):
+    """WATCH: an event for every change of the node and of those below it, down to a depth where one is given."""
+
+    __slots__ = ("depth", "path", "token")
+    type = MessageType.WATCH
+    path: bytes
+    token: bytes
+    depth: int | None  # levels below the node; None: all. Since Xen 4.22.
+
+    def payload(self) -> bytes:
+        depth = b"" if self.depth is None else b"%d\0" % self.depth
+        return b"%s\0%s\0%s" % (self.path, self.token, depth)
+
+    def undo(self, result: None) -> tuple[Request[Any], int]:
+        return Unwatch(self.path, self.token), 0
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Watch:
+        path, token, *depth = _strings(payload, 2, 3)
+        return cls(path, token, _number(depth[0]) if depth else None)
+
+
+@dataclass
+class Unwatch(_Acknowledged):
+    """UNWATCH: take a watch away."""
+
+    __slots__ = ("path", "token")
+    type = MessageType.UNWATCH
+    path: bytes
+    token: bytes
+
+    def payload(self) -> bytes:
+        return b"%s\0%s\0" % (self.path, self.token)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Unwatch:
+        path, token = _strings(payload, 2, 2)
+        return cls(path, token)
+
+
+@dataclass
+class ResetWatches(_Acknowledged):
+    """RESET_WATCHES: take all watches and transactions of this connection away."""
+
+    __slots__ = ()
+    type = MessageType.RESET_WATCHES
+
+    def payload(self) -> bytes:
+        return b"\0"
+
+    @classmethod
+    def parse(cls, payload: bytes) -> ResetWatches:
+        return cls()
+
+
+@dataclass
+class TransactionStart(Request[int]):
+    """TRANSACTION_START: the id of a new transaction."""
+
+    __slots__ = ()
+    type = MessageType.TRANSACTION_START
+
+    def payload(self) -> bytes:
+        return b"\0"
+
+    def decode(self, payload: bytes) -> int:
+        return _reply_number(payload)
+
+    def undo(self, result: int) -> tuple[Request[Any], int]:
+        return TransactionEnd(commit=False), result
+
+    @classmethod
+    def parse(cls, payload: bytes) -> TransactionStart:
+        return cls()
+
+
+@dataclass
+class TransactionEnd(_Acknowledged):
+    """TRANSACTION_END: commit, or drop all that was done."""
+
+    __slots__ = ("commit",)
+    type = MessageType.TRANSACTION_END
+    commit: bool
+
+    def payload(self) -> bytes:
+        return b"T\0" if self.commit else b"F\0"
+
+    @classmethod
+    def parse(cls, payload: bytes) -> TransactionEnd:
+        answer = _one_string(payload)
+        if answer not in (b"T", b"F"):
+            raise _malformed(payload)
+        return cls(answer == b"T")
+
+
+@dataclass
+class Introduce(_Acknowledged):
+    """INTRODUCE: tell the daemon of a domain, its store page's frame number and its event channel."""
+
+    __slots__ = ("domid", "gfn", "port")
+    type = MessageType.INTRODUCE
+    domid: int
+    gfn: int
+    port: int
+
+    def payload(self) -> bytes:
+        return b"%d\0%d\0%d\0" % (self.domid, self.gfn, self.port)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Introduce:
+        domid, gfn, port = _strings(payload, 3, 3)
+        return cls(_number(domid), _number(gfn), _number(port))
+
+
+@dataclass
+class Release(_Acknowledged):
+    """RELEASE: tell the daemon that a domain is gone."""
+
+    __slots__ = ("domid",)
+    type = MessageType.RELEASE
+    domid: int
+
+    def payload(self) -> bytes:
+        return b"%d\0" % self.domid
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Release:
+        return cls(_number(_one_string(payload)))
+
+
+@dataclass
+class Resume(_Acknowledged):
+    """RESUME: tell the daemon that a domain runs again after a suspend, so that it may shut down anew."""
+
+    __slots__ = ("domid",)
+    type = MessageType.RESUME
+    domid: int
+
+    def payload(self) -> bytes:
+        return b"%d\0" % self.domid
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Resume:
+        return cls(_number(_one_string(payload)))
+
+
+@dataclass
+class SetTarget(_Acknowledged):
+    """SET_TARGET: let a domain act for another, as a device model does for its guest."""
+
+    __slots__ = ("domid", "target")
+    type = MessageType.SET_TARGET
+    domid: int
+    target: int
+
+    def payload(self) -> bytes:
+        return b"%d\0%d\0" % (self.domid, self.target)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> SetTarget:
+        domid, target = _strings(payload, 2, 2)
+        return cls(_number(domid), _number(target))
+
+
+@dataclass
+class GetDomainPath(Request[str]):
+    """GET_DOMAIN_PATH: where the nodes of a domain are, ``/local/domain/N``."""
+
+    __slots__ = ("domid",)
+    type = MessageType.GET_DOMAIN_PATH
+    domid: int
+
+    def payload(self) -> bytes:
+        return b"%d\0" % self.domid
+
+    def decode(self, payload: bytes) -> str:
+        return _text(payload)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> GetDomainPath:
+        return cls(_number(_one_string(payload)))
+
+
+@dataclass
+class IsDomainIntroduced(Request[bool]):
+    """IS_DOMAIN_INTRODUCED: whether the daemon serves a domain."""
+
+    __slots__ = ("domid",)
+    type = MessageType.IS_DOMAIN_INTRODUCED
+    domid: int
+
+    def payload(self) -> bytes:
+        return b"%d\0" % self.domid
+
+    def decode(self, payload: bytes) -> bool:
+        text = _text(payload)
+        if text not in ("T", "F"):
+            raise ProtocolError(errno.EPROTO, f"T or F was to come, not {text[:64]!r}")
+        return text == "T"
+
+    @classmethod
+    def parse(cls, payload: bytes) -> IsDomainIntroduced:
+        return cls(_number(_one_string(payload)))
+
+
+@dataclass
+class Control(Request[str]):
+    """CONTROL: a command for the daemon itself and its arguments; the reply is text."""
+
+    __slots__ = ("arguments",)
+    type = MessageType.CONTROL
+    arguments: list[bytes]  # the command first
+
+    def payload(self) -> bytes:
+        return b"".join([argument + b"\0" for argument in self.arguments])
+
+    def decode(self, payload: bytes) -> str:
+        return _text(payload)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Control:
+        return cls(_strings(payload, 1, None))
+
+
+@dataclass
+class GetFeatures(Request[int]):
+    """GET_FEATURE: the bits of the daemon's features, or of those a domain may use. Since Xen 4.21."""
+
+    __slots__ = ("domid",)
+    type = MessageType.GET_FEATURE
+    domid: int | None
+
+    def payload(self) -> bytes:
+        # Nothing at all stands for the daemon's own: a lone NUL would be the domain "".
+        return b"" if self.domid is None else b"%d\0" % self.domid
+
+    def decode(self, payload: bytes) -> int:
+        return _reply_number(payload)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> GetFeatures:
+        domid = _strings(payload, 0, 1)
+        return cls(_number(domid[0]) if domid else None)
+
+
+@dataclass
+class SetFeatures(_Acknowledged):
+    """SET_FEATURE: the bits of the features that a domain, not yet introduced, may use. Since Xen 4.21."""
+
+    __slots__ = ("bits", "domid")
+    type = MessageType.SET_FEATURE
+    domid: int
+    bits: int
+
+    def payload(self) -> bytes:
+        return b"%d\0%d\0" % (self.domid, self.bits)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> SetFeatures:
+        domid, bits = _strings(payload, 2, 2)
+        return cls(_number(domid), _number(bits))
+
+
+@dataclass
+class GetQuotaNames(Request["list[str]"]):
+    """GET_QUOTA with nothing: the names of the quotas that the daemon knows. Since Xen 4.22."""
+
+    __slots__ = ()
+    type = MessageType.GET_QUOTA
+
+    def payload(self) -> bytes:
+        return b""  # a lone NUL would be the quota ""
+
+    def decode(self, payload: bytes) -> list[str]:
+        return _text(payload).split()
+
+    @classmethod
+    def parse(cls, payload: bytes) -> GetQuotaNames:
+        _strings(payload, 0, 0)
+        return cls()
+
+
+@dataclass
+class GetQuota(Request[int]):
+    """GET_QUOTA: a quota of one domain, or the one that new domains get. Since Xen 4.22."""
+
+    __slots__ = ("domid", "name")
+    type = MessageType.GET_QUOTA
+    name: bytes
+    domid: int | None
+
+    def payload(self) -> bytes:
+        return b"%s%s\0" % (_prefix(self.domid), self.name)
+
+    def decode(self, payload: bytes) -> int:
+        return _reply_number(payload)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> GetQuota:
+        *domid, name = _strings(payload, 1, 2)
+        return cls(name, _number(domid[0]) if domid else None)
+
+
+@dataclass
+class SetQuota(_Acknowledged):
+    """SET_QUOTA: a quota of one domain, or the one that new domains get. Since Xen 4.22."""
+
+    __slots__ = ("domid", "name", "value")
+    type = MessageType.SET_QUOTA
+    name: bytes
+    value: int
+    domid: int | None
+
+    def payload(self) -> bytes:
+        return b"%s%s\0%d\0" % (_prefix(self.domid), self.name, self.value)
+
+    @classmethod
+    def parse(cls, payload: bytes) -> SetQuota:
+        *domid, name, value = _strings(payload, 2, 3)
+        return cls(name, _number(value), _number(domid[0]) if domid else None)
+
+
+REQUESTS: dict[int, type[Request[Any]]] = {
+    request.type: request
+    for request in (
+        Read, Write, Mkdir, Rm, Directory, DirectoryPart, GetPermissions, SetPermissions,
+        Watch, Unwatch, ResetWatches, TransactionStart, TransactionEnd,
+        Introduce, Release, Resume, SetTarget, GetDomainPath, IsDomainIntroduced,
+        Control, GetFeatures, SetFeatures, GetQuota, SetQuota,
+    )
+}  # fmt: skip
+
+
+def parse_request(type: int, payload: bytes) -> Request[Any] | None:
+    """The request that a message is, for a server; None where there is no such type.
+
+    Raises :class:`~xsffi.errors.InvalidArgumentError` where the payload is not of the type's form.
+    """
+    if type == MessageType.GET_QUOTA and not payload:
+        return GetQuotaNames()
+    request = REQUESTS.get(type)
+    return request.parse(payload) if request is not None else None
+
+
+# How payloads are made: strings, each ended by a NUL.
+
+
+def _prefix(domid: int | None) -> bytes:
+    return b"" if domid is None else b"%d\0" % domid
+
+
+# How replies are read.
+
+
+def _names(payload: bytes) -> list[str]:
+    if not payload:
+        return []
+    # What a daemon stores was checked by it; a name beyond ASCII is kept, not lost.
+    text = payload.decode("utf-8", "surrogateescape")
+    return text[:-1].split("\0") if text[-1] == "\0" else text.split("\0")
+
+
+def _text(payload: bytes) -> str:
+    return (payload[:-1] if payload.endswith(b"\0") else payload).decode("utf-8", "surrogateescape")
+
+
+def _reply_number(payload: bytes) -> int:
+    digits = payload[:-1] if payload.endswith(b"\0") else payload
+    if not digits.isdigit() or len(digits) > _DIGITS_MAX:
+        raise ProtocolError(errno.EPROTO, f"a number was to come, not {payload[:64]!r}")
+    return int(digits)
+
+
+# How a server reads requests.
+
+
+def _malformed(payload: bytes) -> InvalidArgumentError:
+    return InvalidArgumentError(errno.EINVAL, f"malformed request: {payload[:64]!r}")
+
+
+def _one_string(payload: bytes) -> bytes:
+    return _strings(payload, 1, 1)[0]
+
+
+def _strings(payload: bytes, least: int, most: int | None) -> list[bytes]:
+    strings = payload.split(b"\0")
+    if strings.pop() or len(strings) < least or (most is not None and len(strings) > most):
+        raise _malformed(payload)
+    return strings
+
+
+def _number(text: bytes) -> int:
+    if not text.isdigit() or len(text) > _DIGITS_MAX:
+        raise InvalidArgumentError(errno.EINVAL, f"not a decimal number: {text[:32]!r}")
+    return int(text)
