@@ -1,0 +1,1 @@
+"""How requests reach the store: through libxenstore, or over a wire of our own."""

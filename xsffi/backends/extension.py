@@ -1,0 +1,39 @@
+"""The one door to the compiled module: `ffi` and `lib`, or None where it was not built."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+__all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "why_missing"]
+
+LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.14 or so, and before
+
+ffi: Any
+lib: Any
+why_missing = ""  # why there is no extension, if there is none
+
+try:
+    from .._xenstore import ffi, lib
+except ImportError as error:
+    ffi = lib = None
+    why_missing = f"the extension xsffi._xenstore is not there ({error})"
+
+
+def load_libxenstore() -> str | None:
+    """Open libxenstore for this process, unless that was done; give None, or why it can't be had.
+
+    ``XSFFI_LIBXENSTORE`` names the one library to open, by soname or path; else those of :data:`LIBRARIES` are tried.
+    """
+    if lib is None:
+        return why_missing
+    if lib.xsffi_library() != ffi.NULL:
+        return None
+    named = os.environ.get("XSFFI_LIBXENSTORE")
+    reasons = []
+    for name in (named,) if named else LIBRARIES:
+        reason = lib.xsffi_load(os.fsencode(name))
+        if reason == ffi.NULL:
+            return None
+        reasons.append(ffi.string(reason).decode("utf-8", "replace"))
+    return "; ".join(reasons)

@@ -1,0 +1,313 @@
+"""The backend that speaks the protocol itself: a session, a transport, and the threads that share them.
+
+There is no thread of ours. Of those that wait, one leads: it reads for all, and wakes the others as their replies and
+events come. When it has what it waited for, it leaves, and wakes one of those that follow to lead in its place.
+
+The lock guards the session and is held for a few steps of Python only, never while waiting. It can be taken again by
+the thread that has it, so that a signal handler may close a client whose call it interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import threading
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any, TypeVar
+
+from ..errors import ConnectionLostError, WaitTimeoutError, XenStoreError, error_from_errno
+from ..protocol.requests import Request
+from ..protocol.session import Pending, Session
+from ..records import WatchEvent
+from .base import Outcome, closed_error, forked_error, tell_of_forks
+from .bell import Bell
+from .transports import Transport, lost_error
+
+__all__ = ["WireBackend"]
+
+T = TypeVar("T")
+
+# A follower looks about itself once in so many seconds, in case that Ctrl-C hit the leader between leaving and waking
+# it.
+_FOLLOWER_PATIENCE = 0.5
+
+
+class _Leader:
+    """The thread that reads for all, and its right to it."""
+
+    __slots__ = ("thread",)
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+
+class WireBackend:
+    """One connection to the daemon's socket or the kernel's device (see :class:`~xsffi.backends.base.Backend`)."""
+
+    name = "wire"
+
+    def __init__(self, transport: Transport, timeout: float | None = None) -> None:
+        """`transport` is the backend's from here on; `timeout`: how many seconds a reply may take (None: any time)."""
+        self._transport = transport
+        self._timeout = timeout
+        self._session = Session(transport.payload_max)
+        self._lock = threading.RLock()
+        self._leader: _Leader | None = None
+        self._followers: dict[SimpleQueue[None], bool] = {}  # each with whether it waits for events
+        self._changing = False  # a request is being put into the session
+        self._over: Callable[[], XenStoreError] | None = None  # makes what every call raises, once there is something
+        self._let_go = False  # descriptors were given back
+        self._readiness: select.epoll | None = None
+        self._bell: Bell | None = None  # rung while there are events, or the connection is over
+        self._bell_rung = False
+        tell_of_forks(self)
+
+    def call(self, request: Request[T], tx_id: int = 0) -> T:
+        deadline = None if self._timeout is None else monotonic() + self._timeout
+        pending: Pending[T] | None = None
+        try:
+            with self._lock:
+                if self._changing:
+                    raise _reentered_error()
+                self._check()
+                self._changing = True
+                try:
+                    pending = self._session.send(request, tx_id)
+                    self._flush()
+                finally:
+                    self._changing = False
+            if not self._wait(pending.is_done, deadline, pending):
+                raise WaitTimeoutError(errno.ETIMEDOUT, f"no reply came for {self._timeout} seconds")
+        except BaseException:
+            if pending is not None:
+                self._session.abandon(pending)
+            raise
+        return pending.result()
+
+    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
+        return [self._outcome(request, tx_id) for request in requests]
+
+    def next_event(self, timeout: float | None) -> WatchEvent | None:
+        deadline = None if timeout is None else monotonic() + timeout
+        in_time = True
+        while True:
+            with self._lock:
+                event = self._take_event()
+                if event is not None:
+                    return event
+                self._check()
+            if not in_time:
+                return None
+            in_time = self._wait(self._has_event, deadline)
+
+    def fileno(self) -> int:
+        with self._lock:
+            self._check()
+            if self._readiness is None:
+                readiness, bell = select.epoll(), Bell()
+                readiness.register(self._transport.fileno(), select.EPOLLIN)
+                readiness.register(bell.fileno(), select.EPOLLIN)
+                self._readiness, self._bell = readiness, bell
+                self._update_bell()
+            return self._readiness.fileno()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._over is not forked_error:
+                self._session.events.clear()
+                self._end(closed_error)
+                self._transport.shut()
+            if self._leader is None:
+                self._give_back()
+            else:
+                self._transport.wake()  # it is inside wait(): it gives the descriptors back as it leaves
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.RLock()  # another thread of the parent may have had it
+        self._over = forked_error
+        self._session.events.clear()
+        self._leader = None
+        self._give_back()
+
+    # Requests.
+
+    def _outcome(self, request: Request[Any], tx_id: int) -> Outcome:
+        try:
+            return self.call(request, tx_id)
+        except XenStoreError as error:
+            self._check()
+            return error
+
+    def _flush(self, leading: bool = False) -> None:
+        """Send what can be sent without waiting; the lock is held."""
+        session = self._session
+        send = self._transport.send
+        try:
+            while True:
+                data = session.data_to_send()
+                if data is None:
+                    return
+                try:
+                    if not send(data, session.sent):
+                        break
+                except ConnectionLostError:
+                    raise
+                except XenStoreError as error:
+                    session.refuse(error)
+        except ConnectionLostError as error:
+            self._lose(error)
+            return
+        if self._leader is not None and not leading:
+            self._transport.wake()  # it waits for what comes in: it must now wait for room to send too
+
+    # Events.
+
+    def _has_event(self) -> bool:
+        return bool(self._session.events)
+
+    def _take_event(self) -> WatchEvent | None:
+        events = self._session.events
+        if not events:
+            return None
+        event = events.popleft()
+        self._update_bell()
+        return event
+
+    def _update_bell(self) -> None:
+        """Have the bell say what there is; the lock is held."""
+        if self._bell is not None:
+            ready = self._over is not None or bool(self._session.events)
+            if ready != self._bell_rung:
+                self._bell_rung = ready
+                self._bell.ring() if ready else self._bell.silence()
+
+    # Waiting.
+
+    def _wait(self, ready: Callable[[], bool], deadline: float | None, pending: Pending[Any] | None = None) -> bool:
+        """Wait until `ready`, leading or following; False where the deadline came first. Raises once the connection is
+        over.
+
+        `pending` is the request whose reply is waited for; without one it is events.
+        """
+        me = _Leader()
+        interrupted: _Leader | None = None
+        bell: SimpleQueue[None] | None = None
+        try:
+            while not ready():
+                timeout = None if deadline is None else deadline - monotonic()
+                with self._lock:
+                    if ready():
+                        return True
+                    self._check()
+                    leader = self._leader
+                    # A leader of this very thread was interrupted by the signal handler that waits here, or by Ctrl-C.
+                    if leader is None or leader.thread == me.thread:
+                        if leader is not me:
+                            interrupted = leader
+                        self._leader = me
+                        writing = self._session.data_to_send() is not None
+                    elif bell is None:
+                        bell = self._enrol(pending)
+                if self._leader is me:
+                    self._read(timeout, writing)
+                elif bell is not None:
+                    self._follow(bell, timeout)
+                if timeout is not None and timeout <= 0:
+                    return ready()
+            return True
+        finally:
+            if self._leader is me:
+                self._leader = None
+            if interrupted is not None:
+                self._transport.wake()  # what it waits for may have been read here
+            if bell is not None:
+                self._followers.pop(bell, None)
+            if self._leader is None:
+                self._hand_over()
+
+    def _enrol(self, pending: Pending[Any] | None) -> SimpleQueue[None]:
+        bell: SimpleQueue[None] = SimpleQueue()
+        self._followers[bell] = pending is None
+        if pending is not None:
+            pending.wake = lambda: bell.put(None)
+        return bell
+
+    def _follow(self, bell: SimpleQueue[None], timeout: float | None) -> None:
+        patience = _FOLLOWER_PATIENCE if timeout is None else min(max(timeout, 0.0), _FOLLOWER_PATIENCE)
+        try:
+            bell.get(timeout=patience)
+        except Empty:
+            pass
+
+    def _read(self, timeout: float | None, writing: bool) -> None:
+        """Lead: wait for what comes in, or for room to send, and hand on what came."""
+        transport = self._transport
+        session = self._session
+        transport.wait(timeout, writing)
+        with self._lock:
+            if self._over is not None:
+                return
+            try:
+                if transport.receive(session.incoming):
+                    before = len(session.events)
+                    session.process()
+                    if len(session.events) > before:
+                        self._update_bell()
+                        self._wake_followers(of_events=True)
+            except XenStoreError as error:
+                self._lose(error)
+            else:
+                self._flush(leading=True)
+
+    def _hand_over(self) -> None:
+        """Nobody leads: have a follower do so, or give back what a close left to the last one out."""
+        with self._lock:
+            if self._leader is not None:
+                return
+            if self._over is closed_error:
+                self._give_back()
+            for bell in list(self._followers):
+                bell.put(None)
+                if self._over is None:
+                    break
+
+    def _wake_followers(self, of_events: bool = False) -> None:
+        for bell, waits_for_events in list(self._followers.items()):
+            if waits_for_events or not of_events:
+                bell.put(None)
+
+    # The end.
+
+    def _check(self) -> None:
+        over = self._over
+        if over is not None:
+            raise over()
+
+    def _lose(self, error: XenStoreError) -> None:
+        lost = error if isinstance(error, ConnectionLostError) else lost_error(error)
+        self._end(lambda: ConnectionLostError(lost.errno, lost.strerror))
+        self._transport.shut()
+
+    def _end(self, over: Callable[[], XenStoreError]) -> None:
+        """Nothing goes on from here; the lock is held."""
+        self._over = over
+        self._session.fail(over)
+        self._update_bell()
+        self._wake_followers()
+
+    def _give_back(self) -> None:
+        if not self._let_go:
+            self._let_go = True
+            self._transport.close()
+            if self._readiness is not None:
+                self._readiness.close()
+            if self._bell is not None:
+                self._bell.close()
+
+
+def _reentered_error() -> XenStoreError:
+    return error_from_errno(
+        errno.EDEADLK, None, "a signal handler used the client that it had interrupted while it sent a request"
+    )
