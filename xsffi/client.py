@@ -1,0 +1,184 @@
+"""The client: the one object that a program talks to the store through."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, TypeVar
+
+from .backends.base import Backend
+from .backends.selection import open_backend
+from .domains import DomainOperations
+from .operations import NodeOperations
+from .protocol.requests import Request
+from .records import WatchEvent
+from .transaction import Transaction, Transactions
+from .watches import ITSELF, Callback, Watch, Watches
+
+__all__ = ["Client"]
+
+T = TypeVar("T")
+
+
+class Client(NodeOperations, DomainOperations):
+    """A connection to the store. It may be shared by threads; it ends by :meth:`close` or with a ``with`` block.
+
+    A child process opens a client of its own: one of its parent's raises :class:`~xsffi.errors.ForkedError` there. Once
+    the daemon is gone, everything raises :class:`~xsffi.errors.ConnectionLostError`, and whatever waits ends with it.
+    """
+
+    backend: Backend  #: what carries the requests; ``backend.name`` is "libxenstore" or "wire"
+
+    def __init__(self, path: str | None = None, backend: str = "auto", timeout: float | None = None) -> None:
+        """Connect.
+
+        :param path: the daemon's unix socket or the kernel's device; by default, where libxenstore would look:
+            ``XENSTORED_PATH``, ``XENSTORED_RUNDIR``, the usual places.
+        :param backend: "libxenstore", "wire", or "auto": libxenstore where it loads, else the wire; ``XSFFI_BACKEND``
+            decides for "auto".
+        :param timeout: how many seconds a request may take before it raises :class:`~xsffi.errors.WaitTimeoutError`;
+            None: any time. Only the wire can do this, so it decides for "auto" too.
+
+        Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried, where there is no way to the
+        store.
+        """
+        if timeout is not None:
+            _check_timeout(timeout)
+        self.backend = open_backend(backend, path, timeout)
+        self._closed = False
+        self._watches = Watches(self.backend)
+        self._transactions = Transactions(self.backend)
+
+    # Transactions.
+
+    def transaction(self) -> Transaction:
+        """Start a transaction: ``with client.transaction() as t: t.write(…)``. There may be several at once."""
+        return self._transactions.start()
+
+    def transact(self, function: Callable[[Transaction], T], attempts: int = 10) -> T:
+        """Call ``function(transaction)``, commit, and return what it returned; on a conflict, all of it again.
+
+        `function` may so be called several times. After `attempts` calls the last
+        :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception aborts the transaction and goes
+            on.
+        """
+        return self._transactions.repeat(function, attempts)
+
+    # Watches.
+
+    def watch(
+        self,
+        path: str,
+        token: Any = ITSELF,
+        callback: Callback | None = None,
+        depth: int | None = None,
+    ) -> Watch:
+        """Be told of every change at `path` and below it. One event comes at once, whether there is a node or not.
+
+        :param path: a node, there or not yet, or ``@introduceDomain`` or ``@releaseDomain``. With a relative path,
+            events have relative paths.
+        :param token: any object; events bring that very object. It is told apart by identity, and held until the watch
+            ends. By default it is the watch itself.
+        :param callback: what :meth:`run` calls with each event of this watch.
+        :param depth: how many levels below `path` count: 0 is the node alone. Since Xen 4.22; NotSupportedError before.
+
+        Raises :class:`~xsffi.errors.WatchExistsError` where the same path is watched with the same token already, and
+        :class:`~xsffi.errors.QuotaExceededError` or TooBigError where a guest has set too many.
+        """
+        return self._watches.add(path, token, callback, depth)
+
+    def unwatch(self, watch: Watch) -> None:
+        """Take a watch away; events of it that are on their way are not delivered. Raises NodeNotFoundError if it is
+        not set."""
+        self._watches.remove(watch)
+
+    def reset_watches(self) -> None:
+        """Take away all watches, and end all transactions, of this connection. libxenstore has no call for this
+        (NotSupportedError); the wire has."""
+        self._watches.reset()
+
+    def fileno(self) -> int:
+        """A descriptor for select, poll, epoll or an event loop: it is readable whenever :meth:`check_watch` would
+        return an event, and once the daemon is gone. It may be readable when there is none. It is not to be read from,
+        nor closed."""
+        return self.backend.fileno()
+
+    def check_watch(self) -> WatchEvent | None:
+        """The next event, or None at once where there is none."""
+        return self._watches.check()
+
+    def read_watch(self, timeout: float | None = None) -> WatchEvent:
+        """The next event; waits for `timeout` seconds (None: for ever), then raises
+        :class:`~xsffi.errors.WaitTimeoutError`.
+
+        Ctrl-C and :meth:`close` end the wait. A callback is not called; requests of other threads are not held up.
+        """
+        _check_timeout(timeout)
+        return self._watches.read(timeout)
+
+    def events(self, timeout: float | None = None) -> Iterator[WatchEvent]:
+        """Iterate over events, until none came for `timeout` seconds (None: for ever)."""
+        _check_timeout(timeout)
+        return self._watches.events(timeout)
+
+    def run(
+        self, timeout: float | None = None, *, otherwise: Callback | None = None, raise_errors: bool = False
+    ) -> None:
+        """Read events and call the callbacks of their watches, until :meth:`stop` or for `timeout` seconds (None: for
+        ever).
+
+        It takes every event of this client: `otherwise` is called for those whose watch has no callback; without it
+        they are dropped, with a warning in the log ``xsffi``. A callback runs in this thread, with no lock held, and
+        may do anything. One that raises is reported in the log and the loop goes on, unless `raise_errors`.
+        """
+        _check_timeout(timeout)
+        self._watches.run(timeout, otherwise, raise_errors)
+
+    def stop(self) -> None:
+        """End :meth:`run` once the callback it is in returns, or the next run() if none is running. Any thread, and any
+        signal handler, may call it."""
+        self._watches.stop()
+
+    # The end.
+
+    @property
+    def closed(self) -> bool:
+        """Whether :meth:`close` was called."""
+        return self._closed
+
+    def close(self) -> None:
+        """Close the connection: the daemon forgets its watches and transactions, and every thread that waits gets a
+        :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing."""
+        self._closed = True
+        self.backend.close()
+        self._watches.close()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if not getattr(self, "_closed", True):
+            _warn(f"{self!r} was not closed", ResourceWarning, source=self)
+            self.close()
+
+    def __repr__(self) -> str:
+        return f"<xsffi.Client {self.backend.name}{' closed' if self._closed else ''}>"
+
+    def _call(self, request: Request[T]) -> T:
+        return self.backend.call(request)
+
+
+def _check_timeout(timeout: float | None) -> None:
+    if timeout is None:
+        return
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
+        raise TypeError(f"a timeout is a number of seconds or None, not {type(timeout).__name__}: {timeout!r}")
+    if math.isnan(timeout) or timeout < 0:
+        raise ValueError(f"a timeout is not negative: {timeout!r}")

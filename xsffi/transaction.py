@@ -1,0 +1,159 @@
+"""Transactions: several operations that take effect all together, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+import warnings
+from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
+
+from .backends.base import Backend
+from .errors import (
+    NodeNotFoundError,
+    TransactionConflictError,
+    TransactionGoneError,
+    XenStoreError,
+)
+from .operations import NodeOperations
+from .protocol.programs import run, transaction_is_gone
+from .protocol.requests import Request, TransactionEnd, TransactionStart
+
+__all__ = ["Transaction", "Transactions"]
+
+T = TypeVar("T")
+
+_PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long
+_PAUSE_MAX = 0.1
+
+
+class Transaction(NodeOperations):
+    """The verbs of a client, within one transaction. Other clients see what was done when it is committed.
+
+    As a context manager it commits at the end, and aborts where an exception leaves the block. On a conflict nothing
+    was written, and the whole is to be done again: :meth:`xsffi.Client.transact` does that. Once it has ended, each
+    verb raises
+    :class:`~xsffi.errors.TransactionGoneError`.
+    """
+
+    def __init__(self, backend: Backend, tx_id: int, orphans: list[int]) -> None:
+        """To be had from :meth:`xsffi.Client.transaction`. `orphans`: where its id goes if it is dropped without an
+        end."""
+        self._backend = backend
+        self._orphans = orphans
+        self._ended: str | None = None  # how
+        self.id = tx_id
+
+    def commit(self) -> None:
+        """Make all that was done take effect at once.
+
+        Raises :class:`~xsffi.errors.TransactionConflictError` where other changes came in between: nothing was written.
+        The transaction has ended then, as with any error.
+        """
+        self._end(commit=True)
+
+    def abort(self) -> None:
+        """Drop all that was done."""
+        self._end(commit=False)
+
+    def __enter__(self) -> Transaction:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if self._ended is not None:
+            return
+        if kind is None:
+            self.commit()
+            return
+        try:
+            self.abort()
+        except XenStoreError:
+            pass  # the transaction is over either way, and what went wrong first is what matters
+
+    def __repr__(self) -> str:
+        return f"<xsffi.Transaction {self.id} {self._ended or 'open'}>"
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if getattr(self, "_ended", "not begun") is None:
+            self._orphans.append(self.id)  # no request from here: this may run in any thread, at any moment
+            _warn(f"{self!r} was neither committed nor aborted", ResourceWarning, source=self)
+
+    def _end(self, commit: bool) -> None:
+        self._check()
+        self._ended = "committed" if commit else "aborted"
+        try:
+            self._backend.call(TransactionEnd(commit), self.id)
+        except TransactionConflictError:
+            self._ended = "not committed: it was in conflict with other changes"
+            raise
+        except XenStoreError as error:
+            self._ended = "lost"
+            # No path is concerned, so ENOENT is said of the transaction.
+            if isinstance(error, NodeNotFoundError) or _is_io_error(error):
+                raise self._gone() from error
+            raise
+
+    def _call(self, request: Request[T]) -> T:
+        self._check()
+        try:
+            return self._backend.call(request, self.id)
+        except NodeNotFoundError as error:
+            if run(transaction_is_gone(), self._call_as_is):
+                self._ended = "lost"
+                raise self._gone() from error
+            raise
+        except XenStoreError as error:
+            if _is_io_error(error):
+                self._ended = "lost"
+                raise self._gone() from error
+            raise
+
+    def _call_as_is(self, request: Request[T]) -> T:
+        return self._backend.call(request, self.id)
+
+    def _check(self) -> None:
+        if self._ended is not None:
+            raise TransactionGoneError(errno.ENOENT, f"the transaction was {self._ended}")
+
+    def _gone(self) -> TransactionGoneError:
+        return TransactionGoneError(errno.ENOENT, "the daemon does not know the transaction any more")
+
+
+class Transactions:
+    """Starts the transactions of one client, and ends those that were dropped."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._orphans: list[int] = []
+
+    def start(self) -> Transaction:
+        """Start a transaction."""
+        while self._orphans:
+            try:
+                self._backend.call(TransactionEnd(commit=False), self._orphans.pop())
+            except (NodeNotFoundError, TransactionGoneError):
+                pass  # a reset of the watches ended it before
+        return Transaction(self._backend, self._backend.call(TransactionStart()), self._orphans)
+
+    def repeat(self, function: Callable[[Transaction], T], attempts: int) -> T:
+        """Run `function` in a transaction until that is committed, up to `attempts` times."""
+        if not isinstance(attempts, int) or attempts < 1:
+            raise ValueError(f"attempts is an int from 1 on, not {attempts!r}")
+        for attempt in range(1, attempts + 1):
+            try:
+                with self.start() as transaction:
+                    return function(transaction)
+            except TransactionConflictError:
+                if attempt == attempts:
+                    raise
+                if attempt > 1:  # two that keep meeting must fall out of step
+                    time.sleep(random.uniform(0, min(_PAUSE * 2**attempt, _PAUSE_MAX)))
+        raise AssertionError("unreachable")
+
+
+def _is_io_error(error: XenStoreError) -> bool:
+    return error.errno == errno.EIO and error.wire_name in (None, "EIO")
