@@ -1,0 +1,94 @@
+"""Builds xsffi, and the C extension xsffi._xenstore where that can be built; pyproject.toml holds everything else.
+
+$XSFFI_BUILD_EXTENSION decides about the extension:
+
+    auto    build it where a compiler, Python's headers and cffi are there, else say why not and do without (default)
+    yes     build it; where that is impossible, the build fails and says why
+    no      do without
+
+Without the extension, xsffi talks to the daemon by its wire protocol alone, and the wheel serves every platform.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from setuptools import Distribution, Extension, setup
+
+VARIABLE = "XSFFI_BUILD_EXTENSION"
+
+# These describe or pack the sources. They must work where nothing can be compiled, and need not tell of it.
+COMMANDS_WITHOUT_BUILD = {"egg_info", "dist_info", "sdist"}
+
+PROBE = """
+#define Py_LIMITED_API 0x03090000
+#include <Python.h>
+PyMODINIT_FUNC PyInit_probe(void) { return NULL; }
+"""
+
+
+@contextmanager
+def stderr_into(file: IO[bytes]) -> Iterator[None]:
+    """Sends what this process and its children say on standard error into the file."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+def why_not() -> str | None:
+    """Why the extension cannot be built here, or None where it can: found out by building a tiny one."""
+    if importlib.util.find_spec("cffi") is None:
+        return "the Python package cffi is missing"
+    with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as said:
+        source = Path(directory, "probe.c")
+        source.write_text(PROBE)
+        command = Distribution({"ext_modules": [Extension("probe", [str(source)])]}).get_command_obj("build_ext")
+        command.build_lib = command.build_temp = directory
+        try:
+            with stderr_into(said):
+                command.ensure_finalized()
+                command.run()
+        except Exception as problem:  # setuptools has no one class for "the compiler is missing or fails"
+            said.seek(0)
+            errors = [line.strip() for line in said.read().decode(errors="replace").splitlines() if "error:" in line]
+            return errors[0] if errors else str(problem)
+    return None
+
+
+def extension_wanted() -> bool:
+    choice = os.environ.get(VARIABLE) or "auto"
+    if choice not in ("auto", "yes", "no"):
+        raise SystemExit(f"xsffi: {VARIABLE}={choice} is none of auto, yes, no")
+    if choice == "no" or COMMANDS_WITHOUT_BUILD.intersection(sys.argv):
+        return False
+    reason = why_not()
+    if reason is None:
+        return True
+    if choice == "yes":
+        raise SystemExit(f"xsffi: {VARIABLE}=yes, but the C extension cannot be built: {reason}")
+    print(f"xsffi: left out the C extension, which cannot be built here: {reason}", file=sys.stderr)
+    return False
+
+
+def extension_options() -> dict[str, Any]:
+    # A build front end need not have this directory on the path.
+    sys.path.insert(0, str(Path(__file__).resolve().parent))
+    from build_ffi import STABLE_ABI
+
+    options = {"bdist_wheel": {"py_limited_api": "cp39"}} if STABLE_ABI else {}
+    return {"cffi_modules": ["build_ffi.py:ffibuilder"], "options": options}
+
+
+setup(license="MIT", **(extension_options() if extension_wanted() else {}))
