@@ -1,4 +1,7 @@
-"""The one door to the compiled module: `ffi` and `lib`, or None where it was not built."""
+"""The one door to the compiled module: `ffi` and `lib`, or None where it was not built.
+
+``XSFFI_EXTENSION=no`` in the environment has it left alone, for a look at what is without it.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,15 @@ ffi: Any
 lib: Any
 why_missing = ""  # why there is no extension, if there is none
 
-try:
-    from .._xenstore import ffi, lib
-except ImportError as error:
+if os.environ.get("XSFFI_EXTENSION") == "no":
     ffi = lib = None
-    why_missing = f"the extension xsffi._xenstore is not there ({error})"
+    why_missing = "the extension xsffi._xenstore is not used, by XSFFI_EXTENSION=no"
+else:
+    try:
+        from .._xenstore import ffi, lib
+    except ImportError as error:
+        ffi = lib = None
+        why_missing = f"the extension xsffi._xenstore is not there ({error})"
 
 
 def load_libxenstore() -> str | None:

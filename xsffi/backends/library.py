@@ -166,7 +166,9 @@ class LibraryBackend:
             return self._readiness.fileno()
 
     def close(self) -> None:
-        if self._over is not forked_error:
+        with self._lock:
+            if self._over is closed_error or self._over is forked_error:
+                return
             self._end(closed_error)
         self._let_go_if_unused()
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Callable
 
-from ..errors import NotSupportedError, XenStoreError, error_from_errno
+from ..errors import AccessDeniedError, NotSupportedError, XenStoreError, error_from_errno
 from ..permissions import Permission
 from ..records import WatchEvent
 from .extension import ffi, lib
@@ -21,6 +21,7 @@ __all__ = ["LibXenStore", "has_function"]
 
 _ACCESS = "nrwb"  # by enum xs_perm_type: READ is 1, WRITE is 2
 _BITS = {access: bits for bits, access in enumerate(_ACCESS)}
+_FEATURE_WATCH_DEPTH = 4  # XENSTORE_SERVER_FEATURE_WATCHDEPTH
 # What errno a wait that succeeded after all may have left.
 _NO_ERROR = (0, errno.EINTR, errno.EAGAIN)
 
@@ -88,7 +89,8 @@ class LibXenStore:
             return [Permission(entries[i].id, _ACCESS[entries[i].perms & 3]) for i in range(count[0])]
 
     def xs_set_permissions(self, tx_id: int, path: bytes, permissions: list[Permission]) -> None:
-        entries = ffi.new("struct xs_permissions[]", [(domid, _BITS[access]) for domid, access in permissions])
+        fields = [(domid, _BITS[access]) for domid, access in permissions]
+        entries = ffi.new("struct xs_permissions[]", fields)
         if not lib.xs_set_permissions(self.handle, tx_id, path, entries, len(permissions)):
             raise _error(path)
 
@@ -100,6 +102,14 @@ class LibXenStore:
 
     def xs_watch_depth(self, path: bytes, token: bytes, depth: int) -> None:
         _need("xs_watch_depth")
+        # It asks for the daemon's features itself, by a message that oxenstored never answers, and says no errno where they
+        # lack depth: a question that every daemon answers goes first.
+        try:
+            known = self.xs_get_features_domain(0)
+        except AccessDeniedError:
+            known = _FEATURE_WATCH_DEPTH  # a guest may not ask of domain 0; the daemon knows the operation
+        if not known & _FEATURE_WATCH_DEPTH:
+            raise NotSupportedError(errno.ENOSYS, "the daemon knows no depth of a watch; xenstored does since Xen 4.22")
         if not lib.xs_watch_depth(self.handle, path, token, depth):
             raise _error(path)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import select
 import threading
+import weakref
 from collections.abc import Callable, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -35,12 +36,22 @@ _FOLLOWER_PATIENCE = 0.5
 
 
 class _Leader:
-    """The thread that reads for all, and its right to it."""
+    """The thread that reads for all, for one wait of it.
 
-    __slots__ = ("thread",)
+    A signal handler runs in the middle of the wait that it interrupted, and may use the client in its turn: it takes
+    over from the outer wait of its own thread, and gives the lead back to it.
+    """
+
+    __slots__ = ("__weakref__", "outer", "thread")
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
+        # Weak, since Ctrl-C may have ended that wait before it could say so: then nobody else knows of it.
+        self.outer: Callable[[], _Leader | None] = _nobody
+
+
+def _nobody() -> None:
+    return None
 
 
 class WireBackend:
@@ -69,9 +80,9 @@ class WireBackend:
         pending: Pending[T] | None = None
         try:
             with self._lock:
+                self._check()
                 if self._changing:
                     raise _reentered_error()
-                self._check()
                 self._changing = True
                 try:
                     pending = self._session.send(request, tx_id)
@@ -104,7 +115,8 @@ class WireBackend:
 
     def fileno(self) -> int:
         with self._lock:
-            self._check()
+            if self._let_go or self._over is closed_error:
+                self._check()
             if self._readiness is None:
                 readiness, bell = select.epoll(), Bell()
                 readiness.register(self._transport.fileno(), select.EPOLLIN)
@@ -115,10 +127,11 @@ class WireBackend:
 
     def close(self) -> None:
         with self._lock:
-            if self._over is not forked_error:
-                self._session.events.clear()
-                self._end(closed_error)
-                self._transport.shut()
+            if self._over is closed_error or self._over is forked_error:
+                return
+            self._session.events.clear()
+            self._end(closed_error)
+            self._transport.shut()
             if self._leader is None:
                 self._give_back()
             else:
@@ -192,7 +205,6 @@ class WireBackend:
         `pending` is the request whose reply is waited for; without one it is events.
         """
         me = _Leader()
-        interrupted: _Leader | None = None
         bell: SimpleQueue[None] | None = None
         try:
             while not ready():
@@ -202,10 +214,9 @@ class WireBackend:
                         return True
                     self._check()
                     leader = self._leader
-                    # A leader of this very thread was interrupted by the signal handler that waits here, or by Ctrl-C.
                     if leader is None or leader.thread == me.thread:
-                        if leader is not me:
-                            interrupted = leader
+                        if leader is not None and leader is not me:
+                            me.outer = weakref.ref(leader)
                         self._leader = me
                         writing = self._session.data_to_send() is not None
                     elif bell is None:
@@ -219,9 +230,9 @@ class WireBackend:
             return True
         finally:
             if self._leader is me:
-                self._leader = None
-            if interrupted is not None:
-                self._transport.wake()  # what it waits for may have been read here
+                self._leader = me.outer()
+            if me.outer is not _nobody and self._leader is not None:
+                self._transport.wake()  # what the outer wait waits for may have been read here
             if bell is not None:
                 self._followers.pop(bell, None)
             if self._leader is None:
