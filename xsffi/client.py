@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -12,15 +13,19 @@ from .backends.base import Backend
 from .backends.selection import open_backend
 from .domains import DomainOperations
 from .operations import NodeOperations
+from .paths import validate
 from .pipeline import Pipeline
 from .protocol.requests import Request
 from .records import Node, WatchEvent
 from .transaction import Transaction, Transactions
+from .trees import snapshot
 from .watches import ITSELF, Callback, Watch, Watches
 
 __all__ = ["Client"]
 
 T = TypeVar("T")
+
+_LOAD_AT_ONCE = 4096
 
 
 class Client(NodeOperations, DomainOperations):
@@ -84,21 +89,32 @@ class Client(NodeOperations, DomainOperations):
     def dump(self, top: str = "/", attempts: int = 10) -> list[Node]:
         """The whole tree from `top` down as it was at one moment, parents before children.
 
-        It is read inside a transaction, again where others change it meanwhile; after `attempts` times the
-        :class:`~xsffi.errors.TransactionConflictError` is raised.
+        What others change meanwhile is read again; where that went on `attempts` times,
+        :class:`~xsffi.errors.TransactionConflictError` is raised. It is read over a connection of its own.
         """
-        return Transactions(self.backend.bulk()).repeat(lambda t: list(t.walk(top)), attempts)
+        validate(top)
+        backend = self.backend.sibling()
+        try:
+            return snapshot(backend, top, attempts)
+        finally:
+            backend.close()
 
-    def load(self, nodes: Iterable[Node], attempts: int = 10) -> None:
-        """Write nodes, as :meth:`dump` gives them, with their values and permissions, in one transaction.
+    def load(self, nodes: Iterable[Node]) -> None:
+        """Write nodes, as :meth:`dump` gives them, with their values and permissions. What is there beside them is left
+        alone.
 
-        What is there beside them is left alone.
+        It is no transaction: xenstored would take the square of the number of nodes for that. The first error is raised
+        once all of some thousand nodes around it were tried.
         """
-        pipeline = self.pipeline(transaction=True, attempts=attempts)
-        for node in nodes:
-            pipeline.write(node.path, node.value)
-            pipeline.set_permissions(node.path, node.permissions)
-        pipeline.execute()
+        nodes = iter(nodes)
+        while True:
+            pipeline = self.pipeline()
+            for node in islice(nodes, _LOAD_AT_ONCE):
+                pipeline.write(node.path, node.value)
+                pipeline.set_permissions(node.path, node.permissions)
+            if not pipeline:
+                return
+            pipeline.execute()
 
     # Watches.
 

@@ -144,7 +144,7 @@ class NodeOperations:
         A node that is removed meanwhile is left out; `top` itself must be there. Where a node may not be read, the
         error is raised, or given to `onerror`, and the walk goes on without what is below that node.
         """
-        found = programs.iterate(programs.walk(encode(top)), self._call_many)
+        found = programs.iterate(programs.walk([encode(top)]), self._call_many)
 
         def nodes() -> Iterator[Node]:
             for node in found:

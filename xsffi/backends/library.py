@@ -30,8 +30,8 @@ from .base import Backend, Outcome, closed_error, forked_error, tell_of_forks
 from .bell import Bell
 from .extension import ffi, lib
 from .libxenstore import LibXenStore
-from .transports import connect, lost_error, open_transport
-from .wire import WireBackend
+from .transports import connect, lost_error
+from .wire import WireBackend, open_wire
 
 __all__ = ["LibraryBackend"]
 
@@ -148,8 +148,11 @@ class LibraryBackend:
             if self._over is not None:
                 raise self._over()
             if self._bulk is None:
-                self._bulk = WireBackend(open_transport(self._path))
+                self._bulk = self.sibling()
             return self._bulk
+
+    def sibling(self) -> WireBackend:
+        return open_wire(self._path)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         deadline = None if timeout is None else monotonic() + timeout

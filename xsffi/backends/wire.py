@@ -27,9 +27,9 @@ from ..protocol.wire import check_payload_size
 from ..records import WatchEvent
 from .base import Outcome, closed_error, forked_error, tell_of_forks
 from .bell import Bell
-from .transports import Transport, lost_error
+from .transports import Transport, lost_error, open_transport
 
-__all__ = ["WireBackend"]
+__all__ = ["WireBackend", "open_wire"]
 
 T = TypeVar("T")
 
@@ -65,8 +65,10 @@ class WireBackend:
 
     name = "wire"
 
-    def __init__(self, transport: Transport, timeout: float | None = None) -> None:
-        """`transport` is the backend's from here on; `timeout`: how many seconds a reply may take (None: any time)."""
+    def __init__(self, transport: Transport, timeout: float | None = None, path: str = "") -> None:
+        """`transport`, which is connected to `path`, is the backend's from here on; `timeout`: how many seconds a reply
+        may take (None: any time)."""
+        self._path = path
         self._transport = transport
         self._timeout = timeout
         self._session = Session(transport.payload_max, transport.joined)
@@ -107,6 +109,11 @@ class WireBackend:
 
     def bulk(self) -> WireBackend:
         return self
+
+    def sibling(self) -> WireBackend:
+        with self._lock:
+            self._check()
+        return open_wire(self._path, self._timeout)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         deadline = None if timeout is None else monotonic() + timeout
@@ -413,6 +420,12 @@ class WireBackend:
                 self._readiness.close()
             if self._bell is not None:
                 self._bell.close()
+
+
+def open_wire(path: str, timeout: float | None = None) -> WireBackend:
+    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where it
+    fails."""
+    return WireBackend(open_transport(path, timeout), timeout, path)
 
 
 def _reentered_error() -> XenStoreError:

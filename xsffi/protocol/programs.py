@@ -5,7 +5,7 @@ Whoever drives one decides how requests are carried, waiting or awaiting: :func:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar, Union
 
 from ..errors import AccessDeniedError, InvalidArgumentError, NodeNotFoundError, TooBigError, XenStoreError
@@ -94,13 +94,17 @@ def exists(path: bytes) -> Program[bool]:
     return True
 
 
-def walk(top: bytes) -> Walk:
-    """Every node from `top` down, level by level: yields lists of requests, is sent their outcomes, and yields nodes.
+def walk(tops: Sequence[bytes], levels: int | None = None) -> Walk:
+    """Every node from `tops` down, level by level: yields lists of requests, is sent their outcomes, and yields nodes.
 
-    A node that is removed meanwhile is left out; an error that is another's, or of the top itself, is yielded.
+    It goes down so many `levels` (None: all); one is the tops alone.
+
+    A node that is removed meanwhile is left out; an error that is another's, or of a top, is yielded.
     """
-    level = [top]
-    while level:
+    level = list(tops)
+    depth = 0
+    while level and depth != levels:
+        depth += 1
         below: list[bytes] = []
         for start in range(0, len(level), _WALK_NODES):
             paths = level[start : start + _WALK_NODES]
@@ -111,7 +115,7 @@ def walk(top: bytes) -> Walk:
                     children = yield from _whole_directory(path)
                 error = next((o for o in (value, children, permissions) if isinstance(o, XenStoreError)), None)
                 if error is not None:
-                    if path == top or not isinstance(error, NodeNotFoundError):
+                    if depth == 1 or not isinstance(error, NodeNotFoundError):
                         yield error
                     continue
                 if path == b"/":
