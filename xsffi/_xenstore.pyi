@@ -59,6 +59,12 @@ class Lib:
     XS_PERM_NONE: Final[int]
     XS_PERM_READ: Final[int]
     XS_PERM_WRITE: Final[int]
+    XSFFI_STREAM_OPEN: Final[int]
+    XSFFI_STREAM_ENDED: Final[int]
+    XSFFI_STREAM_WOKEN: Final[int]
+    XSFFI_CALL_DONE: Final[int]
+    XSFFI_CALL_NOT_SENT: Final[int]
+    XSFFI_CALL_SENT: Final[int]
 
     # The library as a whole: xsffi/_native/loader.c
     def xsffi_load(self, soname: _Chars, /) -> CData:
@@ -75,6 +81,24 @@ class Lib:
     def xsffi_open_at(self, path: _Chars, flags: int, /) -> CData:
         """xs_open at this path; NULL: wherever libxenstore looks by itself. One thread at a time."""
     def free(self, pointer: CData, /) -> None: ...
+
+    # The daemon's socket: xsffi/_native/stream.c
+    def xsffi_receive(self, s: CData, buffer: CData, capacity: int, want: int, writing: int, timeout: int, /) -> int:
+        """Waits and receives, until so many replies are there; how many bytes. Times are nanoseconds; -1: for ever."""
+    def xsffi_call(
+        self,
+        s: CData,
+        buffer: CData,
+        capacity: int,
+        type: int,
+        req_id: int,
+        tx_id: int,
+        payload: bytes,
+        length: int,
+        timeout: int,
+        /,
+    ) -> int:
+        """Sends one request and receives its reply: one of XSFFI_CALL_DONE, …_NOT_SENT, …_SENT."""
 
     # libxenstore, as build_ffi.py lists it
     def xs_open(self, flags: int, /) -> CData: ...

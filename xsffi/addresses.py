@@ -35,7 +35,7 @@ def candidates(path: str | None = None) -> list[str]:
 
 def default_socket() -> str:
     """The socket that libxenstore opens by itself, told no other."""
-    return os.path.join(os.environ.get("XENSTORED_RUNDIR", "/var/run/xenstored"), "socket")
+    return os.path.join(os.environ.get("XENSTORED_RUNDIR") or "/var/run/xenstored", "socket")
 
 
 def kind_of(path: str) -> Kind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -37,7 +38,9 @@ class Client(NodeOperations, DomainOperations):
 
     backend: Backend  #: what carries the requests; ``backend.name`` is "libxenstore" or "wire"
 
-    def __init__(self, path: str | None = None, backend: str = "auto", timeout: float | None = None) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, backend: str = "auto", timeout: float | None = None
+    ) -> None:
         """Connect.
 
         :param path: the daemon's unix socket or the kernel's device; by default, where libxenstore would look:
@@ -52,7 +55,7 @@ class Client(NodeOperations, DomainOperations):
         """
         if timeout is not None:
             _check_timeout(timeout)
-        self.backend = open_backend(backend, path, timeout)
+        self.backend = open_backend(backend, None if path is None else os.fsdecode(path), timeout)
         self._closed = False
         self._watches = Watches(self.backend)
         self._transactions = Transactions(self.backend)
@@ -68,7 +71,7 @@ class Client(NodeOperations, DomainOperations):
 
         `function` may so be called several times. After `attempts` calls the last
         :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception aborts the transaction and goes
-            on.
+        on.
         """
         return self._transactions.repeat(function, attempts)
 

@@ -35,9 +35,8 @@ class DomainOperations:
     """What can be done with domains and with the daemon; nearly all of it is for dom0 alone (AccessDeniedError else).
 
     A domid is an int from 0 to 65535; another is refused before anything is sent. The errors that every verb has are
-    told at
-    :class:`~xsffi.operations.NodeOperations`. Features and quotas can be asked for since Xen 4.21 and 4.22; what is
-        older, the daemon or libxenstore, raises :class:`~xsffi.errors.NotSupportedError`.
+    told at :class:`~xsffi.operations.NodeOperations`. Features and quotas can be asked for since Xen 4.21 and 4.22;
+    what is older, the daemon or libxenstore, raises :class:`~xsffi.errors.NotSupportedError`.
     """
 
     def _call(self, request: Request[T]) -> T:

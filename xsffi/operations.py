@@ -46,9 +46,8 @@ class NodeOperations:
     A path is a str, absolute or relative to the caller's own domain (see :func:`xsffi.paths.validate`). A path that
     breaks the rules, or a request that is too long, is refused before anything is sent. Each verb raises
     :class:`~xsffi.errors.AccessDeniedError` where the caller's domain may not do that,
-    :class:`~xsffi.errors.ConnectionLostError` where the daemon is gone, and
-    :class:`~xsffi.errors.ClientClosedError` after ``close()``.
-    The source of what each does is xenstore.txt, "Xenstore protocol details".
+    :class:`~xsffi.errors.ConnectionLostError` where the daemon is gone, and :class:`~xsffi.errors.ClientClosedError`
+    after ``close()``. The source of what each does is xenstore.txt, "Xenstore protocol details".
     """
 
     def _call(self, request: Request[T]) -> T:

@@ -63,6 +63,8 @@ def join(base: str, *parts: str) -> str:
     :mod:`posixpath`."""
     path = base
     for part in parts:
+        if not isinstance(part, str):
+            raise TypeError(f"a path is a str, not {type(part).__name__}: {part!r}")
         if part.startswith("/") or not path:
             path = part
         elif part:

@@ -47,12 +47,12 @@ class Permission(NamedTuple):
     @property
     def readable(self) -> bool:
         """Whether this lets the domain read."""
-        return self.access in "rb"
+        return self.access in ("r", "b")
 
     @property
     def writable(self) -> bool:
         """Whether this lets the domain write."""
-        return self.access in "wb"
+        return self.access in ("w", "b")
 
 
 PermissionLike = Union[Permission, str]
@@ -63,7 +63,7 @@ def parse_permissions(permissions: Iterable[PermissionLike]) -> list[Permission]
 
     Raises as :meth:`Permission.parse` does, and where there is none at all, since the first one names the owner.
     """
-    if isinstance(permissions, (str, bytes, Permission)):
+    if isinstance(permissions, (str, bytes, Permission)) or not isinstance(permissions, Iterable):
         raise TypeError(f"permissions are a list, such as ['n0', 'r5'], not {permissions!r}")
     # A Permission was not necessarily made by parse(): its text is the check.
     parsed = [Permission.parse(str(item) if isinstance(item, Permission) else item) for item in permissions]

@@ -34,8 +34,7 @@ class Transaction(NodeOperations):
 
     As a context manager it commits at the end, and aborts where an exception leaves the block. On a conflict nothing
     was written, and the whole is to be done again: :meth:`xsffi.Client.transact` does that. Once it has ended, each
-    verb raises
-    :class:`~xsffi.errors.TransactionGoneError`.
+    verb raises :class:`~xsffi.errors.TransactionGoneError`.
     """
 
     def __init__(self, backend: Backend, tx_id: int, orphans: list[int]) -> None:
@@ -96,6 +95,10 @@ class Transaction(NodeOperations):
             if isinstance(error, NodeNotFoundError) or _is_io_error(error):
                 raise self._gone() from error
             raise
+        except BaseException:
+            self._ended = "interrupted"
+            self._orphans.append(self.id)
+            raise
 
     def _call(self, request: Request[T]) -> T:
         self._check()
@@ -145,14 +148,22 @@ class Transactions:
         """Start a transaction."""
         while self._orphans:
             try:
-                self._backend.call(TransactionEnd(commit=False), self._orphans.pop())
-            except (NodeNotFoundError, TransactionGoneError):
-                pass  # a reset of the watches ended it before
+                orphan = self._orphans.pop()
+            except IndexError:
+                break  # another thread was faster
+            try:
+                self._backend.call(TransactionEnd(commit=False), orphan)
+            except XenStoreError as error:
+                if not isinstance(error, NodeNotFoundError) and not _is_io_error(error):
+                    raise
+                # A reset of the watches ended it before.
         return Transaction(self._backend, self._backend.call(TransactionStart()), self._orphans)
 
     def repeat(self, function: Callable[[Transaction], T], attempts: int) -> T:
         """Run `function` in a transaction until that is committed, up to `attempts` times."""
-        if not isinstance(attempts, int) or attempts < 1:
+        if not callable(function):
+            raise TypeError(f"a function is to be given, not {type(function).__name__}: {function!r}")
+        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
             raise ValueError(f"attempts is an int from 1 on, not {attempts!r}")
         for attempt in range(1, attempts + 1):
             try:

@@ -91,8 +91,10 @@ class Watches:
         self._numbers = itertools.count(1)
         self._by_name: dict[str, Watch] = {}
         self._by_token: dict[tuple[str, int], Watch] = {}
-        self._lock = threading.Lock()  # of the two tables
+        # Of the two tables; it can be taken again, by a signal handler that closes the client.
+        self._lock = threading.RLock()
         self._running = False
+        self._closed = False
         self._stopping = False
         self._stop_bell: Bell | None = None
 
@@ -105,13 +107,15 @@ class Watches:
         name = b"%x" % next(self._numbers)
         watch = Watch(self, path, token, callback, depth, name)
         key = (path, id(watch.token))
-        with self._lock:
-            if key in self._by_token:
-                raise WatchExistsError(errno.EEXIST, f"this path is watched with this token already: {token!r}", path)
-            # Before it is set, since its first event may come before the reply does.
-            self._by_token[key] = watch
-            self._by_name[name.decode("ascii")] = watch
         try:
+            with self._lock:
+                if key in self._by_token:
+                    raise WatchExistsError(
+                        errno.EEXIST, f"this path is watched with this token already: {token!r}", path
+                    )
+                # Before it is set, since its first event may come before the reply does.
+                self._by_token[key] = watch
+                self._by_name[name.decode("ascii")] = watch
             self._backend.call(WatchRequest(encoded, name, depth))
         except BaseException as error:
             self._forget(watch)
@@ -163,13 +167,15 @@ class Watches:
 
     def run(self, timeout: float | None, otherwise: Callback | None, raise_errors: bool) -> None:
         """The central loop (see :meth:`xsffi.Client.run`)."""
+        if otherwise is not None and not callable(otherwise):
+            raise TypeError(f"otherwise is callable, not {type(otherwise).__name__}: {otherwise!r}")
         deadline = None if timeout is None else monotonic() + timeout
         with self._lock:
             if self._running:
                 raise RuntimeError("run() is running already on this client")
-            self._running = True
             if self._stop_bell is None:
                 self._stop_bell = Bell()
+            self._running = True
         try:
             poll = select.poll()
             poll.register(self._backend.fileno(), select.POLLIN)
@@ -179,14 +185,19 @@ class Watches:
                 if found is not None:
                     self._call_back(*found, otherwise, raise_errors)
                 remaining = None if deadline is None else deadline - monotonic()
-                if remaining is not None and remaining <= 0:
-                    return
+                if remaining is not None and remaining <= 0 and (found is None or timeout):
+                    return  # no time at all still is enough for what is there
                 if found is None:
-                    poll.poll(None if remaining is None else remaining * 1000)
+                    for descriptor, _ in poll.poll(None if remaining is None else min(remaining * 1000, 1e9)):
+                        if descriptor == self._stop_bell.fileno():
+                            self._stop_bell.silence()
         finally:
             self._stop_bell.silence()
             self._stopping = False
             self._running = False
+            if self._closed:
+                self._stop_bell.close()
+                self._stop_bell = None
 
     def stop(self) -> None:
         """End :meth:`run`, or the next one where none is running; any thread and any signal handler may."""
@@ -198,6 +209,7 @@ class Watches:
     def close(self) -> None:
         """Give back what is held; the backend is closed already, which ends run()."""
         with self._lock:
+            self._closed = True
             self._by_name.clear()
             self._by_token.clear()
             if self._stop_bell is not None and not self._running:
@@ -229,11 +241,14 @@ class Watches:
             logger.exception("the callback of the watch at %s raised", watch.path)
 
     def _forget(self, watch: Watch) -> bool:
+        """Whether the watch was there; it is not any more."""
+        key = (watch.path, id(watch.token))
         with self._lock:
-            if self._by_name.get(watch._name.decode("ascii")) is not watch:
+            if self._by_token.get(key) is watch:
+                del self._by_token[key]
+            if not self.has(watch):
                 return False
             del self._by_name[watch._name.decode("ascii")]
-            del self._by_token[watch.path, id(watch.token)]
             return True
 
 

@@ -250,21 +250,6 @@ def test_an_interrupted_send_takes_no_reply_from_another(unit: str) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_a_reply_that_is_seen_again_is_given_to_no_other(unit: str) -> None:
-    """Also where the reply does not tell by its id whose it is."""
-    for interruption in interruptions(unit):
-        with interruption:
-            daemon = Daemon(older_kernel=True)
-            caller = Caller(interruption, daemon)
-            first, second = (caller.session.send(Watch(b"/w", token, None)) for token in (b"1", b"2"))
-            replies = daemon.answer(caller.flush(4096))
-            caller.process([replies[0]])
-            assert (first.done, second.done) == (True, False), interruption.place
-            caller.process([replies[1]])
-            assert second.done, interruption.place
-
-
-@pytest.mark.parametrize("unit", UNITS)
 def test_a_refused_request_gets_its_error_in_any_case(unit: str) -> None:
     """After an interruption, whoever sends next is refused again, if the request is still there."""
     for interruption in interruptions(unit):

@@ -40,6 +40,7 @@ T = TypeVar("T")
 # What libxenstore says when it has lost the daemon, or given up the connection itself; the last is said of requests
 # too.
 _SAYS_LOST = (errno.EBADF, errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EINVAL)
+_LONGEST = 86400.0  # seconds that one poll takes at most: it does not take any number
 # How long, in seconds, the reader thread of libxenstore may take to hand on what came before the end of the stream.
 _LAST_EVENTS = 0.1
 
@@ -228,7 +229,7 @@ class LibraryBackend:
         poll.register(self._bell.fileno(), select.POLLIN)
         if self._line is not None:
             poll.register(self._line, 0)
-        poll.poll(None if timeout is None else timeout * 1000)
+        poll.poll(None if timeout is None else min(timeout, _LONGEST) * 1000)
 
     def _events_descriptor(self) -> int:
         with self._lock:

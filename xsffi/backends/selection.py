@@ -23,7 +23,7 @@ def open_backend(name: str = "auto", path: str | None = None, timeout: float | N
     `name`: ``"libxenstore"``, ``"wire"``, or ``"auto"``, which is libxenstore where it loads and the wire else; the
     environment's ``XSFFI_BACKEND`` says what ``"auto"`` is. `path`: a socket or a device, else the places that
     :func:`xsffi.addresses.candidates` tells. `timeout`: how many seconds a request may take (None: any time); only the
-        wire can do that, so ``"auto"`` is the wire with it.
+    wire can do that, so ``"auto"`` is the wire with it.
 
     Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried and why each failed.
     """

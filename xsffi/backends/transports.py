@@ -35,6 +35,7 @@ __all__ = [
 _RECEIVE_SIZE = (65536,)
 _NATIVE_BUFFER = 131072  # bytes: what one call of the extension receives at most
 _SEND_FLAGS = (socket.MSG_NOSIGNAL,)  # a daemon that died is an error, also in a program that lets SIGPIPE end it
+_LONGEST = 86400.0  # seconds: what waits longer, does so several times; the kernel takes no number at all
 # Linux's xenbus never polls as writable and a terminal may be full: a write to a device is tried again after so long.
 _DEVICE_RETRY = 0.01
 
@@ -62,8 +63,7 @@ class Transport(Protocol):
         """Append what comes in to `incoming`, once `want` replies are likely to be there (0: anything at all).
 
         It waits for `timeout` seconds at most (None: for ever), and no longer once there is room to send, where
-        `writing`, or
-        :meth:`wake` is called, or a signal came. Raises ConnectionLostError at the end of the stream.
+        `writing`, or :meth:`wake` is called, or a signal came. Raises ConnectionLostError at the end of the stream.
         """
 
     def call(
@@ -107,7 +107,7 @@ class _Waiting:
         if interest != self._interest:
             self._epoll.modify(self._descriptor, interest)
             self._interest = interest
-        ready = self._epoll.poll(None if timeout is None else max(0.0, timeout))
+        ready = self._epoll.poll(None if timeout is None else min(max(0.0, timeout), _LONGEST))
         if len(ready) > 1 or (ready and ready[0][0] != self._descriptor):
             self._bell.silence()
 
@@ -173,7 +173,7 @@ class SocketTransport(_Waiting):
             return False
         except OSError as error:
             raise lost_error(error) from error
-        if not incoming[-1]:
+        if incoming[-1:] == [b""]:
             raise lost_error()
         return True
 
@@ -205,7 +205,7 @@ class NativeSocketTransport(SocketTransport):
     def call(
         self, type: int, req_id: int, tx_id: int, payload: bytes, timeout: float | None
     ) -> tuple[int, bytes] | bool:
-        limit = -1 if timeout is None else max(0, int(timeout * 1e9))
+        limit = _nanoseconds(timeout)
         stream = self._stream
         done = _xsffi_call(stream, self._buffer, _NATIVE_BUFFER, type, req_id, tx_id, payload, len(payload), limit)
         if done == 0:  # XSFFI_CALL_DONE
@@ -213,14 +213,14 @@ class NativeSocketTransport(SocketTransport):
         return bool(done == lib.XSFFI_CALL_SENT)
 
     def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
-        limit = -1 if timeout is None else max(0, int(timeout * 1e9))
+        limit = _nanoseconds(timeout)
         # The innermost first: receive into the buffer, make bytes of that many of it, append them.
         received = map(
             _xsffi_receive, (self._stream,), (self._buffer,), (_NATIVE_BUFFER,), (want,), (writing,), (limit,)
         )
         incoming.extend(map(_unpack, (self._buffer,), received))
-        if not incoming[-1]:
-            incoming.pop()
+        # Where nothing came, an empty piece is there now, which says nothing: nor may it be taken back, since a signal
+        # handler may have used the client in between.
         status = self._stream.status
         if status == lib.XSFFI_STREAM_WOKEN:
             self._bell.silence()
@@ -228,6 +228,10 @@ class NativeSocketTransport(SocketTransport):
             raise lost_error()
         elif status != lib.XSFFI_STREAM_OPEN:
             raise lost_error(OSError(status, os.strerror(status)))
+
+
+def _nanoseconds(timeout: float | None) -> int:
+    return -1 if timeout is None else int(min(max(0.0, timeout), _LONGEST) * 1e9)
 
 
 class DeviceTransport(_Waiting):
@@ -264,7 +268,7 @@ class DeviceTransport(_Waiting):
             return
         except OSError as error:
             raise lost_error(error) from error
-        if not incoming[-1]:
+        if incoming[-1:] == [b""]:
             raise lost_error()
 
     def shut(self) -> None:

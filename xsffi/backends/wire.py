@@ -200,7 +200,7 @@ class WireBackend:
                 self._flush()
         except BaseException:
             if pending is not None:
-                self._session.abandon(pending)
+                self._abandon(pending)
             raise
         return self._await(pending)
 
@@ -210,9 +210,15 @@ class WireBackend:
             if not self._wait(pending.is_done, deadline, pending):
                 raise self._timeout_error()
         except BaseException:
-            self._session.abandon(pending)
+            self._abandon(pending)
             raise
         return pending.result()
+
+    def _abandon(self, pending: Pending[Any]) -> None:
+        with self._lock:
+            self._session.abandon(pending)
+            if self._over is None:
+                self._flush()  # what takes back what the request has set up, if its reply was faster
 
     def _send_many(self, requests: Sequence[Request[Any]], start: int, tx_id: int) -> Batch:
         with self._sending():

@@ -330,7 +330,10 @@ class TransactionStart(Request[int]):
         return b"\0"
 
     def decode(self, payload: bytes) -> int:
-        return _reply_number(payload)
+        tx_id = _reply_number(payload)
+        if not 0 < tx_id <= 0xFFFFFFFF:  # 0 would be none at all
+            raise ProtocolError(errno.EPROTO, f"the id of a transaction was to come, not {tx_id}")
+        return tx_id
 
     def undo(self, result: int) -> tuple[Request[Any], int]:
         return TransactionEnd(commit=False), result

@@ -165,9 +165,16 @@ class Session:
         check_payload_size(len(payload), self._payload_max)
         req_id = self._next_id()
         pending = Pending(request, req_id)
-        self._pending[req_id] = pending
-        self._put(encode_packet(request.type, req_id, tx_id, payload))
-        return pending
+        data = encode_packet(request.type, req_id, tx_id, payload)
+        try:
+            self._pending[req_id] = pending
+            self._put(data)
+            return pending
+        except BaseException:
+            pending.abandoned = True
+            if not self._outgoing or self._outgoing[-1][1] is not data:
+                self._pending.pop(req_id, None)  # it was not put there
+            raise
 
     def is_idle(self) -> bool:
         """Whether nothing is on its way, waits to be sent, or came in."""
@@ -218,6 +225,8 @@ class Session:
     def abandon(self, pending: Pending[Any]) -> None:
         """Nobody waits for this reply any more. It is dropped when it comes, and what the request set up is undone."""
         pending.abandoned = True
+        if pending.done:  # it was faster
+            self._undo(pending)
 
     def data_to_send(self) -> bytes | memoryview | None:
         """The next bytes to send, or None. How many of them were sent is appended to :attr:`sent`."""
@@ -254,17 +263,18 @@ class Session:
             batch.fail(error())
         while self._pending:
             req_id = next(iter(self._pending))
-            self._pending[req_id].fail(error())
+            if not self._pending[req_id].done:
+                self._pending[req_id].fail(error())
             self._pending.pop(req_id, None)
 
     def refuse(self, error: XenStoreError) -> None:
         """The next request to send was not taken, and will not be: it gets an error, and the one behind it is next."""
         place, data = self._outgoing[0]
         pending = self._pending.get(int.from_bytes(data[4:8], _BYTE_ORDER))
-        self.sent.append(place + len(data) - sum(self.sent))
         if pending is not None:
             pending.fail(error)
             self._pending.pop(pending.req_id, None)
+        self.sent.append(place + len(data) - sum(self.sent))
 
     def _accept(self, packet: Packet) -> None:
         # By type first: older kernels leave the other fields of an event's header unset.
@@ -283,16 +293,19 @@ class Session:
             pending = next((p for p in self._pending.values() if p.request.type == packet.type), None)
             if pending is None:
                 return
-        if pending.abandoned:
-            self._undo(pending, packet)
         pending.resolve(packet.type, packet.payload)
+        if pending.abandoned:
+            self._undo(pending)
         self._pending.pop(pending.req_id, None)
 
-    def _undo(self, pending: Pending[Any], packet: Packet) -> None:
-        if packet.type == pending.request.type:
-            undo = pending.request.undo(pending.request.decode(packet.payload))
-            if undo is not None:
-                self.abandon(self.send(*undo))
+    def _undo(self, pending: Pending[Any]) -> None:
+        """Take back what a request that nobody waits for has set up."""
+        try:
+            undo = pending.request.undo(pending.result())
+        except XenStoreError:
+            return  # it set up nothing
+        if undo is not None:
+            self.abandon(self.send(*undo))
 
     def _put(self, data: bytes) -> None:
         outgoing = self._outgoing

@@ -109,7 +109,8 @@ class PacketReader:
     def __init__(self, payload_max: int = REPLY_MAX) -> None:
         """`payload_max`: the longest payload accepted, in bytes."""
         self.incoming: list[bytes] = []  # what came in and is not yet consumed; a transport may append to it itself
-        self._offset = 0  # how much of incoming[0] is consumed
+        # How much is consumed, of which piece: as one, for the reader's promise. It says nothing of any other piece.
+        self._consumed: tuple[bytes, int] = (b"", 0)
         self._payload_max = payload_max
 
     def receive_data(self, data: bytes) -> None:
@@ -129,10 +130,12 @@ class PacketReader:
         Raises :class:`~xsffi.errors.ProtocolError` where its length is beyond any bound: the stream is lost then.
         """
         incoming = self.incoming
+        while incoming and not incoming[0]:
+            del incoming[0]
         if not incoming:
             return None
-        offset = self._offset
         data = incoming[0]
+        offset = self._offset()
         while True:
             end = offset + HEADER_SIZE
             if end <= len(data):
@@ -148,16 +151,18 @@ class PacketReader:
             # long message cost the square of its length.
             if len(incoming) == 1 or sum(map(len, incoming)) < end:
                 return None
-            data = b"".join(incoming)
+            data = b"".join([data[offset:], *incoming[1:]])
+            offset = 0
             incoming[:] = [data]
 
     def consume(self, packet: Packet) -> None:
         """Be done with the packet that :meth:`peek` gave."""
-        end = self._offset + HEADER_SIZE + len(packet.payload)
-        if end < len(self.incoming[0]):
-            self._offset = end
+        data = self.incoming[0]
+        end = self._offset() + HEADER_SIZE + len(packet.payload)
+        if end < len(data):
+            self._consumed = (data, end)
         else:
-            self._discard_first()
+            del self.incoming[0]
 
     def packets(self) -> Iterator[Packet]:
         """Every whole packet; one counts as consumed when the next is asked for. Raises as :meth:`peek` does."""
@@ -173,21 +178,22 @@ class PacketReader:
             # The common case at speed: packets that lie whole in one piece.
             data = incoming[0]
             size = len(data)
-            offset = self._offset
+            offset = self._offset()
             while offset + HEADER_SIZE <= size:
                 type, req_id, tx_id, length = _unpack_from(data, offset)
                 end = offset + HEADER_SIZE + length
                 if end >= size:
                     break
                 yield Packet(type, req_id, tx_id, data[offset + HEADER_SIZE : end])
-                self._offset = offset = end
-
-    def _discard_first(self) -> None:
-        # Both at once, for the reader's promise: the offset belongs to the piece.
-        self._offset = 0
-        del self.incoming[0]
+                offset = end
+                self._consumed = (data, end)
 
     @property
     def pending(self) -> int:
         """How many bytes have come that make no whole packet yet, if every whole one was taken."""
-        return sum(map(len, self.incoming)) - self._offset
+        return sum(map(len, self.incoming)) - self._offset()
+
+    def _offset(self) -> int:
+        """How much of the first piece is consumed."""
+        piece, offset = self._consumed
+        return offset if self.incoming and piece is self.incoming[0] else 0
