@@ -236,8 +236,9 @@ class TestGone:
     @pytest.mark.parametrize(
         ("name", "probed", "error"),
         [
-            ("ENOENT", None, NodeNotFoundError),  # the root is there, so the transaction is
-            ("ENOENT", "EACCES", NodeNotFoundError),  # and is known where the root may not be read
+            ("ENOENT", "EINVAL", NodeNotFoundError),  # what was asked is no path, so the transaction is known
+            ("ENOENT", "EACCES", NodeNotFoundError),  # and is, whatever else is said of the path
+            ("ENOENT", None, NodeNotFoundError),
             ("ENOENT", "ENOENT", TransactionGoneError),
             ("EIO", None, TransactionGoneError),
             ("EWHATEVER", None, XenStoreError),  # its errno is EIO too, but that is not what the daemon said
@@ -257,7 +258,7 @@ class TestGone:
         verb: Callable[[Transaction], object],
     ) -> None:
         def answer(request: Request[Any], tx_id: int) -> Any:
-            if request == Read(b"/"):
+            if request == Read(b"//"):
                 assert tx_id == 1
                 return error_from_wire(probed) if probed is not None else b""
             return error_from_wire(name, "/a") if tx_id and not isinstance(request, TransactionEnd) else None

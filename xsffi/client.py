@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from .backends.base import Backend
 from .backends.selection import open_backend
@@ -57,6 +57,7 @@ class Client(NodeOperations, DomainOperations):
             _check_timeout(timeout)
         self.backend = open_backend(backend, None if path is None else os.fsdecode(path), timeout)
         self._closed = False
+        self._owner = os.getpid()
         self._watches = Watches(self.backend)
         self._transactions = Transactions(self.backend)
 
@@ -217,9 +218,15 @@ class Client(NodeOperations, DomainOperations):
         self.close()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if not getattr(self, "_closed", True):
+        if getattr(self, "_closed", True) or self._owner != os.getpid():
+            return
+        try:
             _warn(f"{self!r} was not closed", ResourceWarning, source=self)
-            self.close()
+        finally:
+            self.close()  # also where warnings are errors
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        raise TypeError("a client is a connection: it can be neither copied nor pickled")
 
     def __repr__(self) -> str:
         return f"<xsffi.Client {self.backend.name}{' closed' if self._closed else ''}>"

@@ -42,7 +42,7 @@ class Permission(NamedTuple):
 
     def __str__(self) -> str:
         """As it goes over the wire: ``r5``."""
-        return f"{self.access}{self.domid}"
+        return f"{self.access}{int(self.domid)}"
 
     @property
     def readable(self) -> bool:

@@ -8,7 +8,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from .backends.base import Backend
 from .errors import (
@@ -80,6 +80,9 @@ class Transaction(NodeOperations):
         if getattr(self, "_ended", "not begun") is None:
             self._orphans.append(self.id)  # no request from here: this may run in any thread, at any moment
             _warn(f"{self!r} was neither committed nor aborted", ResourceWarning, source=self)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
+        raise TypeError("a transaction belongs to its connection: it can be neither copied nor pickled")
 
     def _end(self, commit: bool) -> None:
         self._check()

@@ -93,7 +93,7 @@ class Watches:
         self._by_token: dict[tuple[str, int], Watch] = {}
         # Of the two tables; it can be taken again, by a signal handler that closes the client.
         self._lock = threading.RLock()
-        self._running = False
+        self._runner: object | None = None  # the call of run() that is running
         self._closed = False
         self._stopping = False
         self._stop_bell: Bell | None = None
@@ -170,16 +170,18 @@ class Watches:
         if otherwise is not None and not callable(otherwise):
             raise TypeError(f"otherwise is callable, not {type(otherwise).__name__}: {otherwise!r}")
         deadline = None if timeout is None else monotonic() + timeout
-        with self._lock:
-            if self._running:
-                raise RuntimeError("run() is running already on this client")
-            if self._stop_bell is None:
-                self._stop_bell = Bell()
-            self._running = True
+        me = object()
         try:
+            with self._lock:
+                if self._runner is not None:
+                    raise RuntimeError("run() is running already on this client")
+                if self._stop_bell is None:
+                    self._stop_bell = Bell()
+                bell = self._stop_bell
+                self._runner = me
             poll = select.poll()
             poll.register(self._backend.fileno(), select.POLLIN)
-            poll.register(self._stop_bell.fileno(), select.POLLIN)
+            poll.register(bell.fileno(), select.POLLIN)
             while not self._stopping:
                 found = self._next(0.0)
                 if found is not None:
@@ -189,15 +191,17 @@ class Watches:
                     return  # no time at all still is enough for what is there
                 if found is None:
                     for descriptor, _ in poll.poll(None if remaining is None else min(remaining * 1000, 1e9)):
-                        if descriptor == self._stop_bell.fileno():
-                            self._stop_bell.silence()
+                        if descriptor == bell.fileno():
+                            bell.silence()
         finally:
-            self._stop_bell.silence()
-            self._stopping = False
-            self._running = False
-            if self._closed:
-                self._stop_bell.close()
-                self._stop_bell = None
+            # The first step is the one that matters: Ctrl-C may come between any two.
+            if self._runner is me:
+                self._runner = None
+                self._stopping = False
+                with self._lock:
+                    if self._closed and self._stop_bell is not None:
+                        self._stop_bell.close()
+                        self._stop_bell = None
 
     def stop(self) -> None:
         """End :meth:`run`, or the next one where none is running; any thread and any signal handler may."""
@@ -212,7 +216,7 @@ class Watches:
             self._closed = True
             self._by_name.clear()
             self._by_token.clear()
-            if self._stop_bell is not None and not self._running:
+            if self._stop_bell is not None and self._runner is None:
                 self._stop_bell.close()
                 self._stop_bell = None
 

@@ -167,9 +167,9 @@ SCRIPTS: dict[str, list[tuple[list[Step], Any]]] = {
         ([(GetQuota(b"nodes", None), EIO)], EIO),
     ],
     "transaction_is_gone": [
-        ([(Read(b"/"), b"")], False),
-        ([(Read(b"/"), ENOENT)], True),
-        ([(Read(b"/"), EACCES)], False),
+        ([(Read(b"//"), EINVAL)], False),
+        ([(Read(b"//"), ENOENT)], True),
+        ([(Read(b"//"), b"")], False),
     ],
 }
 PROGRAMS = {

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import Any
 
 __all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "why_missing"]
@@ -14,6 +15,7 @@ LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.14 or so, 
 
 ffi: Any
 lib: Any
+_loading = threading.RLock()
 why_missing = ""  # why there is no extension, if there is none
 
 if os.environ.get("XSFFI_EXTENSION") == "no":
@@ -34,6 +36,11 @@ def load_libxenstore() -> str | None:
     """
     if lib is None:
         return why_missing
+    with _loading:
+        return _load()
+
+
+def _load() -> str | None:
     if lib.xsffi_library() != ffi.NULL:
         return None
     named = os.environ.get("XSFFI_LIBXENSTORE")

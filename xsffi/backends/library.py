@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from ..addresses import Kind, default_socket, kind_of
-from ..errors import ConnectionLostError, NotSupportedError, XenStoreError
+from ..errors import ClientClosedError, ConnectionLostError, NotSupportedError, XenStoreError
 from ..protocol import requests as r
 from ..protocol.requests import Request
 from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, check_payload_size
@@ -81,7 +81,7 @@ _CALLS: dict[type[Request[Any]], Callable[[LibXenStore, int, Any], Any]] = {
 # The requests that may be longer than a message; the path alone never is.
 _MAY_BE_TOO_LONG = (r.Write, r.SetPermissions, r.Watch, r.Control, r.GetQuota, r.SetQuota)
 
-_opening = threading.Lock()  # to open at a path of one's own changes the environment for that time
+_opening = threading.RLock()  # to open at a path of one's own changes the environment for that time
 
 
 class LibraryBackend:
@@ -101,6 +101,7 @@ class LibraryBackend:
         self._bell = Bell()  # rung when it is over
         self._lock = threading.RLock()  # of the end, and of what is made when first wanted
         self._inside: set[object] = set()  # whoever uses the handle or a descriptor now
+        self._calling: set[object] = set()  # those of them that may wait inside libxenstore
         self._over: Callable[[], XenStoreError] | None = None  # makes what every call raises, once there is something
         self._let_go = False  # the handle was freed
         self._events: int | None = None
@@ -117,17 +118,20 @@ class LibraryBackend:
             check_payload_size(len(request.payload()), self._payload_max)
         me = object()
         inside = self._inside
+        calling = self._calling
         try:
             inside.add(me)
+            calling.add(me)
             if self._over is not None:
                 raise self._over()
             result: T = carry(self._xs, tx_id, request)
             return result
         except XenStoreError as error:
-            if error.errno in _SAYS_LOST and self._is_lost(error):
+            if error.errno in _SAYS_LOST and not isinstance(error, ClientClosedError) and self._is_lost(error):
                 raise self._reason() from error
             raise
         finally:
+            calling.discard(me)
             inside.discard(me)
             if self._over is not None:
                 self._let_go_if_unused()
@@ -258,7 +262,7 @@ class LibraryBackend:
 
     def _is_lost(self, error: XenStoreError) -> bool:
         """Whether a request failed because the connection is lost or closed; it is over then."""
-        if self._over is not None or isinstance(error, ConnectionLostError):
+        if self._over is not None:
             return True
         if error.errno == errno.EINVAL and not self._is_line_dead():
             # Once its reader thread has seen the end of the stream, libxenstore says EINVAL to everything; the daemon
@@ -286,7 +290,7 @@ class LibraryBackend:
         with self._lock:
             self._over = over
             self._bell.ring()
-            if self._line is not None:
+            if self._line is not None and self._calling:
                 # A thread that waits inside libxenstore comes back from there.
                 try:
                     self._line.shutdown(socket.SHUT_RDWR)
@@ -313,13 +317,13 @@ class LibraryBackend:
 def _given_up_error() -> ConnectionLostError:
     return ConnectionLostError(
         errno.ECONNRESET,
-        "libxenstore gave up the connection, as it does where a reply has more than 4096 bytes "
-        "(oxenstored sends such for a long directory; the wire backend takes them)",
+        "libxenstore gave up the connection; it does so where a reply has more than 4096 bytes, "
+        "as oxenstored sends them for long directories (the wire backend takes them)",
     )
 
 
 def _open(path: str, kind: Kind) -> LibXenStore:
-    flags = lib.XS_OPEN_SOCKETONLY if kind is Kind.SOCKET else 0
+    flags = lib.XS_UNWATCH_FILTER | (lib.XS_OPEN_SOCKETONLY if kind is Kind.SOCKET else 0)
     if kind is Kind.SOCKET and path == default_socket() and not os.environ.get("XENSTORED_PATH"):
         return LibXenStore(None, flags)
     return LibXenStore(os.fsencode(path), flags)
@@ -336,6 +340,7 @@ def _line(xs: LibXenStore, path: str) -> socket.socket | None:
     try:
         if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             own = socket.socket(fileno=os.dup(descriptor))
+            own.setblocking(True)  # whatever socket.setdefaulttimeout() says: libxenstore's descriptor is the same file
             if own.family == socket.AF_UNIX and os.path.samefile(own.getpeername(), path):
                 return own
             own.close()

@@ -97,8 +97,16 @@ class LibXenStore:
     # Watches.
 
     def xs_watch(self, path: bytes, token: bytes) -> None:
-        if not lib.xs_watch(self.handle, path, token):
-            raise _error(path)
+        """Where Ctrl-C comes with the end of it, the watch is taken away again."""
+        done: list[bool] = []
+        try:
+            done.extend(map(lib.xs_watch, (self.handle,), (path,), (token,)))
+            if not done[0]:
+                raise _error(path)
+        except BaseException:
+            if any(done):
+                lib.xs_unwatch(self.handle, path, token)
+            raise
 
     def xs_watch_depth(self, path: bytes, token: bytes, depth: int) -> None:
         _need("xs_watch_depth")

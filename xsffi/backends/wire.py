@@ -21,7 +21,7 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from ..errors import ConnectionLostError, WaitTimeoutError, XenStoreError, error_from_errno
-from ..protocol.requests import Request
+from ..protocol.requests import Request, Unwatch
 from ..protocol.session import Batch, Pending, Session, error_reply
 from ..protocol.wire import check_payload_size
 from ..records import WatchEvent
@@ -77,7 +77,7 @@ class WireBackend:
         self._lock = threading.RLock()
         self._leader: _Leader | None = None
         self._followers: dict[SimpleQueue[None], bool] = {}  # each with whether it waits for events
-        self._changing = False  # a request is being put into the session
+        self._changing = False  # the session is in the middle of a step
         self._over: Callable[[], XenStoreError] | None = None  # makes what every call raises, once there is something
         self._let_go = False  # descriptors were given back
         self._readiness: select.epoll | None = None
@@ -87,8 +87,12 @@ class WireBackend:
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
         if self._fast and not request.leaves_something:
-            return self._call_alone(request, tx_id)
-        return self._call_among_others(request, tx_id)
+            result = self._call_alone(request, tx_id)
+        else:
+            result = self._call_among_others(request, tx_id)
+        if isinstance(request, Unwatch):
+            self._drop_events(request.token.decode("utf-8", "surrogateescape"))
+        return result
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -167,25 +171,31 @@ class WireBackend:
         check_payload_size(len(payload), self._payload_max)
         session = self._session
         me = _Leader()
+        pending: Pending[T] | None = None
         reply: tuple[int, bytes] | bool = False
         try:
             with self._lock:
                 if self._leader is None and self._over is None and not self._changing and session.is_idle():
                     self._leader = me
-                    req_id = session.new_id()
-            if self._leader is me:
-                reply = self._transport.call(request.type, req_id, tx_id, payload, self._timeout)
-                if reply is True:
-                    adopted = session.adopt(request, req_id)
+                    # Known to the session before it is sent: a signal handler that uses the client may read the reply.
+                    pending = session.expect(request)
+            if pending is not None:
+                reply = self._transport.call(request.type, pending.req_id, tx_id, payload, self._timeout)
+                if reply is not True:
+                    session.expect_no_more(pending)
+        except BaseException:
+            if pending is not None:
+                self._abandon(pending)
+            raise
         finally:
             if self._leader is me:
                 self._leader = None
                 if self._followers or self._over is not None:
                     self._hand_over()
-        if reply is False:
+        if pending is None or reply is False:
             return self._call_among_others(request, tx_id)
         if reply is True:
-            return self._await(adopted)
+            return self._await(pending)
         type, payload = reply
         if type == request.type:
             return request.decode(payload)
@@ -287,6 +297,16 @@ class WireBackend:
         self._update_bell()
         return event
 
+    def _drop_events(self, token: str) -> None:
+        """None comes any more for this token: those that came before are not to pile up, where nobody reads them."""
+        with self._lock:
+            events = self._session.events
+            if any(event.token == token for event in events):
+                kept = [event for event in events if event.token != token]
+                events.clear()
+                events.extend(kept)
+                self._update_bell()
+
     def _update_bell(self) -> None:
         """Have the bell say what there is; the lock is held."""
         if self._bell is not None:
@@ -319,6 +339,11 @@ class WireBackend:
                         if leader is not None and leader is not me:
                             me.outer = weakref.ref(leader)
                         self._leader = me
+                        if self._session.incoming:  # Ctrl-C hit a leader that had received and not yet handed on
+                            self._process()
+                            if ready():
+                                return True
+                            self._check()
                         writing = self._session.data_to_send() is not None
                     elif bell is None:
                         bell = self._enrol(pending)
@@ -331,7 +356,8 @@ class WireBackend:
             return True
         finally:
             if self._leader is me:
-                self._leader = me.outer()
+                outer = me.outer
+                self._leader = None if outer is _nobody else outer()
             if me.outer is not _nobody and self._leader is not None:
                 self._transport.wake()  # what the outer wait waits for may have been read here
             if bell is not None:
@@ -372,11 +398,16 @@ class WireBackend:
         """Hand on what came in; the lock is held. False where that was nonsense, and the connection is lost."""
         session = self._session
         before = len(session.events)
+        if self._changing:
+            raise _reentered_error()
+        self._changing = True
         try:
             session.process()
         except XenStoreError as error:
             self._lose(error)
             return False
+        finally:
+            self._changing = False
         if len(session.events) > before:
             self._update_bell()
             self._wake_followers(of_events=True)
@@ -436,5 +467,5 @@ def open_wire(path: str, timeout: float | None = None) -> WireBackend:
 
 def _reentered_error() -> XenStoreError:
     return error_from_errno(
-        errno.EDEADLK, None, "a signal handler used the client that it had interrupted while it sent a request"
+        errno.EDEADLK, None, "a signal handler used the client that it had interrupted in the middle of a step"
     )

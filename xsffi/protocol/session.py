@@ -177,17 +177,18 @@ class Session:
             raise
 
     def is_idle(self) -> bool:
-        """Whether nothing is on its way, waits to be sent, or came in."""
-        return not (self._pending or self._batches or self.incoming or self._outgoing)
+        """Whether nothing waits to be sent, and nothing that came in to be handed on."""
+        return not (self.incoming or self._outgoing)
 
-    def new_id(self) -> int:
-        """An id for a request that is sent past this session, while it :meth:`is_idle`."""
-        return self._next_id()
-
-    def adopt(self, request: Request[T], req_id: int) -> Pending[T]:
-        """Wait for the reply to a request that was sent past this session."""
-        pending = self._pending[req_id] = Pending(request, req_id)
+    def expect(self, request: Request[T]) -> Pending[T]:
+        """Wait for the reply to a request that somebody sends past this session, while it :meth:`is_idle`."""
+        pending = Pending(request, self._next_id())
+        self._pending[pending.req_id] = pending
         return pending
+
+    def expect_no_more(self, pending: Pending[Any]) -> None:
+        """The reply came past this session too, or the request was not sent."""
+        self._pending.pop(pending.req_id, None)
 
     def send_many(self, requests: Sequence[Request[Any]], start: int = 0, tx_id: int = 0) -> Batch:
         """Put requests, from `start` on, among the :meth:`data_to_send`: as many as make a batch, and at least one.

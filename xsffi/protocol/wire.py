@@ -111,6 +111,7 @@ class PacketReader:
         self.incoming: list[bytes] = []  # what came in and is not yet consumed; a transport may append to it itself
         # How much is consumed, of which piece: as one, for the reader's promise. It says nothing of any other piece.
         self._consumed: tuple[bytes, int] = (b"", 0)
+        self._measured: tuple[bytes, int, int] = (b"", 0, 0)  # from which piece on, how many pieces, their length
         self._payload_max = payload_max
 
     def receive_data(self, data: bytes) -> None:
@@ -149,7 +150,7 @@ class PacketReader:
                     return Packet(type, req_id, tx_id, data[start:end])
             # Pieces are joined only once they make a header, or a packet, whole: joining at every piece would make a
             # long message cost the square of its length.
-            if len(incoming) == 1 or sum(map(len, incoming)) < end:
+            if len(incoming) == 1 or self._total() < end:
                 return None
             data = b"".join([data[offset:], *incoming[1:]])
             offset = 0
@@ -192,6 +193,16 @@ class PacketReader:
     def pending(self) -> int:
         """How many bytes have come that make no whole packet yet, if every whole one was taken."""
         return sum(map(len, self.incoming)) - self._offset()
+
+    def _total(self) -> int:
+        """The length of all pieces; those that were measured before are not looked at again."""
+        incoming = self.incoming
+        first, count, total = self._measured
+        if first is not incoming[0]:
+            count = total = 0
+        total += sum(map(len, incoming[count:]))
+        self._measured = (incoming[0], len(incoming), total)
+        return total
 
     def _offset(self) -> int:
         """How much of the first piece is consumed."""

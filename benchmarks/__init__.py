@@ -1,0 +1,1 @@
+"""Measurements: side by side in one run, interleaved, medians. ci/bench runs them all."""

@@ -1,0 +1,95 @@
+"""Runs every benchmark: tables of ratios, results.json, and plots. Usage: python -m benchmarks [--rounds N] [--output
+DIR]"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from daemons import DAEMON_KINDS, load_packages, start_daemon
+from rich.console import Console
+from rich.table import Table
+
+from . import growth, ratios
+from .peers import build_ceiling, prepare
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=9, help="how often each contender takes its turn, at least 7")
+    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="where results and plots go")
+    parser.add_argument("--no-growth", action="store_true", help="the tables alone")
+    options = parser.parse_args()
+    packages = load_packages()
+    if packages is None:
+        parser.error("Xen's store daemons are not unpacked: run ci/fetch-xen")
+    prepare(packages)
+    options.output.mkdir(parents=True, exist_ok=True)
+    console = Console(width=110)
+    found: dict[str, Any] = {"machine": _machine(), "ratios": {}}
+    with tempfile.TemporaryDirectory() as directory:
+        ceiling = build_ceiling(Path(directory))
+        for kind in DAEMON_KINDS:
+            with start_daemon(kind) as daemon:
+                os.environ["XENSTORED_PATH"] = daemon.socket_path
+                rows = ratios.all_rows(daemon, packages, ceiling, options.rounds)
+            console.print(_table(kind, rows))
+            found["ratios"][kind] = [row._asdict() for row in rows]
+    if not options.no_growth:
+        with start_daemon("xenstored") as daemon:
+            os.environ["XENSTORED_PATH"] = daemon.socket_path
+            found["growth"] = growth.measure(daemon, options.rounds)
+        growth.plot(found["growth"], options.output)
+        console.print(_growth_table(found["growth"]))
+    found["import_seconds"] = _import_time()
+    console.print(f"import xsffi: {found['import_seconds'] * 1000:.0f} ms")
+    (options.output / "results.json").write_text(json.dumps(found, indent=2) + "\n")
+    console.print(f"written: {options.output}")
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "processors": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
+    }
+
+
+def _table(kind: str, rows: list[ratios.Row]) -> Table:
+    table = Table(title=kind)
+    for heading in ("work", "against", "a second", "a second, they", "ratio", "CPU µs each"):
+        table.add_column(heading, justify="left" if heading in ("work", "against") else "right")
+    for row in rows:
+        cpu = f"{row.cpu * 1e6:.1f}" if row.cpu is not None else ""
+        table.add_row(row.work, row.against, f"{row.rate:,.0f}", f"{row.their_rate:,.0f}", f"{row.ratio:.2f}", cpu)
+    return table
+
+
+def _growth_table(found: dict[str, Any]) -> Table:
+    table = Table(title="how cost grows (xenstored)")
+    for heading in ("what", "of", "microseconds each"):
+        table.add_column(heading)
+    for what, series in found.items():
+        for name, points in series.items():
+            text = "  ".join(f"{x:g}: {seconds * 1e6:.1f}" for x, seconds in points)
+            table.add_row(what, name, text)
+    table.caption = f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB"
+    return table
+
+
+def _import_time() -> float:
+    program = "import time; begin = time.perf_counter(); import xsffi; print(time.perf_counter() - begin)"
+    times = [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(7)]
+    return sorted(times)[3]
+
+
+if __name__ == "__main__":
+    main()

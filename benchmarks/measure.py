@@ -1,0 +1,47 @@
+"""How to compare: contenders take turns, round by round, and what counts is the median of the ratios within a round."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+__all__ = ["Result", "compare", "timed"]
+
+
+class Result(NamedTuple):
+    """What a contender needed: seconds for one operation, in each round."""
+
+    seconds: list[float]
+
+    @property
+    def rate(self) -> float:
+        """Operations a second, the median of the rounds."""
+        return 1 / statistics.median(self.seconds)
+
+    def ratio_to(self, other: Result) -> float:
+        """How many times as fast as the other: the median of the rounds' ratios."""
+        return statistics.median(theirs / ours for ours, theirs in zip(self.seconds, other.seconds))
+
+
+def timed(work: Callable[[], object], operations: int) -> Callable[[], float]:
+    """A contender that does `work`, which is so many operations, by this clock."""
+
+    def contender() -> float:
+        begin = time.perf_counter()
+        work()
+        return (time.perf_counter() - begin) / operations
+
+    return contender
+
+
+def compare(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, Result]:
+    """Let each contender, which gives the seconds for one of its operations, take its turn in each round."""
+    for contender in contenders.values():
+        contender()  # what is done once is done now
+    results: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(rounds):
+        for name, contender in contenders.items():
+            results[name].append(contender())
+    return {name: Result(seconds) for name, seconds in results.items()}

@@ -1,0 +1,77 @@
+"""Those that xsffi is compared with, and xsffi in its forms."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from daemons import Daemon, Packages
+
+import xsffi
+from xsffi.backends import transports
+
+__all__ = ["build_ceiling", "clients", "lowlevel", "prepare", "pyxs_client"]
+
+
+def prepare(packages: Packages) -> None:
+    """Have this process find libxenstore and what it needs: the loader looks at LD_LIBRARY_PATH only as a process
+    starts."""
+    for place in packages.library_path.split(":"):
+        for name in ("libxentoolcore.so.1", "libxenstore.so.4"):
+            if os.path.exists(os.path.join(place, name)):
+                ctypes.CDLL(os.path.join(place, name))
+    os.environ["XSFFI_LIBXENSTORE"] = str(packages.libxenstore)
+
+
+def lowlevel(packages: Packages) -> Any:
+    """A new handle of the real xen.lowlevel.xs at $XENSTORED_PATH, or None where this Python cannot load it."""
+    sys.path.append(str(packages.lowlevel_python))
+    try:
+        return importlib.import_module("xen.lowlevel.xs").xs()
+    except ImportError:
+        return None
+    finally:
+        sys.path.remove(str(packages.lowlevel_python))
+
+
+def pyxs_client(daemon: Daemon) -> Any:
+    """A connected client of pyxs, or None where it is not installed."""
+    try:
+        pyxs = importlib.import_module("pyxs")
+    except ImportError:
+        return None
+    client = pyxs.Client(unix_socket_path=daemon.socket_path)
+    client.connect()
+    return client
+
+
+@contextmanager
+def clients(daemon: Daemon) -> Iterator[dict[str, xsffi.Client]]:
+    """xsffi in its forms: "libxenstore", "wire" with the extension, and "wire, pure Python"."""
+    opened = {
+        "libxenstore": xsffi.Client(daemon.socket_path, backend="libxenstore"),
+        "wire": xsffi.Client(daemon.socket_path, backend="wire"),
+    }
+    extension, transports.lib = transports.lib, None  # type: ignore[attr-defined]
+    opened["wire, pure Python"] = xsffi.Client(daemon.socket_path, backend="wire")
+    transports.lib = extension  # type: ignore[attr-defined]
+    try:
+        yield opened
+    finally:
+        for client in opened.values():
+            client.close()
+
+
+def build_ceiling(directory: Path) -> Path:
+    """The C program of ceiling.c, compiled."""
+    program = directory / "ceiling"
+    source = Path(__file__).with_name("ceiling.c")
+    subprocess.run([os.environ.get("CC", "gcc"), "-O2", "-Wall", "-o", program, source, "-ldl"], check=True)
+    return program

@@ -1,0 +1,246 @@
+"""The table: each piece of work in its forms, against those that do the same."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from daemons import Daemon, Packages
+
+import xsffi
+from xsffi import Client, Node, Permission
+
+from .measure import compare, timed
+from .peers import clients, lowlevel, pyxs_client
+
+__all__ = ["Row", "all_rows"]
+
+NODE = "/local/domain/5/name"
+OLD = "xen.lowlevel.xs"
+SINGLES = 1000  # requests in one turn
+MANY = 10_000
+TREE = 20_000
+EVENTS = 2000
+OWNER = [Permission(0, "n")]
+
+
+class Row(NamedTuple):
+    """A line of the table."""
+
+    work: str
+    against: str
+    rate: float  # operations a second
+    their_rate: float
+    ratio: float
+    cpu: float | None  # seconds of this process's time for one operation
+
+
+def all_rows(daemon: Daemon, packages: Packages, ceiling: Path, rounds: int) -> list[Row]:
+    """Every row, on one daemon."""
+    old = lowlevel(packages)
+    with clients(daemon) as forms:
+        forms["wire"].write(NODE, "0123456789")
+        rows = _reads(forms, old, daemon, packages, ceiling, rounds)
+        rows += _many(forms, old, daemon, ceiling, rounds)
+        rows += _transactions(forms, old, rounds)
+        rows += _trees(forms, daemon, max(3, rounds // 3))
+        rows += _events(forms, old, daemon, rounds)
+    return rows
+
+
+def _rows(work: dict[str, str], contenders: dict[str, Callable[[], float]], rounds: int, *against: str) -> list[Row]:
+    results = compare(contenders, rounds)
+    rows = []
+    for name, text in work.items():
+        cpu = _cpu(contenders[name])
+        for other in against:
+            if other in results:
+                rows.append(
+                    Row(
+                        text,
+                        other,
+                        results[name].rate,
+                        results[other].rate,
+                        results[name].ratio_to(results[other]),
+                        cpu,
+                    )
+                )
+    return rows
+
+
+def _cpu(contender: Callable[[], float]) -> float:
+    """The processor's time for one operation, of this process."""
+    begin, wall = time.process_time(), time.perf_counter()
+    each = contender()
+    return (time.process_time() - begin) / (time.perf_counter() - wall) * each
+
+
+def _program(*arguments: object, operations: int) -> Callable[[], float]:
+    """A contender that is a program and prints how many seconds it took."""
+
+    def contender() -> float:
+        return float(subprocess.check_output([str(argument) for argument in arguments])) / operations
+
+    return contender
+
+
+def _repeat(work: Callable[[], object], count: int) -> Callable[[], None]:
+    def repeated() -> None:
+        for _ in range(count):
+            work()
+
+    return repeated
+
+
+def _reads(
+    forms: dict[str, Client], old: Any, daemon: Daemon, packages: Packages, ceiling: Path, rounds: int
+) -> list[Row]:
+    contenders = {
+        name: timed(_repeat(lambda client=client: client.read(NODE), SINGLES), SINGLES)  # type: ignore[misc]
+        for name, client in forms.items()
+    }
+    contenders["libxenstore from C"] = _program(
+        "env",
+        f"LD_LIBRARY_PATH={packages.library_path}",
+        ceiling,
+        "libxenstore",
+        packages.libxenstore,
+        NODE,
+        SINGLES,
+        operations=SINGLES,
+    )
+    if old is not None:
+        contenders[OLD] = timed(_repeat(lambda: old.read("", NODE), SINGLES), SINGLES)
+    pyxs = pyxs_client(daemon)
+    if pyxs is not None:
+        contenders["pyxs"] = timed(_repeat(lambda: pyxs.read(NODE.encode()), SINGLES), SINGLES)
+    try:
+        work = {name: f"read, {name}" for name in forms}
+        return _rows(work, contenders, rounds, OLD, "pyxs", "libxenstore from C")
+    finally:
+        if pyxs is not None:
+            pyxs.close()
+
+
+def _many(forms: dict[str, Client], old: Any, daemon: Daemon, ceiling: Path, rounds: int) -> list[Row]:
+    paths = [NODE] * MANY
+    contenders = {
+        name: timed(lambda client=client: client.read_many(paths), MANY)  # type: ignore[misc]
+        for name, client in forms.items()
+    }
+    contenders["the ceiling (C)"] = _program(ceiling, "pipelined", daemon.socket_path, NODE, MANY, 256, operations=MANY)
+    if old is not None:
+        contenders[OLD] = timed(_repeat(lambda: old.read("", NODE), SINGLES), SINGLES)
+    work = {name: f"read_many of {MANY:,}, {name}" for name in forms}
+    return _rows(work, contenders, rounds, OLD, "the ceiling (C)")
+
+
+def _transactions(forms: dict[str, Client], old: Any, rounds: int) -> list[Row]:
+    top = "/local/domain/5/device"
+    paths = [f"{top}/vif/{number // 10}/key-{number % 10}" for number in range(100)]
+    permissions = [Permission(5, "n"), Permission(0, "r")]
+    old_permissions = [{"dom": 5}, {"dom": 0, "read": True}]
+
+    def build(client: Client) -> None:
+        with client.pipeline(transaction=True) as p:
+            for path in paths:
+                p.write(path, "value")
+                p.set_permissions(path, permissions)
+
+    def build_old() -> None:
+        transaction = old.transaction_start()
+        for path in paths:
+            old.write(transaction, path, "value")
+            old.set_permissions(transaction, path, old_permissions)
+        assert old.transaction_end(transaction)
+
+    contenders = {
+        name: timed(lambda client=client: build(client), 1)  # type: ignore[misc]
+        for name, client in forms.items()
+    }
+    if old is not None:
+        contenders[OLD] = timed(build_old, 1)
+    work = {name: f"100 writes with permissions in a transaction, {name}" for name in forms}
+    rows = _rows(work, contenders, rounds, OLD)
+    forms["wire"].rm(top)
+    return rows
+
+
+def _trees(forms: dict[str, Client], daemon: Daemon, rounds: int) -> list[Row]:
+    top = "/tree"
+    leaves = [Node(f"{top}/{number // 100}/{number % 100}", b"value", [], OWNER) for number in range(TREE)]
+    forms["wire"].load(leaves)
+    count = len(forms["wire"].dump(top))
+
+    def listed() -> None:
+        assert daemon.tool("xenstore-ls", "-fp", top, timeout=600).stdout.count("\n") == count - 1
+
+    contenders = {
+        name: timed(lambda client=client: client.dump(top), count)  # type: ignore[misc]
+        for name, client in forms.items()
+        if name != "libxenstore"  # the same connection as the wire's
+    }
+    contenders["xenstore-ls -fp"] = timed(listed, count)
+    work = {name: f"dump of {TREE:,} nodes, {name}" for name in contenders if name.startswith("wire")}
+    rows = _rows(work, contenders, rounds, "xenstore-ls -fp")
+    forms["wire"].rm(top)
+    return rows
+
+
+def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> list[Row]:
+    top = "/events"
+    rows = []
+    with xsffi.Client(daemon.socket_path, backend="wire") as writer:
+        writer.mkdir(top)
+
+        def fire() -> None:
+            with writer.pipeline() as p:
+                for number in range(EVENTS):
+                    p.write(f"{top}/{number}", "")
+
+        def called_back(client: Client) -> Callable[[], float]:
+            def contender() -> float:
+                seen = 0
+
+                def count(event: xsffi.WatchEvent) -> None:
+                    nonlocal seen
+                    seen += 1
+                    if seen == EVENTS:
+                        client.stop()
+
+                with client.watch(top, callback=count):
+                    client.read_watch()  # the one that comes at once
+                    fire()
+                    return timed(client.run, EVENTS)()
+
+            return contender
+
+        def read_old() -> float:
+            old.watch(top, "token")
+            old.read_watch()
+            fire()
+            each = timed(_repeat(old.read_watch, EVENTS), EVENTS)()
+            old.unwatch(top, "token")
+            return each
+
+        contenders = {name: called_back(client) for name, client in forms.items()}
+        if old is not None:
+            contenders[OLD] = read_old
+        rows += _rows({name: f"events to a callback, {name}" for name in forms}, contenders, rounds, OLD)
+
+        alone = "with one watch"
+        for name, client in forms.items():
+            crowded = xsffi.Client(daemon.socket_path, backend=client.backend.name)
+            for number in range(MANY):
+                crowded.watch(f"/elsewhere/{number}")
+                if number % 500 == 0:
+                    list(crowded.events(timeout=0))
+            list(crowded.events(timeout=0.1))
+            pair = {"crowd": called_back(crowded), alone: called_back(client)}
+            rows += _rows({"crowd": f"events with {MANY:,} watches set, {name}"}, pair, rounds, alone)
+            crowded.close()
+        writer.rm(top)
+    return rows

@@ -1,0 +1,209 @@
+"""Ctrl-C and signal handlers at any moment, while other threads use the same client."""
+
+from __future__ import annotations
+
+import copy
+import errno
+import gc
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+import warnings
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from daemons import Daemon
+from stores import client_of, require_libxenstore
+
+import xsffi
+from xsffi import Client
+
+
+class Interrupt(Exception):
+    """What the handler raises."""
+
+
+@pytest.fixture
+def alarms() -> object:
+    """Puts the handler of SIGALRM back."""
+    before = signal.getsignal(signal.SIGALRM)
+    yield None
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_a_storm_of_interruptions_strands_no_other_thread(daemon: Daemon, top: str, alarms: object) -> None:
+    with client_of(daemon, "wire") as xs:
+        stop = threading.Event()
+        progress = [0, 0, 0]
+        failures: list[BaseException] = []
+
+        def work(number: int) -> None:
+            try:
+                while not stop.is_set():
+                    xs.write(f"{top}/{number}", str(progress[number]))
+                    assert xs.read(f"{top}/{number}") == str(progress[number]).encode()
+                    progress[number] += 1
+            except BaseException as error:
+                failures.append(error)
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            raise Interrupt
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+        signal.signal(signal.SIGALRM, interrupt)
+        try:
+            end = time.monotonic() + 3
+            while time.monotonic() < end:
+                before = list(progress)
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+                    while True:
+                        xs.read(top)
+                except Interrupt:
+                    pass
+                deadline = time.monotonic() + 5
+                while progress == before and time.monotonic() < deadline and not failures:
+                    time.sleep(0.0005)
+                assert progress != before, "the other threads are stranded"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            stop.set()
+            for thread in threads:
+                thread.join(5)
+                assert not thread.is_alive(), "it hangs"
+        assert failures == []
+
+
+def test_a_handler_that_uses_the_client_again_and_again(daemon: Daemon, top: str, alarms: object) -> None:
+    with client_of(daemon, "wire") as xs:
+        xs.write(f"{top}/a", "1")
+        handled = 0
+
+        def handle(number: int, frame: FrameType | None) -> None:
+            nonlocal handled
+            try:
+                assert xs.read(f"{top}/a") == b"1"
+                handled += 1
+            except xsffi.XenStoreError as error:
+                if error.errno != errno.EDEADLK:  # it came while a request was being put into the queue
+                    raise
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.0005))
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005)
+        try:
+            end = time.monotonic() + 2
+            while time.monotonic() < end:
+                assert xs.read(f"{top}/a") == b"1"
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        assert handled > 100
+
+
+def test_run_may_be_interrupted_and_run_again(xs: Client, alarms: object) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise Interrupt
+
+    signal.signal(signal.SIGALRM, interrupt)
+    for _ in range(200):
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.001))
+        with pytest.raises(Interrupt):
+            while True:
+                xs.run(timeout=0)
+    xs.run(timeout=0)
+
+
+def test_an_interrupted_watch_of_libxenstore_is_taken_away(own_daemon: Daemon, alarms: object) -> None:
+    with client_of(own_daemon, "libxenstore") as xs, client_of(own_daemon, "wire") as other:
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            raise Interrupt
+
+        signal.signal(signal.SIGALRM, interrupt)
+        own_daemon.pause()
+        threading.Timer(0.2, own_daemon.resume).start()
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(Interrupt):
+            xs.watch("/a")
+        other.write("/a", "")
+        assert xs.backend.next_event(0.2) is None or xs.backend.next_event(0.1) is None
+
+
+def test_a_default_timeout_of_sockets_is_no_concern(daemon: Daemon, backend: str) -> None:
+    if backend == "libxenstore":
+        require_libxenstore()
+    socket.setdefaulttimeout(5)
+    try:
+        with xsffi.Client(daemon.socket_path, backend=backend) as xs:
+            for _ in range(100):
+                xs.ls("/")
+            with xs.watch("/a"):
+                xs.read_watch(5)
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+def test_nothing_is_left_of_many_clients(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend):
+        pass
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(300):
+        with client_of(own_daemon, backend) as xs:
+            xs.watch("/a")
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_dropped_client_is_closed_also_where_warnings_are_errors(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend):
+        pass
+    before = len(os.listdir("/proc/self/fd"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        client = xsffi.Client(own_daemon.socket_path, backend=backend)
+        unraisable, sys.unraisablehook = sys.unraisablehook, lambda error: None
+        try:
+            del client
+            gc.collect()
+        finally:
+            sys.unraisablehook = unraisable
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_what_cannot_be_copied(xs: Client, top: str) -> None:
+    with xs.transaction() as t:
+        for each in (xs, t):
+            with pytest.raises(TypeError, match="copied"):
+                copy.copy(each)
+        t.write(f"{top}/a", "1")
+    assert xs.read(f"{top}/a") == b"1"
+
+
+def test_the_events_of_removed_watches_do_not_pile_up(xs: Client, top: str) -> None:
+    descriptor = xs.fileno()
+    for _ in range(200):
+        xs.watch(top).close()
+    assert xs.check_watch() is None
+    assert descriptor == xs.fileno()
+    from select import select
+
+    assert not select([descriptor], [], [], 0)[0]
+
+
+def test_a_miss_in_a_transaction_is_no_conflict_with_others(xs: Client, other: Client, top: str) -> None:
+    name = f"/beside-{Path(top).name}"
+    try:
+        with xs.transaction() as t:
+            t.write(f"{top}/mine", "1")
+            assert t.get(f"{top}/missing") is None
+            other.write(name, "")
+        assert xs.exists(f"{top}/mine")
+    finally:
+        other.rm(name)
