@@ -76,6 +76,8 @@ _CALLS: dict[type[Request[Any]], Callable[[LibXenStore, int, Any], Any]] = {
         xs.xs_set_global_quota(q.name, q.value) if q.domid is None else xs.xs_set_domain_quota(q.domid, q.name, q.value)
     ),
 }
+# What xsffi_read says where there is no such node.
+_NO_SUCH_NODE = -errno.ENOENT
 # The requests that may be longer than a message; the path alone never is.
 _MAY_BE_TOO_LONG = (r.Write, r.SetPermissions, r.Watch, r.Control, r.GetQuota, r.SetQuota)
 
@@ -99,6 +101,9 @@ class LibraryBackend:
         self._inside: set[object] = set()  # whoever uses the handle or a descriptor now
         self._over: Callable[[], XenStoreError] | None = None  # makes what every call raises, once there is something
         self._let_go = False  # the handle was freed
+        self._use_of_readers = self._xs.new_use()
+        self._idle_readers: list[tuple[Any, Any]] = []  # as many as ever read at the same time
+        self._read = lib.xsffi_read
         self._events: int | None = None
         self._readiness: select.epoll | None = None
         tell_of_forks(self)
@@ -127,6 +132,30 @@ class LibraryBackend:
             inside.discard(me)
             if self._over is not None:
                 self._let_go_if_unused()
+
+    def find(self, path: bytes, tx_id: int = 0) -> bytes | None:
+        """The value of a node, or None where there is none: ``call(Read(path), tx_id)``, but in one step of C.
+
+        It is for callers to whom every tenth of a microsecond counts.
+        """
+        idle = self._idle_readers
+        try:
+            reader = idle.pop()
+        except IndexError:
+            reader = self._xs.new_reader(self._use_of_readers)
+        memory, value = reader
+        try:
+            length = self._read(memory, tx_id, path)
+            if length >= 0:
+                contents: bytes = value[:length]
+                return contents
+        finally:
+            idle.append(reader)
+            if self._over is not None:
+                self._let_go_if_unused()
+        if length == _NO_SUCH_NODE:
+            return None
+        return self.call(r.Read(path), tx_id)  # it fails again, and there it is known what that means
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -177,6 +206,7 @@ class LibraryBackend:
         self._lock = threading.RLock()  # another thread of the parent may have had it
         if not self._let_go:
             self._let_go = True
+            lib.xsffi_end_use(self._use_of_readers)
             self._xs.xs_daemon_destroy_postfork()
             self._close_descriptors()
 
@@ -279,6 +309,8 @@ class LibraryBackend:
         """Free the handle where it is closed and nobody is inside; whoever leaves last does it."""
         with self._lock:
             if self._let_go or self._inside or self._over is not closed_error:
+                return
+            if lib.xsffi_end_use(self._use_of_readers):
                 return
             self._let_go = True
         self._xs.xs_close()
