@@ -116,8 +116,8 @@ class LibXenStore:
 
     def xs_watch_depth(self, path: bytes, token: bytes, depth: int) -> None:
         _need("xs_watch_depth")
-        # It asks for the daemon's features itself, by a message that oxenstored never answers, and says no errno where they
-        # lack depth: a question that every daemon answers goes first.
+        # It asks for the daemon's features itself, by a message that oxenstored never answers, and says no errno where
+        # they lack depth: a question that every daemon answers goes first.
         try:
             known = self.xs_get_features_domain(0)
         except AccessDeniedError:

@@ -1,0 +1,119 @@
+"""Runs programs under memcheck and tells the errors that are libxenstore's or the extension's (see ci/memcheck)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+from daemons import load_packages, start_xenstored  # noqa: E402
+
+# The tests that exercise the binding, on one daemon: what libxenstore allocates does not depend on which.
+TESTS = [
+    "tests/conformance",
+    "tests/robustness/test_lost_daemon.py",
+    "-k",
+    "libxenstore and xenstored and not oxenstored",
+]
+
+# A program that does what must be found: it loses a value, and reads one after it was freed.
+FAULTY = """
+from xsffi.backends.extension import ffi, lib, load_libxenstore
+assert load_libxenstore() is None
+handle = lib.xs_open(0)
+assert lib.xs_write(handle, 0, b"/a", b"value", 5)
+length = ffi.new("unsigned int *")
+for _ in range(3):
+    lib.xs_read(handle, 0, b"/a", length)
+value = lib.xs_read(handle, 0, b"/a", length)
+lib.free(value)
+assert lib.xs_write(handle, 0, b"/b", value, 5)
+lib.xs_close(handle)
+"""
+
+
+class Finding(NamedTuple):
+    """An error that memcheck tells, with the functions that were being called, innermost first."""
+
+    kind: str
+    what: str
+    frames: list[str]
+
+
+def memcheck(arguments: list[str], environment: dict[str, str]) -> tuple[int, list[Finding]]:
+    """The exit status of ``python ARGUMENTS`` and what memcheck found in it."""
+    with tempfile.TemporaryDirectory() as directory:
+        report = Path(directory) / "report.xml"
+        command = [
+            "valgrind",
+            "--quiet",
+            "--leak-check=full",
+            "--show-leak-kinds=definite,indirect",
+            "--num-callers=30",
+            "--child-silent-after-fork=yes",
+            "--xml=yes",
+            f"--xml-file={report}",
+            sys.executable,
+            *arguments,
+        ]
+        # Python's own allocator would hide from memcheck what happens within its arenas.
+        status = subprocess.run(command, env={**environment, "PYTHONMALLOC": "malloc"}, cwd=REPOSITORY).returncode
+        return status, [finding for finding in _parse(report) if _is_ours(finding)]
+
+
+def _parse(report: Path) -> list[Finding]:
+    findings = []
+    for error in ElementTree.parse(report).getroot().iter("error"):
+        frames = [
+            f"{frame.findtext('fn') or '?'} ({Path(frame.findtext('obj') or '?').name})"
+            for frame in error.iter("frame")
+        ]
+        what = error.findtext("what") or error.findtext("xwhat/text") or ""
+        findings.append(Finding(error.findtext("kind") or "", what, frames))
+    return findings
+
+
+def _is_ours(finding: Finding) -> bool:
+    """Whether libxenstore or the extension is involved, other than in the import of the extension, which cffi does
+    once."""
+    if any(frame.startswith("_cffi_init ") for frame in finding.frames):
+        return False
+    return any("libxenstore.so" in frame or "_xenstore." in frame for frame in finding.frames)
+
+
+def main() -> int:
+    packages = load_packages()
+    assert packages is not None
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": packages.library_path,
+        "XSFFI_LIBXENSTORE": str(packages.libxenstore),
+        "CI": "true",
+    }
+    with start_xenstored() as daemon:
+        status, findings = memcheck(["-c", FAULTY], {**environment, "XENSTORED_PATH": daemon.socket_path})
+    kinds = {finding.kind for finding in findings}
+    if status != 0 or not {"Leak_DefinitelyLost", "InvalidRead"} <= kinds | _syscall_reads(findings):
+        print(f"memcheck did not find what is wrong with a faulty program (status {status}): {sorted(kinds)}")
+        return 1
+    status, findings = memcheck(["-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS], environment)
+    for finding in findings:
+        print(f"{finding.kind}: {finding.what}", *finding.frames, sep="\n    ")
+    print(f"memcheck: {len(findings)} errors in libxenstore and the extension")
+    return 1 if findings or status != 0 else 0
+
+
+def _syscall_reads(findings: list[Finding]) -> set[str]:
+    """A freed value that is handed to the kernel is told as a bad parameter of the system call."""
+    return {"InvalidRead"} if any(finding.kind == "SyscallParam" for finding in findings) else set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

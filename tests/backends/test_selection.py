@@ -1,0 +1,113 @@
+"""Which backend is opened, and what is said where there is none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from daemons import Daemon
+from stores import require_libxenstore
+
+import xsffi
+
+
+def test_auto_is_libxenstore(xenstored: Daemon) -> None:
+    require_libxenstore()
+    with xsffi.Client(xenstored.socket_path) as xs:
+        assert xs.backend.name == "libxenstore"
+
+
+def test_the_environment_decides_for_auto(xenstored: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XSFFI_BACKEND", "wire")
+    with xsffi.Client(xenstored.socket_path) as xs:
+        assert xs.backend.name == "wire"
+    require_libxenstore()
+    with xsffi.Client(xenstored.socket_path, backend="libxenstore") as xs:
+        assert xs.backend.name == "libxenstore"
+
+
+def test_an_unknown_name(xenstored: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="auto, libxenstore, wire, not 'best'"):
+        xsffi.Client(xenstored.socket_path, backend="best")
+    monkeypatch.setenv("XSFFI_BACKEND", "fast")
+    with pytest.raises(xsffi.InvalidArgumentError, match="XSFFI_BACKEND is one of"):
+        xsffi.Client(xenstored.socket_path)
+
+
+@pytest.mark.parametrize("how", ["XENSTORED_PATH", "XENSTORED_RUNDIR"])
+def test_the_places_that_the_environment_names(
+    xenstored: Daemon, backend: str, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend == "libxenstore":
+        require_libxenstore()
+    path = Path(xenstored.socket_path)
+    monkeypatch.delenv("XENSTORED_PATH", raising=False)
+    monkeypatch.setenv(how, str(path if how == "XENSTORED_PATH" else path.parent))
+    with xsffi.Client(backend=backend) as xs:
+        assert xs.exists("/")
+
+
+def test_an_explicit_path_wins_and_leaves_the_environment_alone(
+    xenstored: Daemon, oxenstored: Daemon, backend: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if backend == "libxenstore":
+        require_libxenstore()
+    monkeypatch.setenv("XENSTORED_PATH", xenstored.socket_path)
+    with xsffi.Client(oxenstored.socket_path, backend=backend) as xs:
+        assert xs.control("help") == "OK"  # what oxenstored says
+    assert os.environ["XENSTORED_PATH"] == xenstored.socket_path
+    printed = subprocess.run(["printenv", "XENSTORED_PATH"], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == xenstored.socket_path
+    with xsffi.Client(backend=backend) as xs:
+        assert xs.control("help") != "OK"
+
+
+def test_every_attempt_is_told(tmp_path: Path, backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if backend == "libxenstore":
+        require_libxenstore()
+    monkeypatch.delenv("XENSTORED_PATH", raising=False)
+    monkeypatch.setenv("XENSTORED_RUNDIR", str(tmp_path))
+    with pytest.raises(xsffi.BackendUnavailableError) as caught:
+        xsffi.Client(backend=backend)
+    assert [what for what, why in caught.value.attempts] == [
+        f"{backend} at {tmp_path}/socket",
+        f"{backend} at /dev/xen/xenbus",
+        f"{backend} at /proc/xen/xenbus",
+    ]
+
+
+def test_without_the_extension(xenstored: Daemon) -> None:
+    program = (
+        "import sys, xsffi\n"
+        "with xsffi.Client(sys.argv[1]) as xs: print(xs.backend.name, xs.exists('/'))\n"
+        "try: xsffi.Client(sys.argv[1], backend='libxenstore')\n"
+        "except xsffi.BackendUnavailableError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program, xenstored.socket_path],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "XSFFI_EXTENSION": "no"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    chosen, error = done.stdout.splitlines()
+    assert chosen == "wire True"
+    assert "XSFFI_EXTENSION" in error
+
+
+def test_no_thread_is_ours(xenstored: Daemon) -> None:
+    def threads() -> int:
+        return len(list(Path("/proc/self/task").iterdir()))
+
+    before = threads()
+    with xsffi.Client(xenstored.socket_path, backend="wire") as xs:
+        xs.watch("/a")
+        xs.fileno()
+        xs.read_watch(5)
+        xs.run(timeout=0)
+        assert threads() == before
+        assert threading.active_count() <= before

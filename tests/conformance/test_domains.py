@@ -1,0 +1,92 @@
+"""The verbs for domains and for the daemon, over every backend, on every daemon."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from daemons import Daemon
+
+import xsffi
+from xsffi import Client
+
+_domids = itertools.count(100)
+
+
+@pytest.fixture
+def domid() -> int:
+    """A domain that no other test has."""
+    return next(_domids)
+
+
+def test_get_domain_path(xs: Client) -> None:
+    assert xs.get_domain_path(0) == "/local/domain/0"
+    assert xs.get_domain_path(65535) == "/local/domain/65535"
+
+
+def test_introduce_and_release(xs: Client, domid: int) -> None:
+    assert xs.is_domain_introduced(domid) is False
+    xs.introduce_domain(domid, 1, domid + 100)
+    assert xs.is_domain_introduced(domid) is True
+    xs.release_domain(domid)
+    assert xs.is_domain_introduced(domid) is False
+
+
+def test_an_unknown_domain(xs: Client, daemon: Daemon, domid: int) -> None:
+    expected = xsffi.NodeNotFoundError if daemon.kind == "xenstored" else xsffi.InvalidArgumentError
+    for verb in (xs.release_domain, xs.resume_domain):
+        with pytest.raises(expected):
+            verb(domid)
+    assert xs.get_domain_path(0) == "/local/domain/0"
+
+
+def test_resume_and_set_target(xs: Client, domid: int) -> None:
+    target = next(_domids)
+    for each in (domid, target):
+        xs.introduce_domain(each, 1, each + 100)
+    xs.resume_domain(domid)
+    xs.set_target(domid, target)
+    for each in (domid, target):
+        xs.release_domain(each)
+
+
+def test_domain_0_is_not_released(xs: Client, top: str) -> None:
+    with pytest.raises(xsffi.InvalidArgumentError):
+        xs.release_domain(0)
+    assert xs.exists(top)
+
+
+def test_control(xs: Client, daemon: Daemon) -> None:
+    answer = xs.control("help")
+    if daemon.kind == "xenstored":
+        assert "quota" in answer
+        assert "memreport" in answer
+    else:
+        assert answer == "OK"
+
+
+def test_control_takes_arguments(xs: Client, daemon: Daemon) -> None:
+    if daemon.kind == "xenstored":
+        answer = xs.control("quota", "0")
+        assert "watches" in answer
+        with pytest.raises(xsffi.XenStoreError):
+            xs.control("no-such-command")
+
+
+def test_what_the_daemons_of_4_17_do_not_know(xs: Client) -> None:
+    """Features and quotas came later; neither daemon is asked in a way that it leaves unanswered."""
+    for use in (
+        xs.get_features,
+        lambda: xs.get_features(5),
+        lambda: xs.set_features(5, 1),
+        xs.quota_names,
+        lambda: xs.get_quota("nodes"),
+        lambda: xs.get_quota("nodes", 5),
+        lambda: xs.set_quota("nodes", 100),
+        lambda: xs.set_quota("nodes", 100, 5),
+    ):
+        with pytest.raises(xsffi.NotSupportedError) as caught:
+            use()
+        assert isinstance(caught.value, NotImplementedError)
+        assert "GET_" in str(caught.value) or "SET_" in str(caught.value) or "4.2" in str(caught.value)
+    assert xs.get_domain_path(0) == "/local/domain/0"

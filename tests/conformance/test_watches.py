@@ -1,0 +1,325 @@
+"""Watches, over every backend, on every daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import select
+import threading
+import time
+from typing import Callable
+
+import pytest
+from daemons import Daemon
+
+import xsffi
+from xsffi import Client, WatchEvent
+
+SOON = 5.0  # seconds: what is to come is there long before
+
+
+def drain(xs: Client) -> list[WatchEvent]:
+    """All events until none comes for a while."""
+    return list(xs.events(timeout=0.1))
+
+
+class Unhashable:
+    """A token that equals every other one, and has no hash."""
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+
+def test_one_event_comes_at_once(xs: Client, top: str) -> None:
+    watch = xs.watch(f"{top}/missing")
+    assert xs.read_watch(SOON) == (f"{top}/missing", watch)
+    assert xs.check_watch() is None
+
+
+def test_a_change_by_another(xs: Client, other: Client, top: str) -> None:
+    xs.watch(top, token="mine")
+    xs.read_watch(SOON)
+    other.write(f"{top}/a/b", "")
+    event = xs.read_watch(SOON)
+    assert event == WatchEvent(f"{top}/a/b", "mine")
+    assert drain(xs) == []
+
+
+def test_ones_own_change(xs: Client, top: str) -> None:
+    xs.watch(top, "mine")
+    xs.write(f"{top}/a", "1")
+    xs.rm(f"{top}/a")
+    assert {event.path for event in drain(xs)} == {top, f"{top}/a"}
+
+
+def test_a_commit_fires(xs: Client, other: Client, top: str) -> None:
+    xs.watch(top, "mine")
+    drain(xs)
+    with other.transaction() as t:
+        t.write(f"{top}/a", "1")
+        assert drain(xs) == []
+    assert drain(xs) == [WatchEvent(f"{top}/a", "mine")]
+
+
+@pytest.mark.parametrize("make", [lambda: "text", lambda: 5, lambda: None, Unhashable, lambda: ["a", "list"]])
+def test_a_token_is_any_object(xs: Client, other: Client, top: str, make: Callable[[], object]) -> None:
+    first, second = make(), make()
+    xs.watch(f"{top}/a", first)
+    xs.watch(f"{top}/b", second)
+    tokens = {event.path: event.token for event in drain(xs)}
+    assert tokens[f"{top}/a"] is first
+    assert tokens[f"{top}/b"] is second
+
+
+def test_the_same_path_and_token_twice(xs: Client, other: Client, top: str) -> None:
+    token = Unhashable()
+    xs.watch(top, token)
+    with pytest.raises(FileExistsError) as caught:
+        xs.watch(top, token)
+    assert isinstance(caught.value, xsffi.WatchExistsError)
+    xs.watch(top, Unhashable())
+    xs.watch(top)
+    xs.watch(top)
+    drain(xs)
+    other.write(top, "")
+    assert len(drain(xs)) == 4
+
+
+def test_the_events_of_a_removed_watch(xs: Client, other: Client, top: str) -> None:
+    kept = xs.watch(f"{top}/kept", "kept")
+    removed = xs.watch(f"{top}/removed", "removed")
+    drain(xs)
+    for number in range(20):
+        other.write(f"{top}/removed", str(number))
+    other.write(f"{top}/kept", "")
+    xs.read(top)
+    xs.unwatch(removed)
+    assert drain(xs) == [WatchEvent(f"{top}/kept", "kept")]
+    other.write(f"{top}/removed", "again")
+    assert drain(xs) == []
+    kept.close()
+    kept.close()
+    assert kept.closed
+    with pytest.raises(xsffi.NodeNotFoundError):
+        xs.unwatch(kept)
+
+
+def test_a_watch_as_context(xs: Client, other: Client, top: str) -> None:
+    with xs.watch(top):
+        drain(xs)
+        other.write(f"{top}/a", "")
+        assert len(drain(xs)) == 1
+    other.write(f"{top}/a", "")
+    assert drain(xs) == []
+
+
+def test_a_depth_that_the_daemon_does_not_know(xs: Client, daemon: Daemon, top: str) -> None:
+    with pytest.raises(xsffi.NotSupportedError, match=r"4\.22"):
+        xs.watch(top, depth=0)
+    assert xs.check_watch() is None
+
+
+def test_special_watches(xs: Client, daemon: Daemon, top: str) -> None:
+    xs.watch("@introduceDomain", "come")
+    xs.watch("@releaseDomain", "gone")
+    drain(xs)
+    daemon.create_domain(41)
+    assert drain(xs) == [WatchEvent("@introduceDomain", "come")]
+    daemon.release(41)
+    assert WatchEvent("@releaseDomain", "gone") in drain(xs)
+
+
+def test_a_relative_path_is_reported_so(xs: Client, other: Client, top: str) -> None:
+    name = top.strip("/").replace("/", "-")
+    try:
+        with xs.watch(name, "relative"):
+            xs.write(f"{name}/child", "")
+            paths = {event.path for event in drain(xs)}
+        assert paths == {name, f"{name}/child"}
+        assert other.exists(f"/local/domain/0/{name}/child")
+    finally:
+        other.rm(f"/local/domain/0/{name}")
+
+
+def test_reset_watches(xs: Client, other: Client, top: str) -> None:
+    watch = xs.watch(top)
+    drain(xs)
+    if xs.backend.name == "libxenstore":
+        with pytest.raises(xsffi.NotSupportedError, match="RESET_WATCHES"):
+            xs.reset_watches()
+        assert not watch.closed
+        return
+    xs.reset_watches()
+    assert watch.closed
+    other.write(top, "")
+    assert drain(xs) == []
+    with xs.watch(top, "again"):
+        assert xs.read_watch(SOON).token == "again"
+
+
+def test_timeouts(xs: Client, top: str) -> None:
+    begin = time.monotonic()
+    with pytest.raises(TimeoutError) as caught:
+        xs.read_watch(timeout=0.05)
+    assert isinstance(caught.value, xsffi.WaitTimeoutError)
+    assert 0.04 < time.monotonic() - begin < SOON
+    assert list(xs.events(timeout=0)) == []
+    xs.watch(top)
+    assert xs.read_watch(SOON).path == top  # nothing was lost by the wait that ended
+
+
+def test_many_events_in_a_burst(xs: Client, other: Client, top: str) -> None:
+    xs.watch(top, "burst")
+    drain(xs)
+    expected = [f"{top}/{number}" for number in range(500)]
+
+    def write_all() -> None:
+        for path in expected:
+            other.write(path, "")
+
+    writer = threading.Thread(target=write_all)
+    writer.start()
+    seen = [xs.read_watch(SOON).path for _ in expected]
+    writer.join()
+    assert seen == expected
+
+
+# Waiting for the descriptor.
+
+
+def _by_select(descriptor: int, timeout: float) -> bool:
+    return bool(select.select([descriptor], [], [], timeout)[0])
+
+
+def _by_poll(descriptor: int, timeout: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(timeout * 1000))
+
+
+def _by_epoll(descriptor: int, timeout: float) -> bool:
+    with select.epoll() as epoll:
+        epoll.register(descriptor, select.EPOLLIN)
+        return bool(epoll.poll(timeout))
+
+
+@pytest.fixture(params=[_by_select, _by_poll, _by_epoll], ids=["select", "poll", "epoll"])
+def wait(request: pytest.FixtureRequest) -> Callable[[int, float], bool]:
+    """Ways to wait for a descriptor."""
+    ways: Callable[[int, float], bool] = request.param
+    return ways
+
+
+def test_fileno(xs: Client, other: Client, top: str, wait: Callable[[int, float], bool]) -> None:
+    xs.watch(top)
+    assert wait(xs.fileno(), SOON)
+    drain(xs)
+    assert not wait(xs.fileno(), 0)
+    other.write(top, "")
+    assert wait(xs.fileno(), SOON)
+    assert xs.check_watch() is not None
+    assert xs.check_watch() is None
+    assert not wait(xs.fileno(), 0)
+
+
+def test_fileno_tells_of_events_that_came_while_a_request_waited(
+    xs: Client, other: Client, top: str, wait: Callable[[int, float], bool]
+) -> None:
+    descriptor = xs.fileno()
+    xs.watch(top)
+    other.write(top, "1")
+    other.write(f"{top}/b", "2")
+    for _ in range(20):
+        xs.read(top)  # by the last of these every event has come in
+    for _ in range(3):
+        assert wait(descriptor, 0)
+        assert xs.check_watch() is not None
+    assert xs.check_watch() is None
+    assert not wait(descriptor, 0)
+
+
+def test_fileno_in_asyncio(xs: Client, other: Client, top: str) -> None:
+    async def watch_for_change() -> list[str]:
+        loop = asyncio.get_running_loop()
+        seen: list[str] = []
+        done = loop.create_future()
+
+        def readable() -> None:
+            event = xs.check_watch()
+            if event is not None:
+                seen.append(event.path)
+                if len(seen) == 1:
+                    other.write(f"{top}/a", "")
+                elif not done.done():
+                    done.set_result(None)
+
+        loop.add_reader(xs.fileno(), readable)
+        xs.watch(top)
+        await asyncio.wait_for(done, SOON)
+        loop.remove_reader(xs.fileno())
+        return seen
+
+    assert asyncio.run(watch_for_change()) == [top, f"{top}/a"]
+
+
+# The central loop.
+
+
+def test_run_calls_back(xs: Client, other: Client, top: str) -> None:
+    seen: dict[str, list[str]] = {"a": [], "b": []}
+
+    def at_a(event: WatchEvent) -> None:
+        seen["a"].append(event.path)
+        if len(seen["a"]) == 1:
+            other.write(f"{top}/b", "1")
+
+    def at_b(event: WatchEvent) -> None:
+        seen["b"].append(event.path)
+        if len(seen["b"]) == 2:
+            xs.stop()
+
+    xs.watch(f"{top}/a", callback=at_a)
+    xs.watch(f"{top}/b", callback=at_b)
+    xs.run(timeout=SOON)
+    assert seen == {"a": [f"{top}/a"], "b": [f"{top}/b", f"{top}/b"]}
+
+
+def test_run_goes_on_after_a_callback_raised(
+    xs: Client, other: Client, top: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    seen: list[WatchEvent] = []
+
+    def broken(event: WatchEvent) -> None:
+        raise ZeroDivisionError("in the callback")
+
+    xs.watch(f"{top}/a", callback=broken)
+    xs.watch(f"{top}/b", callback=seen.append)
+    xs.run(timeout=0.2)
+    assert len(seen) == 1
+    assert "in the callback" in caplog.text
+    other.write(f"{top}/a", "")
+    with pytest.raises(ZeroDivisionError):
+        xs.run(timeout=SOON, raise_errors=True)
+
+
+def test_stop_from_another_thread(xs: Client) -> None:
+    stopper = threading.Timer(0.1, xs.stop)
+    stopper.start()
+    begin = time.monotonic()
+    xs.run(timeout=30)
+    assert time.monotonic() - begin < 10
+    stopper.join()
+
+
+def test_a_callback_may_do_anything(xs: Client, top: str) -> None:
+    def work(event: WatchEvent) -> None:
+        watch.close()
+        xs.write(f"{top}/done", "yes")
+        with xs.transaction() as t:
+            t.write(f"{top}/also", "yes")
+        xs.watch(f"{top}/new", callback=lambda event: xs.stop())
+
+    watch = xs.watch(top, callback=work)
+    xs.run(timeout=SOON)
+    assert sorted(xs.ls(top)) == ["also", "done"]

@@ -1,0 +1,80 @@
+"""What tests of every folder share: the daemons, and clients of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+from daemons import DAEMON_KINDS, Daemon, require_packages, start_daemon
+from stores import BACKENDS, client_of, prepare_libxenstore
+
+import xsffi
+
+prepare_libxenstore()
+
+_tops = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def xenstored() -> Iterator[Daemon]:
+    """A C xenstored that lives as long as the session; a test that stops or kills one starts its own."""
+    require_packages()
+    with start_daemon("xenstored") as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def oxenstored() -> Iterator[Daemon]:
+    """An oxenstored that lives as long as the session."""
+    require_packages()
+    with start_daemon("oxenstored") as daemon:
+        yield daemon
+
+
+@pytest.fixture(params=DAEMON_KINDS)
+def daemon(request: pytest.FixtureRequest) -> Daemon:
+    """Each of the daemons."""
+    daemon = request.getfixturevalue(request.param)
+    assert isinstance(daemon, Daemon)
+    return daemon
+
+
+@pytest.fixture(params=DAEMON_KINDS)
+def own_daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+    """Each of the daemons, for this test alone."""
+    require_packages()
+    with start_daemon(request.param) as daemon:
+        yield daemon
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """The name of each of the backends."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def xs(daemon: Daemon, backend: str) -> Iterator[xsffi.Client]:
+    """A client over each backend of each daemon, as dom0."""
+    with client_of(daemon, backend) as client:
+        yield client
+
+
+@pytest.fixture
+def other(daemon: Daemon) -> Iterator[xsffi.Client]:
+    """Another client of the same daemon."""
+    with client_of(daemon, "wire") as client:
+        yield client
+
+
+@pytest.fixture
+def top(daemon: Daemon) -> Iterator[str]:
+    """A node for this test alone, made, and removed afterwards."""
+    path = f"/test/{next(_tops)}"
+    with client_of(daemon, "wire") as client:
+        client.mkdir(path)
+        yield path
+        if daemon.is_running:
+            client.rm(path)

@@ -1,0 +1,263 @@
+"""The daemon dies, or the client is closed, while calls and waits are under way: each ends, with a clear error."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Callable
+
+import pytest
+from daemons import Daemon
+from stores import client_of
+
+import xsffi
+from xsffi import Client
+
+SECOND = 1.0
+
+
+class Caller:
+    """A thread that calls until something is raised, and what it was, and when."""
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+        self.error: BaseException | None = None
+        self.ended = 0.0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            while True:
+                self._call()
+        except BaseException as error:
+            self.error = error
+        self.ended = time.monotonic()
+
+    def join(self) -> None:
+        self._thread.join(5)
+        assert not self._thread.is_alive(), "it hangs"
+
+
+@pytest.fixture
+def callers() -> list[Callable[[Client], object]]:
+    """Everything that waits for the daemon."""
+    return [
+        lambda xs: xs.read("/"),
+        lambda xs: xs.write("/test", "x" * 1000),
+        lambda xs: xs.ls("/"),
+        lambda xs: xs.read_watch(),
+        lambda xs: xs.read_watch(timeout=60),
+        lambda xs: list(xs.events()),
+        lambda xs: xs.run(),
+        lambda xs: xs.transact(lambda t: t.write("/test", "")),
+    ]
+
+
+def _start(xs: Client, callers: list[Callable[[Client], object]]) -> list[Caller]:
+    def bind(call: Callable[[Client], object]) -> Caller:
+        return Caller(lambda: call(xs))
+
+    started = [bind(call) for call in callers]
+    time.sleep(0.1)
+    return started
+
+
+def test_the_daemon_is_killed(own_daemon: Daemon, backend: str, callers: list[Callable[[Client], object]]) -> None:
+    with client_of(own_daemon, backend) as xs:
+        xs.watch("/nothing-here")
+        started = _start(xs, callers)
+        own_daemon.kill()
+        killed = time.monotonic()
+        for caller in started:
+            caller.join()
+            assert isinstance(caller.error, xsffi.ConnectionLostError), repr(caller.error)
+            assert caller.ended - killed < SECOND
+        callers += [lambda xs: xs.check_watch(), lambda xs: xs.transaction(), lambda xs: xs.watch("/b")]
+        for call in callers:
+            begin = time.monotonic()
+            with pytest.raises(ConnectionError) as caught:
+                call(xs)
+            assert isinstance(caught.value, xsffi.ConnectionLostError)
+            assert time.monotonic() - begin < SECOND
+
+
+def test_the_daemon_is_killed_before_any_watch(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend) as xs:
+        waiter = _start(xs, [lambda xs: xs.read_watch()])[0]
+        own_daemon.kill()
+        waiter.join()
+        assert isinstance(waiter.error, xsffi.ConnectionLostError)
+
+
+def test_the_daemon_is_killed_while_it_does_not_answer(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend) as xs:
+        own_daemon.pause()
+        started = _start(xs, [lambda xs: xs.read("/"), lambda xs: xs.write("/a", ""), lambda xs: xs.read_watch()])
+        own_daemon.kill()
+        killed = time.monotonic()
+        for caller in started:
+            caller.join()
+            assert isinstance(caller.error, xsffi.ConnectionLostError), repr(caller.error)
+            assert caller.ended - killed < SECOND
+
+
+def test_fileno_becomes_readable(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend) as xs:
+        xs.watch("/nothing-here")
+        xs.read_watch(5)
+        assert not select.select([xs.fileno()], [], [], 0)[0]
+        own_daemon.kill()
+        assert select.select([xs.fileno()], [], [], SECOND)[0]
+        with pytest.raises(xsffi.ConnectionLostError):
+            xs.check_watch()
+        assert select.select([xs.fileno()], [], [], 0)[0]
+
+
+def test_events_that_came_before_are_delivered(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend) as xs, client_of(own_daemon, "wire") as other:
+        xs.watch("/seen", "mine")
+        xs.read_watch(5)
+        for number in range(10):
+            other.write(f"/seen/{number}", "")
+        other.read("/")
+        own_daemon.kill()
+        for number in range(10):
+            assert xs.read_watch(SECOND).path == f"/seen/{number}"
+        with pytest.raises(xsffi.ConnectionLostError):
+            xs.read_watch(SECOND)
+
+
+def test_a_new_client_finds_the_new_daemon(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend) as xs:
+        own_daemon.restart()
+        with pytest.raises(xsffi.ConnectionLostError):
+            xs.read("/")
+    with client_of(own_daemon, backend) as xs:
+        assert xs.exists("/")
+
+
+def test_close_ends_every_wait(own_daemon: Daemon, backend: str, callers: list[Callable[[Client], object]]) -> None:
+    with client_of(own_daemon, backend) as xs:
+        xs.watch("/nothing-here")
+        started = _start(xs, callers)
+        xs.close()
+        closed = time.monotonic()
+        for caller in started:
+            caller.join()
+            assert isinstance(caller.error, xsffi.ClientClosedError), repr(caller.error)
+            assert caller.ended - closed < SECOND
+
+
+def test_close_while_the_daemon_does_not_answer(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend) as xs:
+        xs.watch("/nothing-here")
+        own_daemon.pause()
+        started = _start(xs, [lambda xs: xs.read("/"), lambda xs: xs.write("/a", ""), lambda xs: xs.read_watch()])
+        begin = time.monotonic()
+        xs.close()
+        assert time.monotonic() - begin < SECOND
+        for caller in started:
+            caller.join()
+            assert isinstance(caller.error, xsffi.ClientClosedError), repr(caller.error)
+        own_daemon.resume()
+
+
+def test_a_closed_client(xs: Client, top: str) -> None:
+    watch = xs.watch(top)
+    transaction = xs.transaction()
+    xs.close()
+    xs.close()
+    assert xs.closed
+    uses: list[Callable[[], object]] = [
+        lambda: xs.read(top),
+        lambda: xs.write(top, ""),
+        lambda: xs.watch(top),
+        lambda: xs.unwatch(watch),
+        lambda: xs.read_watch(0),
+        lambda: xs.check_watch(),
+        lambda: xs.fileno(),
+        lambda: list(xs.events()),
+        lambda: xs.run(),
+        lambda: xs.transaction(),
+        lambda: xs.get_domain_path(0),
+        transaction.commit,
+    ]
+    for use in uses:
+        with pytest.raises(xsffi.XenStoreError) as caught:
+            use()
+        assert isinstance(caught.value, (xsffi.ClientClosedError, xsffi.NodeNotFoundError)), repr(caught.value)
+
+
+def test_a_daemon_that_never_answers_and_a_timeout(own_daemon: Daemon) -> None:
+    with xsffi.Client(own_daemon.socket_path, timeout=0.2) as xs:
+        assert xs.backend.name == "wire"
+        xs.write("/a", "1")
+        own_daemon.pause()
+        with pytest.raises(TimeoutError, match=r"0\.2 seconds"):
+            xs.read("/a")
+        with pytest.raises(xsffi.WaitTimeoutError):
+            xs.transaction()
+        own_daemon.resume()
+        assert xs.read("/a") == b"1"  # the late replies are not taken for this one
+        for number in range(20):
+            xs.write("/a", str(number))
+            assert xs.read("/a") == str(number).encode()
+    with pytest.raises(xsffi.NotSupportedError, match="timeout"):
+        xsffi.Client(own_daemon.socket_path, backend="libxenstore", timeout=1)
+
+
+def test_no_descriptor_is_left(own_daemon: Daemon, backend: str) -> None:
+    def descriptors() -> set[str]:
+        return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+    with client_of(own_daemon, backend):
+        pass
+    before = descriptors()
+    for _ in range(5):
+        with client_of(own_daemon, backend) as xs:
+            xs.watch("/a")
+            xs.fileno()
+            xs.read_watch(5)
+            xs.run(timeout=0)
+    clients = [xsffi.Client(own_daemon.socket_path, backend=backend) for _ in range(3)]
+    own_daemon.kill()
+    for xs in clients:
+        with pytest.raises(xsffi.ConnectionLostError):
+            xs.read("/")
+        xs.close()
+    assert descriptors() == before
+
+
+def test_descriptors_are_not_inherited(xs: Client, top: str) -> None:
+    import os
+
+    xs.watch(top)
+    xs.fileno()
+    for entry in Path("/proc/self/fd").iterdir():
+        try:
+            target = os.readlink(entry)
+        except FileNotFoundError:
+            continue
+        if target.startswith(("socket:", "anon_inode:[event")):
+            assert not os.get_inheritable(int(entry.name)), target
+
+
+def test_nobody_is_there(tmp_path: Path, backend: str) -> None:
+    with pytest.raises(xsffi.BackendUnavailableError) as caught:
+        xsffi.Client(str(tmp_path / "missing"), backend=backend)
+    assert caught.value.errno == 2
+    assert str(tmp_path / "missing") in str(caught.value)
+    dead = socket.socket(socket.AF_UNIX)
+    dead.bind(str(tmp_path / "dead"))
+    dead.close()
+    with pytest.raises(xsffi.BackendUnavailableError) as caught:
+        xsffi.Client(str(tmp_path / "dead"), backend=backend)
+    assert caught.value.errno == 111
+    assert [what for what, why in caught.value.attempts] == [f"{backend} at {tmp_path / 'dead'}"]
+    (tmp_path / "file").write_text("")
+    with pytest.raises(xsffi.BackendUnavailableError, match="neither a unix socket nor a character device"):
+        xsffi.Client(str(tmp_path / "file"), backend=backend)

@@ -1,0 +1,346 @@
+"""Forks, signals and threads."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Callable
+
+import pytest
+from daemons import Daemon
+from stores import client_of
+
+import xsffi
+from xsffi import Client
+
+SECOND = 1.0
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Fork, do `work` in the child, and give its exit status: 0, or 1 where it raised."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            work()
+            status = 0
+        finally:
+            os._exit(status)
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    pytest.fail("the child hangs")
+
+
+def test_a_child_gets_a_clear_error(xs: Client, top: str) -> None:
+    watch = xs.watch(top)
+    transaction = xs.transaction()
+    xs.fileno()
+
+    def use() -> None:
+        uses: list[Callable[[], object]] = [
+            lambda: xs.read(top),
+            lambda: xs.watch(f"{top}/b"),
+            xs.check_watch,
+            lambda: xs.read_watch(1),
+            xs.fileno,
+            lambda: transaction.read(top),
+        ]
+        for each in uses:
+            with pytest.raises(xsffi.ForkedError, match="parent"):
+                each()
+        with pytest.raises(xsffi.XenStoreError):
+            watch.close()
+        xs.close()
+
+    assert in_child(use) == 0
+    transaction.write(f"{top}/a", "1")
+    transaction.commit()
+    assert xs.read(f"{top}/a") == b"1"
+    assert {event.path for event in xs.events(0.1)} == {top, f"{top}/a"}
+
+
+def test_a_child_that_exits_or_works_on_its_own_disturbs_nobody(
+    xs: Client, daemon: Daemon, backend: str, top: str
+) -> None:
+    xs.watch(top)
+    xs.read_watch(5)
+
+    def work() -> None:
+        with client_of(daemon, backend) as own:
+            own.write(f"{top}/by-child", "")
+
+    assert in_child(work) == 0
+    assert in_child(lambda: None) == 0
+    assert xs.read_watch(5).path == f"{top}/by-child"
+    assert xs.read(f"{top}/by-child") == b""
+
+
+def test_a_fork_while_other_threads_call_and_wait(xs: Client, top: str) -> None:
+    xs.watch(top)
+    stop = threading.Event()
+    failures: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            while not stop.is_set():
+                xs.read(top)
+        except BaseException as error:
+            failures.append(error)
+
+    def wait() -> None:
+        try:
+            while not stop.is_set():
+                if xs.check_watch() is None:
+                    time.sleep(0.001)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=target) for target in (call, call, wait)]
+    for thread in threads:
+        thread.start()
+
+    def use() -> None:
+        with pytest.raises(xsffi.ForkedError):
+            xs.read(top)
+
+    try:
+        assert [in_child(use) for _ in range(10)] == [0] * 10
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+
+
+def test_a_child_that_lives_on_does_not_keep_the_connection(own_daemon: Daemon, backend: str) -> None:
+    """What is closed in the parent is closed for the daemon, which forgets its transactions."""
+    with client_of(own_daemon, backend) as xs:
+        xs.write("/a", "")
+        xs.watch("/a", "token")
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+        os.close(reading)
+    try:
+        deadline = time.monotonic() + 5
+        while _connections(own_daemon) > 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert _connections(own_daemon) == 0
+    finally:
+        os.close(writing)
+        os.waitpid(pid, 0)
+
+
+def _connections(daemon: Daemon) -> int:
+    """How many stream sockets the daemon has open beside the one it listens on."""
+    with open(f"/proc/{daemon.pid}/net/unix") as table:
+        return sum(daemon.socket_path in line and line.split()[5] == "03" for line in table)
+
+
+def test_a_subprocess_with_preexec_fn(xs: Client, top: str) -> None:
+    xs.watch(top)
+    subprocess.run([sys.executable, "-c", ""], check=True, preexec_fn=lambda: None)
+    xs.write(f"{top}/a", "")
+    assert xs.read(f"{top}/a") == b""
+    assert len(list(xs.events(0.1))) == 2
+
+
+class Interrupt(Exception):
+    """What a signal handler of a test raises, as Python's own raises KeyboardInterrupt."""
+
+
+@contextmanager
+def interrupted_after(seconds: float, handler: Callable[[], None] | None = None) -> Iterator[None]:
+    def handle(number: int, frame: FrameType | None) -> None:
+        if handler is None:
+            raise Interrupt
+        handler()
+
+    before = signal.signal(signal.SIGALRM, handle)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_interrupted_wait(xs: Client, other: Client, top: str) -> None:
+    waits: list[Callable[[], object]] = [
+        xs.read_watch,
+        lambda: xs.read_watch(60),
+        lambda: next(xs.events()),
+        xs.run,
+    ]
+    for wait in waits:
+        begin = time.monotonic()
+        with pytest.raises(Interrupt), interrupted_after(0.05):
+            wait()
+        assert time.monotonic() - begin < SECOND
+    watch = xs.watch(top)
+    assert xs.read_watch(5).token is watch
+    assert xs.read(top) == b""
+
+
+def test_ctrl_c_ends_a_program_at_once(daemon: Daemon, backend: str) -> None:
+    program = (
+        "import sys, xsffi\n"
+        "xs = xsffi.Client(sys.argv[1], backend=sys.argv[2])\n"
+        "xs.watch('/never'); xs.read_watch(5)\n"
+        "print('waiting', flush=True)\n"
+        "try:\n"
+        "    xs.read_watch()\n"
+        "except KeyboardInterrupt:\n"
+        "    xs.write('/interrupted', 'yes'); print(xs.read('/interrupted').decode())\n"
+        "    xs.close()\n"
+    )
+    path = os.pathsep.join(filter(None, [*sys.path, daemon.packages.library_path]))
+    environment = {**os.environ, "PYTHONPATH": path, "LD_LIBRARY_PATH": daemon.packages.library_path}
+    if backend == "libxenstore":
+        with client_of(daemon, backend):
+            pass
+    with subprocess.Popen(
+        [sys.executable, "-c", program, daemon.socket_path, backend],
+        stdout=subprocess.PIPE,
+        env=environment,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "waiting\n"
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        begin = time.monotonic()
+        assert process.stdout.readline() == "yes\n"
+        assert process.wait(5) == 0
+        assert time.monotonic() - begin < SECOND
+
+
+def test_an_interrupted_request_on_the_wire(own_daemon: Daemon) -> None:
+    with client_of(own_daemon, "wire") as xs:
+        xs.write("/a", "value of a")
+        xs.write("/b", "value of b")
+        own_daemon.pause()
+        uses: list[Callable[[], object]] = [
+            lambda: xs.read("/a"),
+            xs.transaction,
+            lambda: xs.watch("/a", "mine"),
+            lambda: xs.ls("/"),
+        ]
+        for use in uses:
+            with pytest.raises(Interrupt), interrupted_after(0.05):
+                use()
+        own_daemon.resume()
+        assert xs.read("/b") == b"value of b"
+        xs.write("/a", "")
+        assert list(xs.events(0.1)) == []  # the watch whose set-up was interrupted is gone
+        with xs.watch("/a", "mine"):
+            assert xs.read_watch(5).token == "mine"
+
+
+def test_interrupted_anywhere(daemon: Daemon, top: str) -> None:
+    """A program that is interrupted again and again at any step stays in step with the daemon."""
+    with client_of(daemon, "wire") as xs:
+        for number in range(50):
+            xs.write(f"{top}/{number}", str(number))
+        interruptions = 0
+        for round in range(150):
+            try:
+                with interrupted_after(0.0005 + round % 10 * 0.0003):
+                    while True:
+                        for number in range(50):
+                            assert xs.read(f"{top}/{number}") == str(number).encode()
+            except Interrupt:
+                interruptions += 1
+        assert interruptions == 150
+        assert xs.read(f"{top}/7") == b"7"
+
+
+def test_a_signal_handler_may_use_the_client(xs: Client, top: str) -> None:
+    seen: list[bytes] = []
+
+    def handler() -> None:
+        xs.write(f"{top}/by-handler", "yes")
+        seen.append(xs.read(f"{top}/by-handler"))
+
+    xs.watch(top)
+    xs.read_watch(5)
+    begin = time.monotonic()
+    with interrupted_after(0.05, handler):
+        assert xs.read_watch(5).path == f"{top}/by-handler"
+    assert seen == [b"yes"]
+    assert time.monotonic() - begin < SECOND
+
+
+def test_a_signal_handler_may_close_the_client(xs: Client) -> None:
+    with pytest.raises(xsffi.ClientClosedError), interrupted_after(0.05, xs.close):
+        xs.read_watch(5)
+
+
+def test_sixteen_threads_on_one_client(xs: Client, other: Client, top: str) -> None:
+    count, rounds = 16, 60
+    failures: list[BaseException] = []
+    watched = f"{top}/watched"
+    xs.watch(watched, "mine")
+    xs.read_watch(5)
+    seen: list[str] = []
+
+    def work(number: int) -> None:
+        try:
+            mine = f"{top}/{number}"
+            for round in range(rounds):
+                xs.write(mine, f"{number} {round}")
+                assert xs.read(mine) == f"{number} {round}".encode()
+                with pytest.raises(xsffi.NodeNotFoundError):
+                    xs.read(f"{mine}/missing")
+                if round % 20 == 0:
+                    with xs.transaction() as t:
+                        t.write(f"{mine}/in-transaction", str(round))
+                        t.abort()
+                    other.write(f"{watched}/{number}-{round}", "")
+        except BaseException as error:
+            failures.append(error)
+
+    def wait() -> None:
+        try:
+            while len(seen) < count * rounds // 20:
+                seen.append(xs.read_watch(10).path)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
+    threads += [threading.Thread(target=wait)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "it hangs"
+    assert failures == []
+    assert sorted(seen) == sorted(f"{watched}/{n}-{r}" for n in range(count) for r in range(0, rounds, 20))
+
+
+def test_a_parked_waiter_holds_up_nobody(xs: Client, top: str) -> None:
+    parked = threading.Thread(target=lambda: list(xs.events(timeout=1.0)), daemon=True)
+    parked.start()
+    time.sleep(0.05)
+    for _ in range(100):
+        begin = time.monotonic()
+        xs.read(top)
+        assert time.monotonic() - begin < 0.5
+    parked.join(5)
+    assert not parked.is_alive()

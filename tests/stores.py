@@ -1,0 +1,52 @@
+"""The stores that tests run against, and the clients that they open there."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from daemons import Daemon, Packages, load_packages
+
+import xsffi
+from xsffi.backends.extension import load_libxenstore
+
+BACKENDS = ("libxenstore", "wire")
+
+
+def prepare_libxenstore() -> None:
+    """Have this process find the libxenstore that came with the daemons, where the system has none."""
+    packages = load_packages()
+    if packages is not None and "XSFFI_LIBXENSTORE" not in os.environ:
+        _load_what_it_needs(packages)
+        os.environ["XSFFI_LIBXENSTORE"] = str(packages.libxenstore)
+
+
+def require_libxenstore() -> None:
+    """Skip the test where libxenstore can't be had; under CI, where the extension is meant to be used, fail it."""
+    reason = load_libxenstore()
+    if reason is None:
+        return
+    if os.environ.get("CI") and os.environ.get("XSFFI_EXTENSION") != "no":
+        pytest.fail(f"libxenstore is not to be had: {reason}", pytrace=False)
+    pytest.skip(f"libxenstore is not to be had: {reason}")
+
+
+@contextmanager
+def client_of(daemon: Daemon, backend: str) -> Iterator[xsffi.Client]:
+    """A client of a daemon, over one of the backends."""
+    if backend == "libxenstore":
+        require_libxenstore()
+    with xsffi.Client(daemon.socket_path, backend=backend) as client:
+        assert client.backend.name == backend
+        yield client
+
+
+def _load_what_it_needs(packages: Packages) -> None:
+    # The loader looks at LD_LIBRARY_PATH once, as the process starts; what is loaded already it finds by its name.
+    for place in packages.library_path.split(":"):
+        needed = os.path.join(place, "libxentoolcore.so.1")
+        if os.path.exists(needed):
+            ctypes.CDLL(needed)

@@ -1,0 +1,72 @@
+"""The README is a promise: its snippets run, and what it names is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from daemons import Daemon, require_packages
+from stores import require_libxenstore
+
+import xsffi
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text()
+
+
+def snippets(language: str) -> list[str]:
+    """The blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_python_snippets(
+    daemon: Daemon, backend: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if backend == "libxenstore":
+        require_libxenstore()
+    monkeypatch.setenv("XSFFI_BACKEND", backend)
+    monkeypatch.setenv("XENSTORED_PATH", daemon.socket_path)
+    names: dict[str, object] = {}
+    for snippet in snippets("python"):
+        exec(compile(snippet, "README.md", "exec"), names)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == ["/local/domain/5/device/vif/0/state 1", "changed: /tool/counter"]
+
+
+def test_the_demo() -> None:
+    require_packages()
+    require_libxenstore()
+    assert "ci/demo\n" in snippets("sh")
+    environment = {**os.environ, "XSFFI_PYTHON": sys.executable}
+    demo = subprocess.run([REPOSITORY / "ci/demo"], env=environment, capture_output=True, text=True, timeout=300)
+    assert demo.returncode == 0, demo.stderr
+    assert demo.stdout.count("the driver has connected") == 2
+    assert demo.stdout.splitlines()[-1].startswith("/local/domain/")
+
+
+def test_every_error_is_told() -> None:
+    told = set(re.findall(r"^\| `(\w+Error)` \|", README, re.MULTILINE))
+    errors = {name for name, value in vars(xsffi).items() if isinstance(value, type) and issubclass(value, OSError)}
+    assert told == errors - {"XenStoreError"}
+
+
+def test_every_error_is_the_builtin_that_it_is_said_to_be() -> None:
+    for name, builtin in re.findall(r"^\| `(\w+Error)` \| `(\w+)` \|", README, re.MULTILINE):
+        assert issubclass(getattr(xsffi, name), getattr(__import__("builtins"), builtin)), name
+
+
+def test_every_environment_variable_is_told() -> None:
+    told = set(re.findall(r"^\| `(X\w+)` \|", README, re.MULTILINE))
+    used = set()
+    for source in [*REPOSITORY.glob("xsffi/**/*.py"), REPOSITORY / "setup.py", REPOSITORY / "build_ffi.py"]:
+        used |= set(re.findall(r'environ(?:\.get\(|\[)"(X\w+)"', source.read_text()))
+    assert used <= told
+
+
+def test_every_file_that_it_links_to_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (REPOSITORY / target).exists(), target
