@@ -29,7 +29,7 @@ class _StandIn(ModuleType):
     the folder that holds a real ``xen.lowlevel.xc`` into :data:`sys.path` later.
     """
 
-    @property  # type: ignore[override]
+    @property
     def __path__(self) -> list[str]:  # type: ignore[override]
         folder = os.path.join(*self.__name__.split("."))
         return [place for place in (os.path.join(entry, folder) for entry in sys.path) if os.path.isdir(place)]
