@@ -41,6 +41,7 @@ __all__ = ["Error", "xs"]
 
 T = TypeVar("T")
 
+_INT_MAX = 0x7FFFFFFF
 _UINT_MAX = 0xFFFFFFFF
 _ULONG_MAX = 0xFFFFFFFFFFFFFFFF
 _NO_WATCH = b"0"  # a token that no watch has
@@ -167,7 +168,7 @@ class xs:
         """get_permissions(transaction, path): a list of dicts with ``dom``, ``read`` (0 or 1), ``write`` (0 or 2)."""
         tx_id, path = self._parse(_GET_PERMISSIONS, args, keywords)
         permissions = self._call(r.GetPermissions(path), tx_id)
-        return [{"dom": p.domid, "read": int(p.readable), "write": 2 * p.writable} for p in permissions]
+        return [{"dom": _signed(p.domid), "read": int(p.readable), "write": 2 * p.writable} for p in permissions]
 
     def set_permissions(self, *args: Any, **keywords: Any) -> None:
         """set_permissions(transaction, path, permissions): a list of dicts, as ``get_permissions`` gives.
@@ -387,10 +388,15 @@ def _permission(entry: object) -> Permission:
     return Permission(domid & _UINT_MAX, "nrwb"[bool(read) + 2 * bool(write)])
 
 
+def _signed(domid: int) -> int:
+    """A domid as a C int."""
+    return domid if domid <= _INT_MAX else domid - _UINT_MAX - 1
+
+
 def _error(error: XenStoreError) -> Error:
     """What the C module raises in the case of `error`."""
     if isinstance(error, ConnectionLostError):
-        return _errno_error(errno.EPIPE)
+        return _errno_error(errno.EBADF)  # the first call after the daemon's death says EPIPE there
     number = error.errno
     if number is None or isinstance(error, ClientClosedError):
         number = errno.EINVAL
