@@ -1,0 +1,137 @@
+"""Reads through the drop-in and through the C module, side by side in one process, as ratios.
+
+To be run by the interpreter that xen.lowlevel.xs was compiled for, with both modules to be found and a daemon running::
+
+    PYTHONPATH=/usr/lib/xen-4.17/lib/python:. python3.11 benchmarks/lowlevel.py
+
+``--daemon`` starts a daemon of its own, from what ci/fetch-xen unpacked, and does all that by itself.
+
+Each round measures every contender once, in an order of chance, so that whatever else the machine does hits all alike;
+what counts is the median, over the rounds, of the ratio to the C module within the round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PATH = "/xsffi-benchmark"
+
+
+def seconds_per_call(call: Callable[[], object], count: int) -> float:
+    before = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - before) / count
+
+
+def compare(contenders: dict[str, Callable[[], object]], rounds: int, count: int) -> None:
+    """Print each contender's median, and how its rate compares with that of the first."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    first = order[0]
+    for _ in range(rounds):
+        random.shuffle(order)
+        for name in order:
+            times[name].append(seconds_per_call(contenders[name], count))
+    for name, measured in times.items():
+        ratio = statistics.median(a / b for a, b in zip(times[first], measured))
+        print(f"{name:46} {statistics.median(measured) * 1e6:8.2f} µs   rate {ratio:5.3f} of the first")
+
+
+def reads(theirs: Any, ours: Any, rounds: int, count: int) -> None:
+    """A node of ten bytes, and one that is missing."""
+    handles: dict[str, Any] = {"xen.lowlevel.xs": theirs.xs()}
+    for backend in ("libxenstore", "wire"):
+        os.environ["XSFFI_BACKEND"] = backend
+        handles[f"ours, {backend}"] = ours.xs()
+    handles["xen.lowlevel.xs"].write("", PATH, "0123456789")
+    for what, path in (("read", PATH), ("read of a missing node", f"{PATH}/missing")):
+        compare({f"{name}: {what}": _reader(handle, path) for name, handle in handles.items()}, rounds, count)
+
+
+def _reader(handle: Any, path: str) -> Callable[[], object]:
+    read = handle.read
+
+    def call() -> object:
+        return read("", path)
+
+    return call
+
+
+def events(theirs: Any, ours: Any, rounds: int, count: int) -> None:
+    """A write and its event, with one watch and with ten thousand."""
+    os.environ["XSFFI_BACKEND"] = "libxenstore"
+    for name, module in (("xen.lowlevel.xs", theirs), ("ours, libxenstore", ours)):
+        few, many = module.xs(), module.xs()
+        few.watch(f"{PATH}/few", object())
+        few.read_watch()
+        for number in range(10_000):
+            many.watch(f"{PATH}/many/{number}", [number])
+            many.read_watch()
+        compare(
+            {
+                f"{name}: an event, one watch": _writer(few, f"{PATH}/few"),
+                f"{name}: an event, 10 000 watches": _writer(many, f"{PATH}/many/9999"),
+            },
+            max(rounds // 4, 1),
+            max(count // 10, 1),
+        )
+        few.close()
+        many.close()
+
+
+def _writer(handle: Any, path: str) -> Callable[[], object]:
+    def call() -> object:
+        handle.write("", path, "")
+        return handle.read_watch()
+
+    return call
+
+
+def start_with_daemon(arguments: list[str]) -> int:
+    """Run this again, under the right interpreter, with a daemon."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    daemons = importlib.import_module("daemons")
+    packages = daemons.load_packages()
+    if packages is None or packages.lowlevel_interpreter is None:
+        print("the daemons (see ci/fetch-xen) or the interpreter of xen.lowlevel.xs is missing", file=sys.stderr)
+        return 1
+    # The interpreter may not be this one: it needs to find the packages of this one, of the same version.
+    path = [str(packages.lowlevel_python), str(ROOT), *(place for place in sys.path if "site-packages" in place)]
+    with daemons.start_daemon("xenstored") as daemon:
+        environment = {**daemon.environment(), "PYTHONPATH": os.pathsep.join(path)}
+        command = [packages.lowlevel_interpreter, __file__, *arguments]
+        return subprocess.run(command, env=environment, check=False).returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--daemon", action="store_true", help="start a daemon for it")
+    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--count", type=int, default=1500, help="calls a round")
+    parser.add_argument("--only", choices=("reads", "events"))
+    options = parser.parse_args()
+    if options.daemon:
+        return start_with_daemon([argument for argument in sys.argv[1:] if argument != "--daemon"])
+    theirs = importlib.import_module("xen.lowlevel.xs")
+    ours = importlib.import_module("xsffi.lowlevel.xs")
+    if options.only != "events":
+        reads(theirs, ours, options.rounds, options.count)
+    if options.only != "reads":
+        events(theirs, ours, options.rounds, options.count)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
