@@ -95,7 +95,8 @@ class LibraryBackend:
         with _opening:
             self._xs = _open(path, kind)
         self._payload_max = PAYLOAD_MAX if kind is Kind.SOCKET else DEVICE_PAYLOAD_MAX
-        self._line = _line(self._xs, path) if kind is Kind.SOCKET else None
+        self._own = _own_descriptor(self._xs)
+        self._line = _line(self._own, path) if kind is Kind.SOCKET else None
         self._bell = Bell()  # rung when it is over
         self._lock = threading.RLock()  # of the end, and of what is made when first wanted
         self._inside: set[object] = set()  # whoever uses the handle or a descriptor now
@@ -314,7 +315,21 @@ class LibraryBackend:
                 return
             self._let_go = True
         self._xs.xs_close()
+        self._close_leftover()
         self._close_descriptors()
+
+    def _close_leftover(self) -> None:
+        """Close the socket of the handle where libxenstore left it open.
+
+        Its reader thread, woken by the end of the stream, forgets the descriptor and then closes it; xs_close cancels
+        that thread, in between at times. It is told by what it is, since its number may be anybody's by now.
+        """
+        if self._line is not None:
+            try:
+                if os.path.sameopenfile(self._own, self._line.fileno()):
+                    os.close(self._own)
+            except (OSError, OverflowError):
+                pass  # it is closed, as it should be
 
     def _close_descriptors(self) -> None:
         self._bell.close()
@@ -339,14 +354,13 @@ def _open(path: str, kind: Kind) -> LibXenStore:
     return LibXenStore(os.fsencode(path), flags)
 
 
-def _line(xs: LibXenStore, path: str) -> socket.socket | None:
+def _line(descriptor: int, path: str) -> socket.socket | None:
     """A descriptor that hangs up when the daemon dies, which none of those that libxenstore offers does.
 
-    It is a duplicate of the handle's own socket, where that is found: then shutting it down ends, too, what waits
+    It is a duplicate of the handle's own socket, where `descriptor` is that: shutting it down ends, too, what waits
     inside libxenstore. A handle begins with it in every version so far, but no header says so, and it is taken only if
     it is a socket connected to `path`. Else it is a second connection, idle, to the same daemon.
     """
-    descriptor = int(ffi.cast("int *", xs.handle)[0])
     try:
         if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             own = socket.socket(fileno=os.dup(descriptor))
@@ -359,3 +373,8 @@ def _line(xs: LibXenStore, path: str) -> socket.socket | None:
         return connect(path)
     except OSError:
         return None
+
+
+def _own_descriptor(xs: LibXenStore) -> int:
+    """What should be the descriptor of the handle's own socket: see :func:`_line`."""
+    return int(ffi.cast("int *", xs.handle)[0])
