@@ -158,7 +158,7 @@ PERMISSIONS = Struct("xs_permissions", (("unsigned int", "id"), ("unsigned int",
 TRANSACTION_TYPE = "typedef uint32_t xs_transaction_t;"
 
 # Hand-written C, in xsffi/_native, and what it offers to Python. It may call libxenstore's functions by their names.
-OWN_SOURCES = ("loader.c", "reader.c")
+OWN_SOURCES = ("loader.c", "reading.c")
 OWN_FUNCTIONS = """
 const char *xsffi_load(const char *soname);
 const char *xsffi_library(void);
@@ -166,8 +166,6 @@ int xsffi_has(const char *function);
 const char *xsffi_since(const char *function);
 struct xs_handle *xsffi_open_at(const char *path, unsigned long flags);
 struct xsffi_use { struct xs_handle *handle; ...; };
-struct xsffi_reader { struct xsffi_use *use; char value[4096]; };
-int xsffi_read(struct xsffi_reader *reader, uint32_t transaction, const char *path);
 int xsffi_end_use(struct xsffi_use *use);
 void free(void *);
 """

@@ -60,9 +60,7 @@ class Lib:
     XS_PERM_READ: Final[int]
     XS_PERM_WRITE: Final[int]
 
-    # Reading: xsffi/_native/reader.c
-    def xsffi_read(self, reader: CData, t: int, path: _Chars, /) -> int:
-        """The length of the value, which is in ``reader.value`` then, or the negative of an errno."""
+    # Reading: xsffi/_native/reading.c
     def xsffi_end_use(self, use: CData, /) -> int:
         """Lets no reader in any more, and says how many are inside."""
 

@@ -72,8 +72,8 @@ DIFFERENCES = (
         "A method called on the class, without a connection",
         "the class",
         {
-            'module.xs.read("", "/nowhere")': _raises("AttributeError", "'str' object has no attribute '_parse'"),
-            "module.xs.read()": _raises("TypeError", "xs.read() missing 1 required positional argument: 'self'"),
+            'module.xs.ls("", "/nowhere")': _raises("AttributeError", "'str' object has no attribute '_parse'"),
+            "module.xs.ls()": _raises("TypeError", "xs.ls() missing 1 required positional argument: 'self'"),
         },
     ),
     Difference(

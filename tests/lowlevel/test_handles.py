@@ -157,6 +157,8 @@ def test_ten_thousand_watches(connect: Connect, xenstored: Daemon, top: str) -> 
 
 
 def test_many_threads_and_a_close(connect: Connect, top: str) -> None:
+    connect().read("", top)
+    before = descriptors()
     for _ in range(10):
         handle = connect()
         handle.write("", top, "value")
@@ -177,6 +179,7 @@ def test_many_threads_and_a_close(connect: Connect, top: str) -> None:
         for thread in threads:
             assert thread.outcome() is None
         assert wrong == []
+    assert descriptors() == before
 
 
 def test_nothing_is_left_of_a_handle(connect: Connect, top: str) -> None:

@@ -76,8 +76,6 @@ _CALLS: dict[type[Request[Any]], Callable[[LibXenStore, int, Any], Any]] = {
         xs.xs_set_global_quota(q.name, q.value) if q.domid is None else xs.xs_set_domain_quota(q.domid, q.name, q.value)
     ),
 }
-# What xsffi_read says where there is no such node.
-_NO_SUCH_NODE = -errno.ENOENT
 # The requests that may be longer than a message; the path alone never is.
 _MAY_BE_TOO_LONG = (r.Write, r.SetPermissions, r.Watch, r.Control, r.GetQuota, r.SetQuota)
 
@@ -102,9 +100,8 @@ class LibraryBackend:
         self._inside: set[object] = set()  # whoever uses the handle or a descriptor now
         self._over: Callable[[], XenStoreError] | None = None  # makes what every call raises, once there is something
         self._let_go = False  # the handle was freed
-        self._use_of_readers = self._xs.new_use()
-        self._idle_readers: list[tuple[Any, Any]] = []  # as many as ever read at the same time
-        self._read = lib.xsffi_read
+        self._readers = ffi.new("struct xsffi_use *")  # those that read in C alone
+        self._readers.handle = self._xs.handle
         self._events: int | None = None
         self._readiness: select.epoll | None = None
         tell_of_forks(self)
@@ -134,29 +131,10 @@ class LibraryBackend:
             if self._over is not None:
                 self._let_go_if_unused()
 
-    def find(self, path: bytes, tx_id: int = 0) -> bytes | None:
-        """The value of a node, or None where there is none: ``call(Read(path), tx_id)``, but in one step of C.
-
-        It is for callers to whom every tenth of a microsecond counts.
-        """
-        idle = self._idle_readers
-        try:
-            reader = idle.pop()
-        except IndexError:
-            reader = self._xs.new_reader(self._use_of_readers)
-        memory, value = reader
-        try:
-            length = self._read(memory, tx_id, path)
-            if length >= 0:
-                contents: bytes = value[:length]
-                return contents
-        finally:
-            idle.append(reader)
-            if self._over is not None:
-                self._let_go_if_unused()
-        if length == _NO_SUCH_NODE:
-            return None
-        return self.call(r.Read(path), tx_id)  # it fails again, and there it is known what that means
+    @property
+    def use(self) -> int:
+        """What an object that reads in C is told (see :class:`~xsffi.backends.reading.Reading`)."""
+        return int(ffi.cast("uintptr_t", self._readers))
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -197,17 +175,16 @@ class LibraryBackend:
 
     def close(self) -> None:
         with self._lock:
-            if self._over is closed_error or self._over is forked_error:
-                return
-            self._end(closed_error)
-        self._let_go_if_unused()
+            if self._over is not closed_error and self._over is not forked_error:
+                self._end(closed_error)
+        self._let_go_if_unused()  # also when closed again: what reads in C may have been inside at the first time
 
     def after_fork_in_child(self) -> None:
         self._over = forked_error
         self._lock = threading.RLock()  # another thread of the parent may have had it
         if not self._let_go:
             self._let_go = True
-            lib.xsffi_end_use(self._use_of_readers)
+            lib.xsffi_end_use(self._readers)
             self._xs.xs_daemon_destroy_postfork()
             self._close_descriptors()
 
@@ -311,7 +288,7 @@ class LibraryBackend:
         with self._lock:
             if self._let_go or self._inside or self._over is not closed_error:
                 return
-            if lib.xsffi_end_use(self._use_of_readers):
+            if lib.xsffi_end_use(self._readers):
                 return
             self._let_go = True
         self._xs.xs_close()

@@ -50,20 +50,6 @@ class LibXenStore:
         """Free the handle in a child process, and close its copies of the descriptors."""
         lib.xs_daemon_destroy_postfork(self.handle)
 
-    # Reading by xsffi_read, which is xs_read and the copying of the value in one.
-
-    def new_use(self) -> Any:
-        """What all readers of this handle share; it tells whether they may still use it, and whether one does."""
-        use = ffi.new("struct xsffi_use *")
-        use.handle = self.handle
-        return use
-
-    def new_reader(self, use: Any) -> tuple[Any, Any]:
-        """A reader for one thread at a time, and the memory in it that the value is found in."""
-        reader = ffi.new("struct xsffi_reader *")
-        reader.use = use
-        return reader, ffi.buffer(reader.value)
-
     # Nodes.
 
     def xs_read(self, tx_id: int, path: bytes) -> bytes:

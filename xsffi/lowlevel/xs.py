@@ -13,11 +13,11 @@ import errno
 import os
 import threading
 from collections.abc import Callable
-from functools import partial
 from typing import Any, TypeVar
 
 from ..backends.base import Backend
 from ..backends.library import LibraryBackend
+from ..backends.reading import Reading
 from ..backends.selection import open_backend
 from ..errors import ClientClosedError, ConnectionLostError, ForkedError, NodeNotFoundError, XenStoreError, wire_name
 from ..permissions import Permission
@@ -77,24 +77,24 @@ class Error(RuntimeError):
     __module__ = "xen.lowlevel.xs"
 
 
-class xs:
+class xs(Reading):
     """A connection to XenStore: ``xs(readonly=0)``; the argument has no effect any more.
 
     Raises :class:`Error` where there is no daemon.
     """
 
     __module__ = "xen.lowlevel.xs"
-    __slots__ = ("_backend", "_find", "_opening", "_watches")
+    __slots__ = ("_backend", "_opened", "_opening", "_watches")
 
     _backend: Backend | None  # None before it is open, and once it is closed
-    _find: Callable[[bytes, int], bytes | None]  # the short way of read()
+    _opened: list[Backend]  # all there ever were: a thread may still be reading in C, through one that was closed
     _opening: threading.Lock
     _watches: TokenTable
 
     def __new__(cls, *args: Any, **keywords: Any) -> xs:
         self = super().__new__(cls)
         self._backend = None
-        self._find = _find_closed
+        self._opened = []
         self._opening = threading.Lock()
         self._watches = TokenTable()
         return self
@@ -114,28 +114,16 @@ class xs:
         raise TypeError("cannot pickle 'xen.lowlevel.xs.xs' object")
 
     def __del__(self) -> None:
-        backend = self._backend
-        if backend is not None:
-            self._backend = None
-            backend.close()
+        self._let_go()
 
     # Nodes.
 
-    def read(self, *args: Any, **keywords: Any) -> bytes | None:
-        """read(transaction, path): the value of a node, or None where there is none."""
-        if len(args) == 2 and not keywords:
-            tx, path = args
-            # What most reads are goes the short way: together with a trip to the daemon, checks and calls in Python
-            # would be seen.
-            if tx == "" and path.__class__ is str and "\0" not in path:
-                try:
-                    return self._find(path.encode(), 0)
-                except ForkedError:
-                    pass
-                except XenStoreError as error:
-                    raise _error(error) from None
-        tx_id, encoded = self._parse(_READ, args, keywords)
-        return self._find_node(r.Read(encoded), tx_id)
+    def _read(self, *args: Any, **keywords: Any) -> bytes | None:
+        # read() is of the base class, which comes here with all that it cannot do, or do well.
+        if self._backend is None:
+            self._let_go()
+        tx_id, path = self._parse(_READ, args, keywords)
+        return self._find_node(r.Read(path), tx_id)
 
     def write(self, *args: Any, **keywords: Any) -> None:
         """write(transaction, path, data): set the value of a node, which is made where it is missing."""
@@ -291,9 +279,14 @@ class xs:
         self._parse(_CLOSE, args, keywords)
         backend = self._current()
         self._backend = None
-        self._find = _find_closed
+        self._read_through(0)
         backend.close()
         self._watches.clear()
+
+    def _let_go(self) -> None:
+        """End all connections; one is not over as long as somebody reads through it."""
+        for backend in self._opened:
+            backend.close()
 
     # How requests are carried.
 
@@ -356,8 +349,9 @@ class xs:
             backend = open_backend()
         except XenStoreError as error:
             raise _error(error) from error
+        self._opened.append(backend)
         self._backend = backend
-        self._find = backend.find if isinstance(backend, LibraryBackend) else partial(_find, backend)
+        self._read_through(backend.use if isinstance(backend, LibraryBackend) else 0)
         return backend
 
     def _reopen(self, before: Backend) -> Backend:
@@ -368,17 +362,6 @@ class xs:
                 return current  # another thread was faster
             self._watches = TokenTable()
             return self._open()
-
-
-def _find(backend: Backend, path: bytes, tx_id: int) -> bytes | None:
-    try:
-        return backend.call(r.Read(path), tx_id)
-    except NodeNotFoundError:
-        return None
-
-
-def _find_closed(path: bytes, tx_id: int) -> bytes | None:
-    raise _errno_error(errno.EINVAL)
 
 
 def _permission(entry: object) -> Permission:
