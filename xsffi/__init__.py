@@ -30,6 +30,7 @@ from .errors import (
     XenStoreError,
 )
 from .permissions import Permission
+from .pipeline import Pipeline
 from .records import Node, WatchEvent
 from .transaction import Transaction
 from .watches import Watch
@@ -46,6 +47,7 @@ __all__ = [
     "NodeNotFoundError",
     "NotSupportedError",
     "Permission",
+    "Pipeline",
     "ProtocolError",
     "QuotaExceededError",
     "TooBigError",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -12,14 +13,19 @@ from .backends.base import Backend
 from .backends.selection import open_backend
 from .domains import DomainOperations
 from .operations import NodeOperations
+from .paths import validate
+from .pipeline import Pipeline
 from .protocol.requests import Request
-from .records import WatchEvent
+from .records import Node, WatchEvent
 from .transaction import Transaction, Transactions
+from .trees import snapshot
 from .watches import ITSELF, Callback, Watch, Watches
 
 __all__ = ["Client"]
 
 T = TypeVar("T")
+
+_LOAD_AT_ONCE = 4096
 
 
 class Client(NodeOperations, DomainOperations):
@@ -65,6 +71,50 @@ class Client(NodeOperations, DomainOperations):
             on.
         """
         return self._transactions.repeat(function, attempts)
+
+    # Many at once.
+
+    def pipeline(self, transaction: bool = False, attempts: int = 1) -> Pipeline:
+        """Many operations at once: ``with client.pipeline() as p: p.read(…); p.write(…)``, then ``p.results``.
+
+        With `transaction`, all of them take effect together or not at all, tried up to `attempts` times where others
+        come in between. On the libxenstore backend, which has one request on its way at a time, a wire connection of
+        the client's own to the same daemon carries them, as it does those of :meth:`read_many`, :meth:`walk`,
+        :meth:`dump` and :meth:`load`.
+        """
+        if not transaction:
+            return Pipeline(self)
+        return Pipeline(self, Transactions(self.backend.bulk()), attempts)
+
+    def dump(self, top: str = "/", attempts: int = 10) -> list[Node]:
+        """The whole tree from `top` down as it was at one moment, parents before children.
+
+        What others change meanwhile is read again; where that went on `attempts` times,
+        :class:`~xsffi.errors.TransactionConflictError` is raised. It is read over a connection of its own.
+        """
+        validate(top)
+        backend = self.backend.sibling()
+        try:
+            return snapshot(backend, top, attempts)
+        finally:
+            backend.close()
+
+    def load(self, nodes: Iterable[Node]) -> None:
+        """Write nodes, as :meth:`dump` gives them, with their values and permissions. What is there beside them is left
+        alone.
+
+        It is no transaction: xenstored would take the square of the number of nodes for that. The first error is raised
+        once all of some thousand nodes around it were tried.
+        """
+        nodes = iter(nodes)
+        while True:
+            pipeline = self.pipeline()
+            for node in islice(nodes, _LOAD_AT_ONCE):
+                pipeline.write(node.path, node.value)
+                pipeline.set_permissions(node.path, node.permissions)
+            if not pipeline:
+                return
+            pipeline.execute()
 
     # Watches.
 
@@ -173,6 +223,9 @@ class Client(NodeOperations, DomainOperations):
 
     def _call(self, request: Request[T]) -> T:
         return self.backend.call(request)
+
+    def _call_many(self, requests: Sequence[Request[Any]]) -> list[Any]:
+        return self.backend.bulk().call_many(requests)
 
 
 def _check_timeout(timeout: float | None) -> None:

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar, overload
 
-from .errors import InvalidArgumentError, NodeNotFoundError
+from .errors import InvalidArgumentError, NodeNotFoundError, XenStoreError
 from .paths import encode
 from .permissions import Permission, PermissionLike, parse_permissions
 from .protocol import programs
 from .protocol.requests import GetPermissions, Mkdir, Read, Request, Rm, SetPermissions, Write
+from .records import Node
 
-__all__ = ["NodeOperations"]
+__all__ = ["NodeOperations", "encode_removable", "encode_value"]
 
 T = TypeVar("T")
+
+
+RAISE: Any = object()  # the default that is none
+_READ_AT_ONCE = 8192
+
+
+def encode_value(value: bytes | str) -> bytes:
+    """A value as it goes over the wire; raises TypeError for what is neither bytes nor str."""
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    if not isinstance(value, bytes):
+        raise TypeError(f"a value is bytes or str, not {type(value).__name__}: {value!r}")
+    return value
+
+
+def encode_removable(path: str) -> bytes:
+    """A path of a node that may be removed: any but the root, with which oxenstored would wipe the whole store."""
+    encoded = encode(path)
+    if encoded == b"/":
+        raise InvalidArgumentError(errno.EINVAL, "the root is not to be removed", path)
+    return encoded
 
 
 class NodeOperations:
@@ -29,6 +52,9 @@ class NodeOperations:
     """
 
     def _call(self, request: Request[T]) -> T:
+        raise NotImplementedError
+
+    def _call_many(self, requests: Sequence[Request[Any]]) -> list[Any]:
         raise NotImplementedError
 
     def read(self, path: str) -> bytes:
@@ -58,11 +84,7 @@ class NodeOperations:
         NUL between them, 4080 on the kernel's device), or the daemon takes no value of that length, and
         :class:`~xsffi.errors.QuotaExceededError` where the caller's domain has used up its nodes.
         """
-        if isinstance(value, str):
-            value = value.encode("utf-8")
-        elif not isinstance(value, bytes):
-            raise TypeError(f"a value is bytes or str, not {type(value).__name__}: {value!r}")
-        self._call(Write(encode(path), value))
+        self._call(Write(encode(path), encode_value(value)))
 
     def mkdir(self, path: str) -> None:
         """Make a node with an empty value, and those above it. One that is there is left as it is."""
@@ -73,10 +95,7 @@ class NodeOperations:
 
         The root is refused: some daemons would wipe the whole store.
         """
-        encoded = encode(path)
-        if encoded == b"/":
-            raise InvalidArgumentError(errno.EINVAL, "the root is not to be removed", path)
-        self._call(Rm(encoded))
+        self._call(Rm(encode_removable(path)))
 
     def ls(self, path: str) -> list[str]:
         """The names of a node's children, however many: sorted from oxenstored, in order of their making from
@@ -99,6 +118,44 @@ class NodeOperations:
         Raises :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none.
         """
         self._call(SetPermissions(encode(path), parse_permissions(permissions)))
+
+    def read_many(self, paths: Iterable[str], default: Any = RAISE) -> list[bytes]:
+        """The values of many nodes, in the order of `paths`, read together.
+
+        A missing node gives `default`, where one is given; else, and with any other error, the first one is raised.
+        """
+        values: list[bytes] = []
+        paths = iter(paths)
+        while True:
+            # So many at a time, to need no more memory than the values do.
+            requests = [Read(encode(path)) for path in islice(paths, _READ_AT_ONCE)]
+            if not requests:
+                return values
+            for outcome in self._call_many(requests):
+                if isinstance(outcome, XenStoreError):
+                    if default is RAISE or not isinstance(outcome, NodeNotFoundError):
+                        raise outcome
+                    outcome = default
+                values.append(outcome)
+
+    def walk(self, top: str = "/", onerror: Callable[[XenStoreError], object] | None = None) -> Iterator[Node]:
+        """Every node from `top` down, with its value, children and permissions: level by level, the top first.
+
+        A node that is removed meanwhile is left out; `top` itself must be there. Where a node may not be read, the
+        error is raised, or given to `onerror`, and the walk goes on without what is below that node.
+        """
+        found = programs.iterate(programs.walk([encode(top)]), self._call_many)
+
+        def nodes() -> Iterator[Node]:
+            for node in found:
+                if isinstance(node, Node):
+                    yield node
+                elif onerror is None:
+                    raise node
+                else:
+                    onerror(node)
+
+        return nodes()
 
     def __getitem__(self, path: str) -> bytes:
         """As :meth:`read`."""

@@ -6,9 +6,9 @@ import errno
 import random
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from .backends.base import Backend
 from .errors import (
@@ -101,16 +101,27 @@ class Transaction(NodeOperations):
         self._check()
         try:
             return self._backend.call(request, self.id)
-        except NodeNotFoundError as error:
-            if run(transaction_is_gone(), self._call_as_is):
-                self._ended = "lost"
-                raise self._gone() from error
-            raise
         except XenStoreError as error:
-            if _is_io_error(error):
-                self._ended = "lost"
-                raise self._gone() from error
+            self._look_into(error)
             raise
+
+    def _look_into(self, error: XenStoreError) -> None:
+        """Raise TransactionGoneError if that is what the daemon's error means."""
+        if isinstance(error, NodeNotFoundError):
+            gone = run(transaction_is_gone(), self._call_as_is)
+        else:
+            gone = _is_io_error(error)
+        if gone:
+            self._ended = "lost"
+            raise self._gone() from error
+
+    def _call_many(self, requests: Sequence[Request[Any]]) -> list[Any]:
+        self._check()
+        outcomes = self._backend.call_many(requests, self.id)
+        # A transaction that is gone stays so: the last outcome tells.
+        if outcomes and isinstance(outcomes[-1], XenStoreError):
+            self._look_into(outcomes[-1])
+        return outcomes
 
     def _call_as_is(self, request: Request[T]) -> T:
         return self._backend.call(request, self.id)

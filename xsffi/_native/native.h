@@ -18,6 +18,32 @@
 #endif
 #endif
 
+/* The daemon's socket, as seen by the one who receives from it: stream.c. Times are nanoseconds. */
+struct xsffi_stream {
+    int fd;
+    int wake_fd;       /* readable when a wait is to end */
+    int status;        /* what the last receive ended with: one of those below, or an errno */
+    int64_t spin_max;  /* the longest time to spin; 0: never */
+    int64_t trip[2];   /* what the last answers took, smoothed, that were not spun for, and that were */
+    uint32_t waits;
+    uint32_t replies;  /* whole replies in the last receive */
+    uint64_t body_left;
+    uint32_t header_have;
+    bool is_reply;
+    char header[16];
+    int held;          /* bytes at the start of the buffer that are still to be returned */
+    uint32_t reply_type;
+    uint32_t reply_length;
+};
+
+#define XSFFI_CALL_DONE 0
+#define XSFFI_CALL_NOT_SENT 1
+#define XSFFI_CALL_SENT 2
+
+#define XSFFI_STREAM_OPEN 0
+#define XSFFI_STREAM_ENDED (-1)
+#define XSFFI_STREAM_WOKEN (-2)
+
 /* A row of the table of libxenstore's functions. */
 struct xsffi_function {
     const char *name;

@@ -34,6 +34,13 @@ class Backend(Protocol):
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         """Carry many; an error stands in the place of its reply. Every reply is in before this returns."""
 
+    def bulk(self) -> Backend:
+        """The backend for many requests at once, which has them on their way together: this one, or one of its own to
+        the same daemon. What :meth:`call` has done is seen there, transactions are of one or the other."""
+
+    def sibling(self) -> Backend:
+        """Another connection to the same place, over the wire, for whoever asks to use and to close."""
+
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         """The next event, its token as it came over the wire; None when none came for `timeout` seconds (None: for
         ever)."""

@@ -26,11 +26,12 @@ from ..protocol import requests as r
 from ..protocol.requests import Request
 from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, check_payload_size
 from ..records import WatchEvent
-from .base import Outcome, closed_error, forked_error, tell_of_forks
+from .base import Backend, Outcome, closed_error, forked_error, tell_of_forks
 from .bell import Bell
 from .extension import ffi, lib
 from .libxenstore import LibXenStore
 from .transports import connect, lost_error
+from .wire import WireBackend, open_wire
 
 __all__ = ["LibraryBackend"]
 
@@ -90,6 +91,8 @@ class LibraryBackend:
     def __init__(self, path: str) -> None:
         """Open `path`, a socket or a device; raises OSError or XenStoreError where that fails."""
         kind = kind_of(path)
+        self._path = path
+        self._bulk: WireBackend | None = None
         with _opening:
             self._xs = _open(path, kind)
         self._payload_max = PAYLOAD_MAX if kind is Kind.SOCKET else DEVICE_PAYLOAD_MAX
@@ -147,6 +150,18 @@ class LibraryBackend:
                 outcomes.append(error)
         return outcomes
 
+    def bulk(self) -> Backend:
+        """libxenstore has one request on its way at a time: a wire connection of our own, opened when first wanted."""
+        with self._lock:
+            if self._over is not None:
+                raise self._over()
+            if self._bulk is None:
+                self._bulk = self.sibling()
+            return self._bulk
+
+    def sibling(self) -> WireBackend:
+        return open_wire(self._path)
+
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         deadline = None if timeout is None else monotonic() + timeout
         with self._use():
@@ -177,6 +192,8 @@ class LibraryBackend:
         with self._lock:
             if self._over is not closed_error and self._over is not forked_error:
                 self._end(closed_error)
+                if self._bulk is not None:
+                    self._bulk.close()
         self._let_go_if_unused()  # also when closed again: what reads in C may have been inside at the first time
 
     def after_fork_in_child(self) -> None:

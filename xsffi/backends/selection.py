@@ -10,8 +10,7 @@ from ..errors import BackendUnavailableError, InvalidArgumentError, NotSupported
 from .base import Backend
 from .extension import load_libxenstore
 from .library import LibraryBackend
-from .transports import open_transport
-from .wire import WireBackend
+from .wire import open_wire
 
 __all__ = ["NAMES", "open_backend"]
 
@@ -49,7 +48,7 @@ def _open(name: str, path: str | None, timeout: float | None, attempts: list[tup
         try:
             if name == "libxenstore":
                 return LibraryBackend(place)
-            return WireBackend(open_transport(place, timeout), timeout)
+            return open_wire(place, timeout)
         except OSError as error:
             attempts.append((f"{name} at {place}", error.strerror or str(error)))
             first = first or error.errno

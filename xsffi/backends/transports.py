@@ -1,6 +1,6 @@
 """What carries bytes: the daemon's unix socket, or the kernel's device.
 
-A transport never blocks but in :meth:`Transport.wait`. What it sends it counts, and what it receives it keeps, by
+A transport never blocks but in :meth:`Transport.receive`. What it sends it counts, and what it receives it keeps, by
 appending to a list in the very C call that moves the bytes (see :mod:`xsffi.protocol.session`):
 ``list.extend(map(function, …))`` runs no bytecode in between, so no signal handler either.
 """
@@ -12,25 +12,44 @@ import os
 import select
 import socket
 from functools import partial
+from time import monotonic
 from typing import Protocol
 
 from ..addresses import Kind, kind_of
 from ..errors import ConnectionLostError, XenStoreError, error_from_errno
-from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX
+from ..protocol.wire import DEVICE_PAYLOAD_MAX, HEADER_SIZE, PAYLOAD_MAX
 from .bell import Bell
+from .extension import ffi, lib
+from .spin import Spin
 
-__all__ = ["DeviceTransport", "SocketTransport", "Transport", "connect", "lost_error", "open_transport"]
+__all__ = [
+    "DeviceTransport",
+    "NativeSocketTransport",
+    "SocketTransport",
+    "Transport",
+    "connect",
+    "lost_error",
+    "open_transport",
+]
 
 _RECEIVE_SIZE = (65536,)
+_NATIVE_BUFFER = 131072  # bytes: what one call of the extension receives at most
 _SEND_FLAGS = (socket.MSG_NOSIGNAL,)  # a daemon that died is an error, also in a program that lets SIGPIPE end it
 # Linux's xenbus never polls as writable and a terminal may be full: a write to a device is tried again after so long.
 _DEVICE_RETRY = 0.01
+
+
+# Looked up once: each costs a tenth of a microsecond.
+if lib is not None:
+    _xsffi_call, _xsffi_receive, _unpack = lib.xsffi_call, lib.xsffi_receive, ffi.unpack
 
 
 class Transport(Protocol):
     """A stream of bytes, both ways."""
 
     payload_max: int  # the longest payload of a request
+    joined: bool  # whether several messages may be sent as one piece
+    calls: bool  # whether it has a call() of its own
 
     def send(self, data: bytes | memoryview, sent: list[int]) -> bool:
         """Send what can be sent at once, append its length to `sent`; False where nothing could.
@@ -39,22 +58,31 @@ class Transport(Protocol):
         very message.
         """
 
-    def receive(self, incoming: list[bytes]) -> bool:
-        """Append what has come in to `incoming`; False where nothing has. Raises ConnectionLostError at the end of the
-        stream."""
+    def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
+        """Append what comes in to `incoming`, once `want` replies are likely to be there (0: anything at all).
 
-    def wait(self, timeout: float | None, writing: bool) -> None:
-        """Wait until there is something to receive, or room to send where `writing`, or :meth:`wake` is called, or the
-        time, in seconds, is up."""
+        It waits for `timeout` seconds at most (None: for ever), and no longer once there is room to send, where
+        `writing`, or
+        :meth:`wake` is called, or a signal came. Raises ConnectionLostError at the end of the stream.
+        """
+
+    def call(
+        self, type: int, req_id: int, tx_id: int, payload: bytes, timeout: float | None
+    ) -> tuple[int, bytes] | bool:
+        """Send one request and receive its reply: the reply's type and payload.
+
+        Else it is False where nothing was sent, and True where the request was, and something else came than its reply
+        alone: :meth:`receive` gives that. Only where nothing else is on its way, or waits to be sent.
+        """
 
     def wake(self) -> None:
-        """End the :meth:`wait` of another thread, or the next one."""
+        """End the :meth:`receive` of another thread, or the next one."""
 
     def fileno(self) -> int:
         """The descriptor of the stream."""
 
     def shut(self) -> None:
-        """End the stream, so that the other end notices, and keep the descriptors for who is inside :meth:`wait`."""
+        """End the stream, so that the other end notices, and keep the descriptors for who is in :meth:`receive`."""
 
     def close(self) -> None:
         """Give every descriptor back; the stream of the parent process is left alone if this is its child."""
@@ -62,6 +90,8 @@ class Transport(Protocol):
 
 class _Waiting:
     """The waiting that both kinds share: a descriptor, and a bell to end the wait."""
+
+    calls = False
 
     def __init__(self, descriptor: int) -> None:
         self._bell = Bell()
@@ -72,7 +102,7 @@ class _Waiting:
         self._epoll.register(self._bell.fileno(), select.EPOLLIN)
         self._interest = select.EPOLLIN
 
-    def wait(self, timeout: float | None, writing: bool) -> None:
+    def _wait(self, timeout: float | None, writing: bool) -> None:
         interest = select.EPOLLIN | select.EPOLLOUT if writing else select.EPOLLIN
         if interest != self._interest:
             self._epoll.modify(self._descriptor, interest)
@@ -80,6 +110,11 @@ class _Waiting:
         ready = self._epoll.poll(None if timeout is None else max(0.0, timeout))
         if len(ready) > 1 or (ready and ready[0][0] != self._descriptor):
             self._bell.silence()
+
+    def call(
+        self, type: int, req_id: int, tx_id: int, payload: bytes, timeout: float | None
+    ) -> tuple[int, bytes] | bool:
+        return False
 
     def wake(self) -> None:
         self._bell.ring()
@@ -96,6 +131,7 @@ class SocketTransport(_Waiting):
     """The daemon's unix socket."""
 
     payload_max = PAYLOAD_MAX
+    joined = True
 
     def __init__(self, connection: socket.socket) -> None:
         """`connection`: a connected stream socket, which is the transport's from here on."""
@@ -104,6 +140,7 @@ class SocketTransport(_Waiting):
         self._socket = connection
         self._send = connection.send
         self._recv = connection.recv
+        self._spin = Spin()
 
     def send(self, data: bytes | memoryview, sent: list[int]) -> bool:
         try:
@@ -114,7 +151,22 @@ class SocketTransport(_Waiting):
             raise lost_error(error) from error
         return True
 
-    def receive(self, incoming: list[bytes]) -> bool:
+    def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
+        if want != 1 or writing:
+            self._wait(timeout, writing)
+            self._receive_now(incoming)
+            return
+        begin = monotonic()
+        spin = self._spin.time()
+        while spin and monotonic() - begin < spin:
+            if self._receive_now(incoming):
+                self._spin.learn(True, begin)
+                return
+        self._wait(timeout, writing)
+        if self._receive_now(incoming):
+            self._spin.learn(spin > 0, begin)
+
+    def _receive_now(self, incoming: list[bytes]) -> bool:
         try:
             incoming.extend(map(self._recv, _RECEIVE_SIZE))
         except BlockingIOError:
@@ -136,10 +188,53 @@ class SocketTransport(_Waiting):
         self._close_waiting()
 
 
+class NativeSocketTransport(SocketTransport):
+    """The daemon's unix socket, by the extension: what waits, waits in C, for one reply or for many at once."""
+
+    calls = True
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__(connection)
+        self._stream = ffi.new("struct xsffi_stream *")
+        self._stream.fd = connection.fileno()
+        self._stream.wake_fd = self._bell.fileno()
+        self._stream.spin_max = int(self._spin.limit * 1e9)
+        self._buffer = ffi.new("char[]", _NATIVE_BUFFER)
+        self._reply = self._buffer + HEADER_SIZE
+
+    def call(
+        self, type: int, req_id: int, tx_id: int, payload: bytes, timeout: float | None
+    ) -> tuple[int, bytes] | bool:
+        limit = -1 if timeout is None else max(0, int(timeout * 1e9))
+        stream = self._stream
+        done = _xsffi_call(stream, self._buffer, _NATIVE_BUFFER, type, req_id, tx_id, payload, len(payload), limit)
+        if done == 0:  # XSFFI_CALL_DONE
+            return stream.reply_type, _unpack(self._reply, stream.reply_length)
+        return bool(done == lib.XSFFI_CALL_SENT)
+
+    def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
+        limit = -1 if timeout is None else max(0, int(timeout * 1e9))
+        # The innermost first: receive into the buffer, make bytes of that many of it, append them.
+        received = map(
+            _xsffi_receive, (self._stream,), (self._buffer,), (_NATIVE_BUFFER,), (want,), (writing,), (limit,)
+        )
+        incoming.extend(map(_unpack, (self._buffer,), received))
+        if not incoming[-1]:
+            incoming.pop()
+        status = self._stream.status
+        if status == lib.XSFFI_STREAM_WOKEN:
+            self._bell.silence()
+        elif status == lib.XSFFI_STREAM_ENDED:
+            raise lost_error()
+        elif status != lib.XSFFI_STREAM_OPEN:
+            raise lost_error(OSError(status, os.strerror(status)))
+
+
 class DeviceTransport(_Waiting):
     """The kernel's character device, ``/dev/xen/xenbus``: a guest's way, and dom0's where there is no socket."""
 
     payload_max = DEVICE_PAYLOAD_MAX
+    joined = False
 
     def __init__(self, descriptor: int) -> None:
         """`descriptor`: of the opened device, non-blocking, which is the transport's from here on."""
@@ -159,21 +254,18 @@ class DeviceTransport(_Waiting):
             raise error_from_errno(error.errno or errno.EIO) from error
         return True
 
-    def receive(self, incoming: list[bytes]) -> bool:
+    def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
+        if writing:
+            timeout = _DEVICE_RETRY if timeout is None else min(timeout, _DEVICE_RETRY)
+        self._wait(timeout, writing)
         try:
             incoming.extend(map(self._read, _RECEIVE_SIZE))
         except BlockingIOError:
-            return False
+            return
         except OSError as error:
             raise lost_error(error) from error
         if not incoming[-1]:
             raise lost_error()
-        return True
-
-    def wait(self, timeout: float | None, writing: bool) -> None:
-        if writing:
-            timeout = _DEVICE_RETRY if timeout is None else min(timeout, _DEVICE_RETRY)
-        super().wait(timeout, writing)
 
     def shut(self) -> None:
         """A device has no such thing: its stream ends as the descriptor is closed."""
@@ -195,7 +287,8 @@ def open_transport(path: str, timeout: float | None = None) -> Transport:
     `timeout`: how many seconds connecting may take, where the daemon has many waiting already.
     """
     if kind_of(path) is Kind.SOCKET:
-        return SocketTransport(connect(path, timeout))
+        connection = connect(path, timeout)
+        return SocketTransport(connection) if lib is None else NativeSocketTransport(connection)
     # Non-blocking, since a read must be; never a controlling terminal, if it is a terminal.
     return DeviceTransport(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
 

@@ -13,26 +13,32 @@ import errno
 import select
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
 
 from ..errors import ConnectionLostError, WaitTimeoutError, XenStoreError, error_from_errno
 from ..protocol.requests import Request
-from ..protocol.session import Pending, Session
+from ..protocol.session import Batch, Pending, Session, error_reply
+from ..protocol.wire import check_payload_size
 from ..records import WatchEvent
 from .base import Outcome, closed_error, forked_error, tell_of_forks
 from .bell import Bell
-from .transports import Transport, lost_error
+from .transports import Transport, lost_error, open_transport
 
-__all__ = ["WireBackend"]
+__all__ = ["WireBackend", "open_wire"]
 
 T = TypeVar("T")
 
 # A follower looks about itself once in so many seconds, in case that Ctrl-C hit the leader between leaving and waking
 # it.
 _FOLLOWER_PATIENCE = 0.5
+
+
+_BATCHES = 2  # how many batches are on their way at a time
 
 
 class _Leader:
@@ -59,11 +65,15 @@ class WireBackend:
 
     name = "wire"
 
-    def __init__(self, transport: Transport, timeout: float | None = None) -> None:
-        """`transport` is the backend's from here on; `timeout`: how many seconds a reply may take (None: any time)."""
+    def __init__(self, transport: Transport, timeout: float | None = None, path: str = "") -> None:
+        """`transport`, which is connected to `path`, is the backend's from here on; `timeout`: how many seconds a reply
+        may take (None: any time)."""
+        self._path = path
         self._transport = transport
         self._timeout = timeout
-        self._session = Session(transport.payload_max)
+        self._session = Session(transport.payload_max, transport.joined)
+        self._payload_max = transport.payload_max
+        self._fast = transport.calls
         self._lock = threading.RLock()
         self._leader: _Leader | None = None
         self._followers: dict[SimpleQueue[None], bool] = {}  # each with whether it waits for events
@@ -76,29 +86,34 @@ class WireBackend:
         tell_of_forks(self)
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
-        deadline = None if self._timeout is None else monotonic() + self._timeout
-        pending: Pending[T] | None = None
-        try:
-            with self._lock:
-                self._check()
-                if self._changing:
-                    raise _reentered_error()
-                self._changing = True
-                try:
-                    pending = self._session.send(request, tx_id)
-                    self._flush()
-                finally:
-                    self._changing = False
-            if not self._wait(pending.is_done, deadline, pending):
-                raise WaitTimeoutError(errno.ETIMEDOUT, f"no reply came for {self._timeout} seconds")
-        except BaseException:
-            if pending is not None:
-                self._session.abandon(pending)
-            raise
-        return pending.result()
+        if self._fast and not request.leaves_something:
+            return self._call_alone(request, tx_id)
+        return self._call_among_others(request, tx_id)
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
-        return [self._outcome(request, tx_id) for request in requests]
+        outcomes: list[Outcome] = []
+        on_its_way: deque[Batch] = deque()
+        start = 0
+        try:
+            while start < len(requests) or on_its_way:
+                # While the daemon answers one batch, the next is encoded and sent, and the one before decoded.
+                while start < len(requests) and len(on_its_way) < _BATCHES:
+                    batch = self._send_many(requests, start, tx_id)
+                    on_its_way.append(batch)
+                    start += len(batch.requests)
+                outcomes += self._outcomes(on_its_way)
+        finally:
+            for batch in on_its_way:
+                self._session.forget(batch)
+        return outcomes
+
+    def bulk(self) -> WireBackend:
+        return self
+
+    def sibling(self) -> WireBackend:
+        with self._lock:
+            self._check()
+        return open_wire(self._path, self._timeout)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         deadline = None if timeout is None else monotonic() + timeout
@@ -146,12 +161,90 @@ class WireBackend:
 
     # Requests.
 
-    def _outcome(self, request: Request[Any], tx_id: int) -> Outcome:
+    def _call_alone(self, request: Request[T], tx_id: int) -> T:
+        """Have the transport carry the request by itself, which takes nobody else waiting for anything."""
+        payload = request.payload()
+        check_payload_size(len(payload), self._payload_max)
+        session = self._session
+        me = _Leader()
+        reply: tuple[int, bytes] | bool = False
         try:
-            return self.call(request, tx_id)
-        except XenStoreError as error:
+            with self._lock:
+                if self._leader is None and self._over is None and not self._changing and session.is_idle():
+                    self._leader = me
+                    req_id = session.new_id()
+            if self._leader is me:
+                reply = self._transport.call(request.type, req_id, tx_id, payload, self._timeout)
+                if reply is True:
+                    adopted = session.adopt(request, req_id)
+        finally:
+            if self._leader is me:
+                self._leader = None
+                if self._followers or self._over is not None:
+                    self._hand_over()
+        if reply is False:
+            return self._call_among_others(request, tx_id)
+        if reply is True:
+            return self._await(adopted)
+        type, payload = reply
+        if type == request.type:
+            return request.decode(payload)
+        raise error_reply(request, type, payload)
+
+    def _call_among_others(self, request: Request[T], tx_id: int) -> T:
+        """Send the request, and lead or follow until its reply is there."""
+        pending: Pending[T] | None = None
+        try:
+            with self._sending():
+                pending = self._session.send(request, tx_id)
+                self._flush()
+        except BaseException:
+            if pending is not None:
+                self._session.abandon(pending)
+            raise
+        return self._await(pending)
+
+    def _await(self, pending: Pending[T]) -> T:
+        deadline = None if self._timeout is None else monotonic() + self._timeout
+        try:
+            if not self._wait(pending.is_done, deadline, pending):
+                raise self._timeout_error()
+        except BaseException:
+            self._session.abandon(pending)
+            raise
+        return pending.result()
+
+    def _send_many(self, requests: Sequence[Request[Any]], start: int, tx_id: int) -> Batch:
+        with self._sending():
+            batch = self._session.send_many(requests, start, tx_id)
+            self._flush()
+            return batch
+
+    def _outcomes(self, on_its_way: deque[Batch]) -> list[Outcome]:
+        batch = on_its_way[0]
+        deadline = None if self._timeout is None else monotonic() + self._timeout
+        if not self._wait(batch.is_done, deadline, batch):
+            raise self._timeout_error()
+        with self._lock:
+            self._session.forget(batch)
+        on_its_way.popleft()
+        return batch.outcomes()
+
+    def _timeout_error(self) -> WaitTimeoutError:
+        return WaitTimeoutError(errno.ETIMEDOUT, f"no reply came for {self._timeout} seconds")
+
+    @contextmanager
+    def _sending(self) -> Iterator[None]:
+        """Have the session to oneself, to put a request into it; raises where it is over."""
+        with self._lock:
             self._check()
-            return error
+            if self._changing:
+                raise _reentered_error()
+            self._changing = True
+            try:
+                yield
+            finally:
+                self._changing = False
 
     def _flush(self, leading: bool = False) -> None:
         """Send what can be sent without waiting; the lock is held."""
@@ -198,7 +291,9 @@ class WireBackend:
 
     # Waiting.
 
-    def _wait(self, ready: Callable[[], bool], deadline: float | None, pending: Pending[Any] | None = None) -> bool:
+    def _wait(
+        self, ready: Callable[[], bool], deadline: float | None, pending: Pending[Any] | Batch | None = None
+    ) -> bool:
         """Wait until `ready`, leading or following; False where the deadline came first. Raises once the connection is
         over.
 
@@ -222,7 +317,7 @@ class WireBackend:
                     elif bell is None:
                         bell = self._enrol(pending)
                 if self._leader is me:
-                    self._read(timeout, writing)
+                    self._read(timeout, pending.missing if pending is not None else 0, writing)
                 elif bell is not None:
                     self._follow(bell, timeout)
                 if timeout is not None and timeout <= 0:
@@ -238,7 +333,7 @@ class WireBackend:
             if self._leader is None:
                 self._hand_over()
 
-    def _enrol(self, pending: Pending[Any] | None) -> SimpleQueue[None]:
+    def _enrol(self, pending: Pending[Any] | Batch | None) -> SimpleQueue[None]:
         bell: SimpleQueue[None] = SimpleQueue()
         self._followers[bell] = pending is None
         if pending is not None:
@@ -252,25 +347,34 @@ class WireBackend:
         except Empty:
             pass
 
-    def _read(self, timeout: float | None, writing: bool) -> None:
+    def _read(self, timeout: float | None, want: int, writing: bool) -> None:
         """Lead: wait for what comes in, or for room to send, and hand on what came."""
-        transport = self._transport
         session = self._session
-        transport.wait(timeout, writing)
+        try:
+            self._transport.receive(session.incoming, timeout, want, writing)
+        except ConnectionLostError as error:
+            with self._lock:
+                if self._over is None:
+                    self._process()  # what came before the end
+                    self._lose(error)
+            return
         with self._lock:
-            if self._over is not None:
-                return
-            try:
-                if transport.receive(session.incoming):
-                    before = len(session.events)
-                    session.process()
-                    if len(session.events) > before:
-                        self._update_bell()
-                        self._wake_followers(of_events=True)
-            except XenStoreError as error:
-                self._lose(error)
-            else:
+            if self._over is None and self._process():
                 self._flush(leading=True)
+
+    def _process(self) -> bool:
+        """Hand on what came in; the lock is held. False where that was nonsense, and the connection is lost."""
+        session = self._session
+        before = len(session.events)
+        try:
+            session.process()
+        except XenStoreError as error:
+            self._lose(error)
+            return False
+        if len(session.events) > before:
+            self._update_bell()
+            self._wake_followers(of_events=True)
+        return True
 
     def _hand_over(self) -> None:
         """Nobody leads: have a follower do so, or give back what a close left to the last one out."""
@@ -316,6 +420,12 @@ class WireBackend:
                 self._readiness.close()
             if self._bell is not None:
                 self._bell.close()
+
+
+def open_wire(path: str, timeout: float | None = None) -> WireBackend:
+    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where it
+    fails."""
+    return WireBackend(open_transport(path, timeout), timeout, path)
 
 
 def _reentered_error() -> XenStoreError:

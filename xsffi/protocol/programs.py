@@ -5,16 +5,43 @@ Whoever drives one decides how requests are carried, waiting or awaiting: :func:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, TypeVar, Union
 
 from ..errors import AccessDeniedError, InvalidArgumentError, NodeNotFoundError, TooBigError, XenStoreError
-from .requests import Directory, DirectoryPart, GetFeatures, GetQuota, GetQuotaNames, Read, Request
+from ..records import Node
+from .requests import (
+    Directory,
+    DirectoryPart,
+    GetFeatures,
+    GetPermissions,
+    GetQuota,
+    GetQuotaNames,
+    Read,
+    Request,
+)
 
-__all__ = ["Program", "directory", "exists", "features", "quota_names", "run", "transaction_is_gone"]
+__all__ = [
+    "Program",
+    "Walk",
+    "directory",
+    "exists",
+    "features",
+    "iterate",
+    "quota_names",
+    "run",
+    "transaction_is_gone",
+    "walk",
+]
 
 T = TypeVar("T")
 Program = Generator[Request[Any], Any, T]
+WalkStep = Union[list[Request[Any]], Node, XenStoreError]
+Walk = Generator[WalkStep, Any, None]
+
+_WALK_NODES = (
+    1024  # how many nodes of one level are asked for at once: what is on its way is bounded, however wide a level
+)
 
 
 def run(program: Program[T], call: Callable[[Request[Any]], Any]) -> T:
@@ -65,6 +92,69 @@ def exists(path: bytes) -> Program[bool]:
     except NodeNotFoundError:
         return False
     return True
+
+
+def walk(tops: Sequence[bytes], levels: int | None = None) -> Walk:
+    """Every node from `tops` down, level by level: yields lists of requests, is sent their outcomes, and yields nodes.
+
+    It goes down so many `levels` (None: all); one is the tops alone.
+
+    A node that is removed meanwhile is left out; an error that is another's, or of a top, is yielded.
+    """
+    level = list(tops)
+    depth = 0
+    while level and depth != levels:
+        depth += 1
+        below: list[bytes] = []
+        for start in range(0, len(level), _WALK_NODES):
+            paths = level[start : start + _WALK_NODES]
+            outcomes = yield [request(path) for path in paths for request in (Read, Directory, GetPermissions)]
+            for index, path in enumerate(paths):
+                value, children, permissions = outcomes[3 * index : 3 * index + 3]
+                if isinstance(children, TooBigError):
+                    children = yield from _whole_directory(path)
+                error = next((o for o in (value, children, permissions) if isinstance(o, XenStoreError)), None)
+                if error is not None:
+                    if depth == 1 or not isinstance(error, NodeNotFoundError):
+                        yield error
+                    continue
+                if path == b"/":
+                    # oxenstored lists its special watch paths among the children of the root.
+                    children = [name for name in children if not name.startswith("@")]
+                prefix = b"/" if path == b"/" else path + b"/"
+                below += [prefix + name.encode("utf-8", "surrogateescape") for name in children]
+                yield Node(path.decode("utf-8", "surrogateescape"), value, children, permissions)
+        level = below
+
+
+def _whole_directory(path: bytes) -> Generator[WalkStep, Any, list[str] | XenStoreError]:
+    program = directory(path)
+    try:
+        request = next(program)
+        while True:
+            (outcome,) = yield [request]
+            request = program.throw(outcome) if isinstance(outcome, XenStoreError) else program.send(outcome)
+    except StopIteration as stop:
+        names: list[str] = stop.value
+        return names
+    except XenStoreError as error:
+        return error
+
+
+def iterate(
+    program: Walk, call_many: Callable[[list[Request[Any]]], list[Any]]
+) -> Generator[Node | XenStoreError, None, None]:
+    """Drive a walk by a function that carries many requests; give what it finds."""
+    try:
+        step = next(program)
+        while True:
+            if isinstance(step, list):
+                step = program.send(call_many(step))
+            else:
+                yield step
+                step = next(program)
+    except StopIteration:
+        return
 
 
 def features() -> Program[int]:

@@ -58,6 +58,7 @@ class Request(Generic[T]):
     __slots__ = ()
     type: ClassVar[MessageType]
     path: bytes | None = None  # the node concerned, where there is one: an error names it
+    leaves_something: ClassVar[bool] = False  # whether it sets up what outlives it, see undo()
 
     def payload(self) -> bytes:
         """The payload of the request."""
@@ -266,6 +267,7 @@ class Watch(_Acknowledged):
 
     __slots__ = ("depth", "path", "token")
     type = MessageType.WATCH
+    leaves_something = True
     path: bytes
     token: bytes
     depth: int | None  # levels below the node; None: all. Since Xen 4.22.
@@ -322,6 +324,7 @@ class TransactionStart(Request[int]):
 
     __slots__ = ()
     type = MessageType.TRANSACTION_START
+    leaves_something = True
 
     def payload(self) -> bytes:
         return b"\0"

@@ -15,17 +15,22 @@ from __future__ import annotations
 import errno
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from ..errors import ProtocolError, XenStoreError, error_from_wire
 from ..records import WatchEvent
 from .requests import Request
-from .wire import PAYLOAD_MAX, MessageType, Packet, PacketReader, check_payload_size, encode_packet
+from .wire import PAYLOAD_MAX, MessageType, Packet, PacketReader, check_payload_size, encode_packet, too_big_error
 
-__all__ = ["Pending", "Session"]
+__all__ = ["Batch", "Pending", "Session", "error_reply"]
 
 T = TypeVar("T")
+
+# What makes a batch: so few that, where they are of the usual size, its requests stay in the buffer of a socket.
+BATCH_REQUESTS = 512
+BATCH_BYTES = 65536
 
 _BYTE_ORDER = sys.byteorder
 _ERROR = int(MessageType.ERROR)
@@ -37,6 +42,8 @@ class Pending(Generic[T]):
     """A request on its way. `done` says that its reply, or an error, is there; `wake`, if set, is called then."""
 
     __slots__ = ("_error", "_payload", "_type", "abandoned", "done", "req_id", "request", "wake")
+
+    missing = 1  # how many replies it waits for
 
     def __init__(self, request: Request[T], req_id: int) -> None:
         self.request = request
@@ -54,19 +61,11 @@ class Pending(Generic[T]):
 
     def result(self) -> T:
         """What the reply says, decoded, or the error that it is; only once it is `done`."""
-        request = self.request
         if self._error is not None:
             raise self._error
-        if self._type == request.type:
-            return request.decode(self._payload)
-        path = None if request.path is None else request.path.decode("utf-8", "surrogateescape")
-        if self._type == _ERROR:
-            name = self._payload.rstrip(b"\0").decode("utf-8", "surrogateescape")
-            message = f"the daemon knows no {request.type.name}" if name == "ENOSYS" else None
-            raise error_from_wire(name, path, message)
-        raise ProtocolError(
-            errno.EPROTO, f"a reply of type {self._type} came to a request of type {request.type}", path
-        )
+        if self._type == self.request.type:
+            return self.request.decode(self._payload)
+        raise error_reply(self.request, self._type, self._payload)
 
     def resolve(self, type: int, payload: bytes) -> None:
         """Take the reply."""
@@ -86,17 +85,77 @@ class Pending(Generic[T]):
             wake()
 
 
+class Batch:
+    """Many requests on their way, with ids in a row. It is :meth:`done <is_done>` when every reply is there."""
+
+    __slots__ = ("_error", "_replies", "end", "first", "missing", "requests", "wake")
+
+    def __init__(self, requests: Sequence[Request[Any]], first: int) -> None:
+        self.first = first
+        self.end = first + len(requests)
+        self.missing = len(requests)
+        self.wake: Callable[[], object] | None = None
+        self.requests = requests
+        self._replies: list[tuple[int, bytes] | XenStoreError | None] = [None] * len(requests)
+        self._error: XenStoreError | None = None
+
+    def is_done(self) -> bool:
+        """Whether nothing is missing any more."""
+        return self.missing == 0
+
+    def outcomes(self) -> list[Any]:
+        """The decoded replies in the order of the requests, an error in its place; only once it is done."""
+        if self._error is not None:
+            raise self._error
+        outcomes: list[Any] = []
+        for request, reply in zip(self.requests, self._replies):
+            if not isinstance(reply, tuple):
+                outcomes.append(reply)
+            elif reply[0] == request.type:
+                try:
+                    outcomes.append(request.decode(reply[1]))
+                except ProtocolError as error:
+                    outcomes.append(error)
+            else:
+                outcomes.append(error_reply(request, *reply))
+        return outcomes
+
+    def refuse(self, req_id: int, error: XenStoreError) -> None:
+        """Take an error instead of sending the request."""
+        self._replies[req_id - self.first] = error
+
+    def resolve(self, req_id: int, type: int, payload: bytes) -> None:
+        """Take a reply; it counts once :meth:`count` is called."""
+        self._replies[req_id - self.first] = (type, payload)
+
+    def count(self) -> None:
+        """Count what is missing: anew, since a count kept by steps could miss one that Ctrl-C interrupted."""
+        self.missing = self._replies.count(None)
+        if self.missing == 0 and self.wake is not None:
+            self.wake()
+
+    def fail(self, error: XenStoreError) -> None:
+        """Take an error that came instead of the replies."""
+        self._error = error
+        self.missing = 0
+        if self.wake is not None:
+            self.wake()
+
+
 class Session:
     """The state of one connection. Its methods are for one thread at a time."""
 
-    def __init__(self, payload_max: int = PAYLOAD_MAX) -> None:
-        """`payload_max`: the longest payload of a request that the connection carries, in bytes."""
+    def __init__(self, payload_max: int = PAYLOAD_MAX, joined: bool = True) -> None:
+        """`payload_max`: the longest payload of a request that the connection carries, in bytes. `joined`: whether
+        several messages may be sent as one piece; the kernel's device takes them one by one."""
         self._reader = PacketReader()
         self.incoming = self._reader.incoming  # what came in and is not processed; a transport may append to it itself
         self.events: deque[WatchEvent] = deque()
         self.sent: list[int] = [0]  # how many bytes were sent, ever, in pieces
         self._outgoing: deque[tuple[int, bytes]] = deque()  # each with its place in the stream of all bytes sent
         self._pending: dict[int, Pending[Any]] = {}
+        self._batches: list[Batch] = []
+        self._joined = joined
         self._last_id = 0
         self._payload_max = payload_max
 
@@ -109,6 +168,52 @@ class Session:
         self._pending[req_id] = pending
         self._put(encode_packet(request.type, req_id, tx_id, payload))
         return pending
+
+    def is_idle(self) -> bool:
+        """Whether nothing is on its way, waits to be sent, or came in."""
+        return not (self._pending or self._batches or self.incoming or self._outgoing)
+
+    def new_id(self) -> int:
+        """An id for a request that is sent past this session, while it :meth:`is_idle`."""
+        return self._next_id()
+
+    def adopt(self, request: Request[T], req_id: int) -> Pending[T]:
+        """Wait for the reply to a request that was sent past this session."""
+        pending = self._pending[req_id] = Pending(request, req_id)
+        return pending
+
+    def send_many(self, requests: Sequence[Request[Any]], start: int = 0, tx_id: int = 0) -> Batch:
+        """Put requests, from `start` on, among the :meth:`data_to_send`: as many as make a batch, and at least one.
+
+        One that is too long is not sent: its error stands in the place of its reply.
+        """
+        first = self._next_ids(BATCH_REQUESTS)
+        pieces: list[bytes] = []
+        refused: list[tuple[int, XenStoreError]] = []
+        size = 0
+        req_id = first
+        for request in islice(requests, start, start + BATCH_REQUESTS):
+            payload = request.payload()
+            if len(payload) > self._payload_max:
+                refused.append((req_id, too_big_error(len(payload), self._payload_max)))
+            else:
+                pieces.append(encode_packet(request.type, req_id, tx_id, payload))
+            req_id += 1
+            size += len(payload)
+            if size > BATCH_BYTES:
+                break
+        batch = Batch(requests[start : start + req_id - first], first)
+        for refused_id, error in refused:
+            batch.refuse(refused_id, error)
+        self._batches.append(batch)
+        for piece in [b"".join(pieces)] if self._joined else pieces:
+            self._put(piece)
+        batch.count()
+        return batch
+
+    def forget(self, batch: Batch) -> None:
+        """Nobody waits for these replies any more, or they are all there."""
+        self._batches = [other for other in self._batches if other is not batch]
 
     def abandon(self, pending: Pending[Any]) -> None:
         """Nobody waits for this reply any more. It is dropped when it comes, and what the request set up is undone."""
@@ -138,16 +243,15 @@ class Session:
 
         Raises :class:`~xsffi.errors.ProtocolError` where the stream is no stream of packets; it cannot go on then.
         """
-        reader = self._reader
-        while True:
-            packet = reader.peek()
-            if packet is None:
-                return
+        for packet in self._reader.packets():
             self._accept(packet)
-            reader.consume(packet)
+        for batch in self._batches:
+            batch.count()
 
     def fail(self, error: Callable[[], XenStoreError]) -> None:
         """The connection is over: every request that waits gets an error of its own."""
+        for batch in self._batches:
+            batch.fail(error())
         while self._pending:
             req_id = next(iter(self._pending))
             self._pending[req_id].fail(error())
@@ -169,6 +273,10 @@ class Session:
             return
         pending = self._pending.get(packet.req_id)
         if pending is None:
+            for batch in self._batches:
+                if batch.first <= packet.req_id < batch.end:
+                    batch.resolve(packet.req_id, packet.type, packet.payload)
+                    return
             # Older kernels answer WATCH and UNWATCH, which they serve themselves, with a req_id of 0.
             if packet.req_id != 0 or packet.type not in _WATCH_REPLIES:
                 return
@@ -194,13 +302,34 @@ class Session:
         else:
             outgoing.append((sum(self.sent), data))
 
+    def _next_ids(self, count: int) -> int:
+        """The first of `count` ids in a row that are not in use."""
+        while True:
+            first = self._next_id()
+            if first + count <= 0xFFFFFFFF and not any(first <= req_id < first + count for req_id in self._pending):
+                self._last_id = first + count - 1
+                return first
+
     def _next_id(self) -> int:
         req_id = self._last_id
         while True:
             req_id = (req_id + 1) & 0xFFFFFFFF
-            if req_id and req_id not in self._pending:  # 0 is what events have
-                self._last_id = req_id
-                return req_id
+            if req_id == 0 or req_id in self._pending:  # 0 is what events have
+                continue
+            if self._batches and any(batch.first <= req_id < batch.end for batch in self._batches):
+                continue
+            self._last_id = req_id
+            return req_id
+
+
+def error_reply(request: Request[Any], type: int, payload: bytes) -> XenStoreError:
+    """The error that a reply of another type than the request's is."""
+    path = None if request.path is None else request.path.decode("utf-8", "surrogateescape")
+    if type == _ERROR:
+        name = payload.rstrip(b"\0").decode("utf-8", "surrogateescape")
+        message = f"the daemon knows no {request.type.name}" if name == "ENOSYS" else None
+        return error_from_wire(name, path, message)
+    return ProtocolError(errno.EPROTO, f"a reply of type {type} came to a request of type {request.type}", path)
 
 
 def _event(payload: bytes) -> WatchEvent:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import struct
+from collections.abc import Iterator
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ __all__ = [
     "PacketReader",
     "check_payload_size",
     "encode_packet",
+    "too_big_error",
 ]
 
 
@@ -82,9 +84,14 @@ def check_payload_size(size: int, limit: int = PAYLOAD_MAX) -> None:
     No daemon is asked: xenstored resets a connection that sends more, and oxenstored loses its place in the stream.
     """
     if size > limit:
-        raise TooBigError(
-            errno.E2BIG, f"a request carries at most {limit} bytes, path and NULs counted; this one has {size}"
-        )
+        raise too_big_error(size, limit)
+
+
+def too_big_error(size: int, limit: int) -> TooBigError:
+    """What :func:`check_payload_size` raises."""
+    return TooBigError(
+        errno.E2BIG, f"a request carries at most {limit} bytes, path and NULs counted; this one has {size}"
+    )
 
 
 def encode_packet(type: int, req_id: int, tx_id: int, payload: bytes) -> bytes:
@@ -151,6 +158,29 @@ class PacketReader:
             self._offset = end
         else:
             self._discard_first()
+
+    def packets(self) -> Iterator[Packet]:
+        """Every whole packet; one counts as consumed when the next is asked for. Raises as :meth:`peek` does."""
+        incoming = self.incoming
+        while True:
+            packet = self.peek()
+            if packet is None:
+                return
+            yield packet
+            self.consume(packet)
+            if not incoming:
+                return
+            # The common case at speed: packets that lie whole in one piece.
+            data = incoming[0]
+            size = len(data)
+            offset = self._offset
+            while offset + HEADER_SIZE <= size:
+                type, req_id, tx_id, length = _unpack_from(data, offset)
+                end = offset + HEADER_SIZE + length
+                if end >= size:
+                    break
+                yield Packet(type, req_id, tx_id, data[offset + HEADER_SIZE : end])
+                self._offset = offset = end
 
     def _discard_first(self) -> None:
         # Both at once, for the reader's promise: the offset belongs to the piece.

@@ -1,0 +1,223 @@
+"""Work of several requests: which are asked, in which order, and what is made of the answers."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import pytest
+
+from xsffi.errors import NodeNotFoundError, XenStoreError, error_from_wire
+from xsffi.protocol import programs
+from xsffi.protocol.programs import Program
+from xsffi.protocol.requests import (
+    Directory,
+    DirectoryPart,
+    GetFeatures,
+    GetQuota,
+    GetQuotaNames,
+    Part,
+    Read,
+    Request,
+)
+
+Step = tuple[Request[Any], Any]  # what is asked, and what is answered: a reply or an Error
+
+
+class Error(str):
+    """The name of an error, as an answer."""
+
+
+ENOENT, EACCES, EINVAL, ENOSYS, EIO, E2BIG, EPERM = map(
+    Error, ("ENOENT", "EACCES", "EINVAL", "ENOSYS", "EIO", "E2BIG", "EPERM")
+)
+
+
+def follow(program: Program[Any], script: list[Step]) -> Any:
+    """Run a program against a script, which it must follow to its end; what it returns or raises."""
+    steps = iter(script)
+
+    def call(request: Request[Any]) -> Any:
+        asked, answer = next(steps, (None, None))
+        assert request == asked
+        if isinstance(answer, Error):
+            raise error_from_wire(answer, "/a")
+        return answer
+
+    try:
+        return programs.run(program, call)
+    finally:
+        assert next(steps, None) is None, "not all was asked"
+
+
+def part(generation: str, *names: str, last: bool = False) -> Part:
+    return Part(generation.encode(), list(names), sum(len(name) + 1 for name in names), last)
+
+
+def ask(offset: int) -> DirectoryPart:
+    return DirectoryPart(b"/a", offset)
+
+
+WHOLE: Step = (Directory(b"/a"), E2BIG)  # it is not to be had whole
+
+
+class TestDirectory:
+    @pytest.mark.parametrize(
+        ("script", "names"),
+        [
+            ([(Directory(b"/a"), [])], []),
+            ([(Directory(b"/a"), ["one", "two"])], ["one", "two"]),
+            ([WHOLE, (ask(0), part("1", "one", "two", last=True))], ["one", "two"]),
+            ([WHOLE, (ask(0), part("1", last=True))], []),
+            (
+                [WHOLE, (ask(0), part("1", "one", "two")), (ask(8), part("1", "three", last=True))],
+                ["one", "two", "three"],
+            ),
+            (
+                [
+                    WHOLE,
+                    (ask(0), part("1", "one")),
+                    (ask(4), part("1", "two")),
+                    (ask(8), part("1", "three")),
+                    (ask(14), part("1", last=True)),
+                ],
+                ["one", "two", "three"],
+            ),
+            # The list changes, and is fetched anew: nothing of the old one stays.
+            (
+                [
+                    WHOLE,
+                    (ask(0), part("1", "one", "two")),
+                    (ask(8), part("2", "three", last=True)),
+                    (ask(0), part("2", "uno", "three")),
+                    (ask(10), part("2", "four", last=True)),
+                ],
+                ["uno", "three", "four"],
+            ),
+            # It changes twice, also back to a generation that was there before.
+            (
+                [
+                    WHOLE,
+                    (ask(0), part("1", "one")),
+                    (ask(4), part("2", "two")),
+                    (ask(0), part("2", "one")),
+                    (ask(4), part("1", "two")),
+                    (ask(0), part("1", "three")),
+                    (ask(6), part("1", "four", last=True)),
+                ],
+                ["three", "four"],
+            ),
+            # It changes between the restart and its first part.
+            (
+                [
+                    WHOLE,
+                    (ask(0), part("1", "one")),
+                    (ask(4), part("2", last=True)),
+                    (ask(0), part("3", "two", last=True)),
+                ],
+                ["two"],
+            ),
+        ],
+    )
+    def test_lists(self, script: list[Step], names: list[str]) -> None:
+        assert follow(programs.directory(b"/a"), script) == names
+
+    @pytest.mark.parametrize(
+        "script",
+        [
+            [(Directory(b"/a"), ENOENT)],
+            [WHOLE, (ask(0), ENOENT)],
+            [WHOLE, (ask(0), part("1", "one")), (ask(4), ENOENT)],
+        ],
+    )
+    def test_a_node_that_is_not_there_or_no_longer(self, script: list[Step]) -> None:
+        with pytest.raises(NodeNotFoundError) as caught:
+            follow(programs.directory(b"/a"), script)
+        assert caught.value.filename == "/a"
+
+    def test_a_daemon_that_has_no_parts(self) -> None:
+        with pytest.raises(NotImplementedError):
+            follow(programs.directory(b"/a"), [WHOLE, (ask(0), ENOSYS)])
+
+
+# Each program, what is asked and answered, and what comes of it: a value, or an error's name.
+SCRIPTS: dict[str, list[tuple[list[Step], Any]]] = {
+    "exists": [
+        ([(Read(b"/a"), b"value")], True),
+        ([(Read(b"/a"), b"")], True),
+        ([(Read(b"/a"), ENOENT)], False),
+        ([(Read(b"/a"), EACCES)], EACCES),
+        ([(Read(b"/a"), EIO)], EIO),
+    ],
+    "features": [
+        ([(GetFeatures(0), 1), (GetFeatures(None), 3)], 3),
+        ([(GetFeatures(0), EACCES), (GetFeatures(None), 3)], 3),
+        ([(GetFeatures(0), EPERM), (GetFeatures(None), 3)], 3),
+        ([(GetFeatures(0), 1), (GetFeatures(None), EACCES)], EACCES),
+        # The question without a payload is never put to a daemon that does not know the operation.
+        ([(GetFeatures(0), ENOSYS)], ENOSYS),
+        ([(GetFeatures(0), EINVAL)], EINVAL),
+        ([(GetFeatures(0), EIO)], EIO),
+    ],
+    "quota_names": [
+        ([(GetQuota(b"nodes", None), 1000), (GetQuotaNames(), ["nodes"])], ["nodes"]),
+        ([(GetQuota(b"nodes", None), EINVAL), (GetQuotaNames(), ["watches"])], ["watches"]),
+        ([(GetQuota(b"nodes", None), 1000), (GetQuotaNames(), [])], []),
+        ([(GetQuota(b"nodes", None), ENOSYS)], ENOSYS),
+        ([(GetQuota(b"nodes", None), EIO)], EIO),
+    ],
+    "transaction_is_gone": [
+        ([(Read(b"/"), b"")], False),
+        ([(Read(b"/"), ENOENT)], True),
+        ([(Read(b"/"), EACCES)], False),
+    ],
+}
+PROGRAMS = {
+    "exists": lambda: programs.exists(b"/a"),
+    "features": programs.features,
+    "quota_names": programs.quota_names,
+    "transaction_is_gone": programs.transaction_is_gone,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "outcome"), [(name, *row) for name, rows in SCRIPTS.items() for row in rows]
+)
+def test_scripts(name: str, script: list[Step], outcome: Any) -> None:
+    program: Program[Any] = PROGRAMS[name]()
+    if isinstance(outcome, Error):
+        with pytest.raises(XenStoreError) as caught:
+            follow(program, script)
+        assert caught.value.wire_name == outcome
+    else:
+        assert follow(program, script) == outcome
+
+
+class TestRun:
+    def test_what_is_no_answer_of_the_store_is_not_given_to_the_program(self) -> None:
+        asked = []
+
+        def call(request: Request[Any]) -> Any:
+            asked.append(request)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            programs.run(programs.exists(b"/a"), call)
+        assert asked == [Read(b"/a")]
+
+    def test_a_program_that_asks_nothing(self) -> None:
+        def program() -> Program[int]:
+            return 5
+            yield Read(b"/a")
+
+        assert programs.run(program(), lambda request: pytest.fail("nothing is asked")) == 5
+
+    def test_the_error_is_the_one_that_was_raised(self) -> None:
+        error = XenStoreError(errno.EIO, "text")
+
+        def call(request: Request[Any]) -> Any:
+            raise error
+
+        with pytest.raises(XenStoreError) as caught:
+            programs.run(programs.exists(b"/a"), call)
+        assert caught.value is error

@@ -1,0 +1,269 @@
+"""The storeys of the house: which module may import which.
+
+The table is the design. A module imports what stands above it in the table, its own storey included, and the standard
+library; nobody imports the package root; there are no cycles. A module that no storey names has no place yet, and so
+fails too.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "xsffi"
+ROOT = "xsffi"
+COMPILED = "_xenstore"
+
+
+class Storey(NamedTuple):
+    """A storey: its modules from top to bottom, a name that ends in a dot standing for a whole package; and the storeys
+    above that it may use, if not all."""
+
+    name: str
+    modules: tuple[str, ...]
+    uses: tuple[str, ...] | None = None
+
+
+STOREYS = (
+    Storey("words", ("errors", "paths", "permissions", "records", "addresses")),
+    Storey("protocol", ("protocol", "protocol.wire", "protocol.requests", "protocol.session", "protocol.programs")),
+    Storey(
+        "backends",
+        (
+            "backends",
+            "backends.base",
+            "backends.extension",
+            "backends.libxenstore",
+            "backends.bell",
+            "backends.transports",
+            "backends.library",
+            "backends.wire",
+            "backends.selection",
+        ),
+    ),
+    Storey("client", ("operations", "domains", "transaction", "watches", "pipeline", "client")),
+    Storey("asyncio", ("aio.",), uses=("words", "protocol")),
+    Storey("server", ("server.",), uses=("words", "protocol")),
+    Storey("doors", ("lowlevel.", "testing", "pytest_plugin", "cli.", "__main__")),
+)
+
+# What is imported from outside of the standard library, and by whom alone.
+FOREIGN = {"pytest": ("testing", "pytest_plugin"), "cffi": ("backends.extension",)}
+
+# The protocol's storey touches no socket, clock or thread.
+FORBIDDEN = {
+    "protocol": ("_thread", "asyncio", "concurrent", "datetime", "fcntl", "multiprocessing", "os", "queue", "select",
+                 "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time"),
+}  # fmt: skip
+
+
+class Place(NamedTuple):
+    """Where a module is in the table."""
+
+    storey: Storey
+    height: int  # of the storey, from the top
+    row: int  # within the storey
+
+
+def place_of(module: str) -> Place | None:
+    """Where a module is in the table, None where no storey names it."""
+    for height, storey in enumerate(STOREYS):
+        for row, name in enumerate(storey.modules):
+            if module == name or (name.endswith(".") and f"{module}.".startswith(name)):
+                return Place(storey, height, row)
+    return None
+
+
+def modules_of(package: Path) -> dict[str, Path]:
+    """The modules of the package by their names in it; the root's is empty."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports_of(module: str, path: Path, modules: Mapping[str, Path]) -> Iterator[str]:
+    """The full names of the modules that a module imports, wherever in it, also for type checkers alone."""
+    package = [ROOT, *module.split(".")] if module else [ROOT]
+    if path.name != "__init__.py":
+        package.pop()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name
+                if alias.name.startswith(f"{ROOT}.") and alias.asname is None:
+                    yield ROOT  # that is the name it binds
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                name = f"{source}.{alias.name}"
+                inside = name[len(ROOT) + 1 :]
+                yield name if name.startswith(f"{ROOT}.") and (inside in modules or inside == COMPILED) else source
+
+
+def edges_of(package: Path) -> dict[str, set[str]]:
+    """Who imports whom, by full names."""
+    modules = modules_of(package)
+    return {module: set(imports_of(module, path, modules)) for module, path in modules.items()}
+
+
+def wrong_edges(package: Path) -> list[str]:
+    """What breaks the table, a sentence each."""
+    edges = edges_of(package)
+    wrong = []
+    for module, targets in edges.items():
+        if module and place_of(module) is None:
+            wrong.append(f"{module} is in no storey")
+        wrong += [sentence for target in sorted(targets) if (sentence := why_wrong(module, target))]
+    inside = {
+        module: {target[len(ROOT) + 1 :] for target in targets if target.startswith(f"{ROOT}.")}
+        for module, targets in edges.items()
+    }
+    try:
+        TopologicalSorter(inside).prepare()
+    except CycleError as error:
+        wrong.append(f"a cycle: {' -> '.join(error.args[1])}")
+    return wrong
+
+
+def why_wrong(module: str, target: str) -> str | None:
+    """Why a module may not import that, or None where it may."""
+    if target == ROOT:
+        return f"{module} imports the package root"
+    place = place_of(module)
+    if not target.startswith(f"{ROOT}."):
+        return why_wrong_outside(module, place, target.partition(".")[0])
+    name = target[len(ROOT) + 1 :]
+    if name == COMPILED:
+        return None if module == "backends.extension" else f"{module} imports {name}: backends.extension is the door"
+    above = place_of(name)
+    if above is None or (place is None and module):
+        return f"{module} imports {name}, and one of the two is in no storey"
+    if place is None:  # the root, which is the outermost door
+        return f"the root imports {name}, a door" if above.storey.name == "doors" else None
+    if above.height == place.height:
+        if above.row < place.row or (above.row == place.row and name != module):
+            return None
+        return f"{module} imports {name}, which is not above it in its storey"
+    if above.height > place.height:
+        return f"{module} imports {name}, which is below it"
+    if place.storey.uses is not None and above.storey.name not in place.storey.uses:
+        return f"{module} imports {name}: {place.storey.name} uses {' and '.join(place.storey.uses)} only"
+    return None
+
+
+def why_wrong_outside(module: str, place: Place | None, name: str) -> str | None:
+    """The same of a module that is not of this package."""
+    if place is not None and name in FORBIDDEN.get(place.storey.name, ()):
+        return f"{module} imports {name}, which has no business in {place.storey.name}"
+    # The table of names is there since Python 3.10; the edge is found by every later version.
+    if name in getattr(sys, "stdlib_module_names", [name]) or module in FOREIGN.get(name, ()):
+        return None
+    return f"{module} imports {name}, which is not of the standard library"
+
+
+def test_the_house_stands() -> None:
+    assert wrong_edges(PACKAGE) == []
+
+
+def test_the_edges_are_found() -> None:
+    """So that the test above says something."""
+    edges = edges_of(PACKAGE)
+    for module, target in [
+        ("", "xsffi.client"),
+        ("client", "xsffi.watches"),
+        ("operations", "xsffi.protocol.programs"),
+        ("protocol.wire", "xsffi.errors"),
+        ("backends.extension", "xsffi._xenstore"),
+        ("backends.library", "xsffi.protocol.requests"),
+    ]:
+        assert target in edges[module]
+
+
+# A house that stands.
+SOUND = {
+    "__init__.py": "from .client import Client",
+    "errors.py": "import errno",
+    "paths.py": "from .errors import E",
+    "protocol/__init__.py": "",
+    "protocol/wire.py": "from ..errors import E",
+    "backends/__init__.py": "",
+    "backends/base.py": "from ..protocol import wire as w",
+    "backends/extension.py": "from .._xenstore import ffi, lib",
+    "client.py": "from .backends.base import Backend\nfrom . import paths\nimport xsffi.errors as e",
+    "aio/__init__.py": "from .streams import Stream\nfrom ..protocol.wire import W",
+    "aio/streams.py": "import asyncio\nfrom ..paths import P",
+    "cli/__init__.py": "",
+    "cli/main.py": "from ..client import Client\nfrom ..aio.streams import Stream",
+    "pytest_plugin.py": "import pytest",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"errors.py": "from .paths import P"}, "errors imports paths, which is not above it in its storey"),
+        ({"errors.py": "from .protocol.wire import W"}, "errors imports protocol.wire, which is below it"),
+        ({"errors.py": "from .protocol import wire"}, "errors imports protocol.wire, which is below it"),
+        ({"errors.py": "from . import protocol"}, "errors imports protocol, which is below it"),
+        ({"paths.py": "from xsffi.client import C"}, "paths imports client, which is below it"),
+        ({"paths.py": "import xsffi.client as c"}, "paths imports client, which is below it"),
+        ({"paths.py": "def f():\n    from .client import C"}, "paths imports client, which is below it"),
+        ({"paths.py": "if TYPE_CHECKING:\n    from .client import C"}, "paths imports client, which is below it"),
+        ({"protocol/wire.py": "from ..backends.base import B"}, "protocol.wire imports backends.base, which is below"),
+        ({"protocol/__init__.py": "from .wire import W"}, "protocol imports protocol.wire, which is not above it"),
+        ({"protocol/wire.py": "import socket"}, "protocol.wire imports socket, which has no business in protocol"),
+        ({"protocol/wire.py": "from time import time"}, "protocol.wire imports time, which has no business"),
+        ({"client.py": "from . import Client"}, "client imports the package root"),
+        ({"client.py": "from xsffi import Client"}, "client imports the package root"),
+        ({"client.py": "import xsffi"}, "client imports the package root"),
+        ({"client.py": "import xsffi.errors"}, "client imports the package root"),
+        ({"cli/main.py": "from .. import Client"}, "cli.main imports the package root"),
+        ({"client.py": "from ._xenstore import lib"}, "client imports _xenstore: backends.extension is the door"),
+        ({"client.py": "from . import _xenstore"}, "client imports _xenstore: backends.extension is the door"),
+        ({"aio/streams.py": "from ..backends.base import B"}, "aio.streams imports backends.base: asyncio uses words"),
+        ({"aio/streams.py": "from ..client import C"}, "aio.streams imports client: asyncio uses words and protocol"),
+        ({"server/__init__.py": "from ..aio.streams import S"}, "server imports aio.streams: server uses words and"),
+        ({"client.py": "from .cli.main import m"}, "client imports cli.main, which is below it"),
+        ({"__init__.py": "from .cli.main import m"}, "the root imports cli.main, a door"),
+        ({"aio/streams.py": "from . import S"}, "a cycle: aio"),
+        ({"cli/main.py": "from .other import o", "cli/other.py": "from .main import m"}, "a cycle: cli."),
+        ({"utils.py": ""}, "utils is in no storey"),
+        ({"protocol/extra.py": "import errno"}, "protocol.extra is in no storey"),
+        ({"client.py": "from .utils import u", "utils.py": ""}, "client imports utils, and one of the two is in no"),
+    ],
+    ids=str,
+)
+def test_a_wrong_edge_is_found(tmp_path: Path, changed: dict[str, str], sentence: str) -> None:
+    build(tmp_path, {**SOUND, **changed})
+    assert any(wrong.startswith(sentence) for wrong in wrong_edges(tmp_path)), wrong_edges(tmp_path)
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="Python 3.9 has no list of what the standard library is")
+@pytest.mark.parametrize(
+    "text", ["import cffi", "from requests import get", "import pytest", "import xsffi_extra.thing"]
+)
+def test_a_foreign_module_is_found(tmp_path: Path, text: str) -> None:
+    build(tmp_path, {**SOUND, "client.py": text})
+    (wrong,) = wrong_edges(tmp_path)
+    assert wrong.endswith("which is not of the standard library")
+
+
+def test_a_sound_house_is_found_sound(tmp_path: Path) -> None:
+    build(tmp_path, SOUND)
+    assert wrong_edges(tmp_path) == []
+
+
+def build(package: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        path = package / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)

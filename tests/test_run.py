@@ -1,0 +1,396 @@
+"""The loop that calls back: run(), and how it ends."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import os
+import threading
+from collections.abc import Iterator
+from time import monotonic
+from typing import Any, Callable
+
+import pytest
+from fakes import FakeBackend, make_client
+
+import xsffi.watches
+from xsffi import Client, WatchEvent
+from xsffi.backends.bell import Bell
+from xsffi.errors import ClientClosedError, ConnectionLostError, XenStoreError
+
+PATIENCE = 10.0  # seconds to wait for what comes at once, on a machine under load
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeBackend]:
+    with FakeBackend() as backend:
+        yield backend
+
+
+@pytest.fixture
+def client(fake: FakeBackend) -> Iterator[Client]:
+    with make_client(fake) as client:
+        yield client
+
+
+class TestRun:
+    def test_callbacks_in_order(self, client: Client, fake: FakeBackend) -> None:
+        seen: list[tuple[str, WatchEvent]] = []
+        client.watch("/a", token="first", callback=lambda event: seen.append(("first", event)))
+        names = [fake.last_token]
+        client.watch("/a", token="second", callback=lambda event: seen.append(("second", event)))
+        names.append(fake.last_token)
+        for path, name in [("/1", names[0]), ("/2", names[1]), ("/3", names[0])]:
+            fake.put_event(path, name)
+        client.watch("/stop", callback=lambda event: client.stop())
+        fake.put_event("/stop", fake.last_token)
+        run_until_stopped(client)
+        assert seen == [
+            ("first", WatchEvent("/1", "first")),
+            ("second", WatchEvent("/2", "second")),
+            ("first", WatchEvent("/3", "first")),
+        ]
+
+    def test_until_the_time_is_up(self, client: Client, fake: FakeBackend) -> None:
+        client.run(timeout=0)
+        client.run(timeout=0.01)
+        client.run(0.01)
+
+    def test_an_event_that_comes_while_it_waits(self, client: Client, fake: FakeBackend) -> None:
+        client.watch("/a", callback=lambda event: client.stop())
+        name = fake.last_token
+        with in_a_thread(client.run) as runner:
+            wait_until(lambda: bool(fake.waits))
+            fake.put_event("/a", name)
+            runner.join(PATIENCE)
+            assert not runner.is_alive()
+
+    @pytest.mark.parametrize("timeout", [30 * 24 * 3600, 1e12, math.inf])
+    def test_a_long_time(self, client: Client, fake: FakeBackend, timeout: float) -> None:
+        client.watch("/a", callback=lambda event: client.stop())
+        name = fake.last_token
+        with in_a_thread(lambda: client.run(timeout)) as runner:
+            wait_until(lambda: bool(fake.waits))
+            fake.put_event("/a", name)
+            runner.join(PATIENCE)
+            assert not runner.is_alive()
+
+    def test_it_rests_while_there_is_nothing(self, client: Client, fake: FakeBackend) -> None:
+        client.run(timeout=0.05)
+        assert len(fake.waits) < 10
+
+    def test_events_of_nobody_are_dropped(self, client: Client, fake: FakeBackend) -> None:
+        for _ in range(3):
+            fake.put_event("/a", "nobody's")
+        client.run(timeout=0.01, otherwise=lambda event: pytest.fail("it is nobody's"), raise_errors=True)
+
+    def test_a_callback_may_do_anything(self, client: Client, fake: FakeBackend) -> None:
+        """No lock is held: not that of the watches either."""
+        seen = []
+
+        def callback(event: WatchEvent) -> None:
+            seen.append(event.path)
+            client.watch("/new", token="new", callback=print).close()
+            assert client.check_watch() is None
+            client.write("/b", b"value")
+            event.token.close()
+            client.stop()
+
+        client.watch("/a", callback=callback)
+        fake.put_event("/a", fake.last_token)
+        run_until_stopped(client)
+        assert seen == ["/a"]
+
+    def test_events_of_a_watch_that_its_callback_closed(self, client: Client, fake: FakeBackend) -> None:
+        seen = []
+
+        def callback(event: WatchEvent) -> None:
+            seen.append(event.path)
+            event.token.close()
+
+        client.watch("/a", callback=callback)
+        name = fake.last_token
+        for path in ("/1", "/2"):
+            fake.put_event(path, name)
+        client.run(timeout=0.01, raise_errors=True)
+        assert seen == ["/1"]
+
+    def test_not_twice_at_once(self, client: Client, fake: FakeBackend) -> None:
+        client.watch("/a", callback=lambda event: client.run(timeout=0))
+        fake.put_event("/a", fake.last_token)
+        with pytest.raises(RuntimeError, match="running already"):
+            client.run(timeout=0, raise_errors=True)
+        client.run(timeout=0)  # and again, once it has ended
+
+    @pytest.mark.parametrize("otherwise", [5, "print", []])
+    def test_otherwise_is_called(self, client: Client, fake: FakeBackend, otherwise: Any) -> None:
+        with pytest.raises(TypeError, match=f"not {type(otherwise).__name__}"):
+            client.run(timeout=0, otherwise=otherwise)
+        assert fake.waits == []
+
+
+class TestCallbacksThatRaise:
+    def test_it_is_reported_and_the_loop_goes_on(
+        self, client: Client, fake: FakeBackend, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        seen = []
+
+        def callback(event: WatchEvent) -> None:
+            seen.append(event.path)
+            if event.path == "/1":
+                raise ZeroDivisionError("mine")
+            client.stop()
+
+        client.watch("/watched", callback=callback)
+        name = fake.last_token
+        for path in ("/1", "/2"):
+            fake.put_event(path, name)
+        run_until_stopped(client)
+        assert seen == ["/1", "/2"]
+        (record,) = caplog.records
+        assert (record.name, record.levelno) == ("xsffi", logging.ERROR)
+        assert "/watched" in record.getMessage()
+        assert record.exc_info is not None
+        assert isinstance(record.exc_info[1], ZeroDivisionError)
+
+    def test_it_goes_out_if_asked_to(self, client: Client, fake: FakeBackend, caplog: pytest.LogCaptureFixture) -> None:
+        def callback(event: WatchEvent) -> None:
+            raise ZeroDivisionError(event.path)
+
+        client.watch("/a", callback=callback)
+        name = fake.last_token
+        for path in ("/1", "/2"):
+            fake.put_event(path, name)
+        for path in ("/1", "/2"):  # the loop can be taken up again, and no event is lost
+            with pytest.raises(ZeroDivisionError, match=path):
+                client.run(timeout=0, raise_errors=True)
+        assert caplog.records == []
+
+    @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+    def test_what_ends_the_program_always_goes_out(
+        self, client: Client, fake: FakeBackend, error: type[BaseException]
+    ) -> None:
+        def callback(event: WatchEvent) -> None:
+            raise error
+
+        client.watch("/a", callback=callback)
+        fake.put_event("/a", fake.last_token)
+        with pytest.raises(error):
+            client.run(timeout=0)
+        client.run(timeout=0)
+
+    def test_that_of_otherwise_is_treated_the_same(
+        self, client: Client, fake: FakeBackend, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def otherwise(event: WatchEvent) -> None:
+            raise ZeroDivisionError
+
+        client.watch("/a")
+        name = fake.last_token
+        fake.put_event("/a", name)
+        client.run(timeout=0, otherwise=otherwise)
+        assert [record.levelno for record in caplog.records] == [logging.ERROR]
+        fake.put_event("/a", name)
+        with pytest.raises(ZeroDivisionError):
+            client.run(timeout=0, otherwise=otherwise, raise_errors=True)
+
+    @pytest.mark.parametrize("raise_errors", [False, True])
+    def test_the_end_of_the_connection_always_goes_out(
+        self, client: Client, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch, raise_errors: bool
+    ) -> None:
+        def lost(timeout: float | None) -> None:
+            raise ConnectionLostError(errno.ECONNRESET, "lost")
+
+        monkeypatch.setattr(fake, "next_event", lost)
+        with pytest.raises(ConnectionLostError):
+            client.run(timeout=0, raise_errors=raise_errors)
+
+
+class TestEventsWithoutCallback:
+    def test_they_are_dropped_with_a_warning(
+        self, client: Client, fake: FakeBackend, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        client.watch("/a")
+        fake.put_event("/a/b", fake.last_token)
+        client.run(timeout=0)
+        (record,) = caplog.records
+        assert (record.name, record.levelno) == ("xsffi", logging.WARNING)
+        assert "/a/b" in record.getMessage()
+        assert client.check_watch() is None
+
+    def test_otherwise_gets_them(self, client: Client, fake: FakeBackend, caplog: pytest.LogCaptureFixture) -> None:
+        called: list[tuple[str, WatchEvent]] = []
+        client.watch("/a", token="with", callback=lambda event: called.append(("callback", event)))
+        fake.put_event("/1", fake.last_token)
+        client.watch("/a", token="without")
+        fake.put_event("/2", fake.last_token)
+        client.run(timeout=0.01, otherwise=lambda event: called.append(("otherwise", event)))
+        assert called == [("callback", WatchEvent("/1", "with")), ("otherwise", WatchEvent("/2", "without"))]
+        assert caplog.records == []
+
+
+class TestStop:
+    def test_from_a_callback(self, client: Client, fake: FakeBackend) -> None:
+        seen = []
+
+        def callback(event: WatchEvent) -> None:
+            seen.append(event.path)
+            client.stop()
+
+        client.watch("/a", callback=callback)
+        name = fake.last_token
+        for path in ("/1", "/2"):
+            fake.put_event(path, name)
+        run_until_stopped(client)
+        assert seen == ["/1"]
+        run_until_stopped(client)
+        assert seen == ["/1", "/2"]
+
+    def test_from_another_thread(self, client: Client, fake: FakeBackend) -> None:
+        with in_a_thread(client.run) as runner:
+            wait_until(lambda: bool(fake.waits))
+            client.stop()
+            runner.join(PATIENCE)
+            assert not runner.is_alive()
+
+    @pytest.mark.parametrize("again", [False, True], ids=["the first run", "a later run"])
+    def test_before_run(self, client: Client, fake: FakeBackend, again: bool) -> None:
+        if again:
+            client.run(timeout=0)
+        client.watch("/a", callback=lambda event: pytest.fail("it was stopped"))
+        fake.put_event("/a", fake.last_token)
+        client.stop()
+        run_until_stopped(client)
+        with pytest.raises(pytest.fail.Exception):
+            client.run(timeout=0, raise_errors=True)  # one stop ends one run
+
+    def test_several_times_is_once(self, client: Client, fake: FakeBackend) -> None:
+        for _ in range(3):
+            client.stop()
+        run_until_stopped(client)
+        client.run(timeout=0.01)
+        assert len(fake.waits) >= 1
+
+    def test_one_that_meets_the_end_of_a_run(
+        self, client: Client, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The run has ended when the bell of stop() is rung: a later run must not be kept awake by that."""
+        ringing, ended = threading.Event(), threading.Event()
+
+        class LateBell(Bell):
+            def ring(self) -> None:
+                ringing.set()
+                assert ended.wait(PATIENCE)
+                super().ring()
+
+        def callback(event: WatchEvent) -> None:
+            stopper.start()
+            assert ringing.wait(PATIENCE)
+
+        monkeypatch.setattr(xsffi.watches, "Bell", LateBell)
+        stopper = threading.Thread(target=client.stop)
+        client.watch("/a", callback=callback)
+        fake.put_event("/a", fake.last_token)
+        client.run(timeout=PATIENCE, raise_errors=True)
+        ended.set()
+        stopper.join(PATIENCE)
+        fake.waits.clear()
+        client.run(timeout=0.05)
+        assert len(fake.waits) < 10
+
+
+class TestTheEndOfTheClient:
+    def test_a_callback_may_close_it(self, client: Client, fake: FakeBackend) -> None:
+        client.watch("/a", callback=lambda event: client.close())
+        fake.put_event("/a", fake.last_token)
+        with pytest.raises(ClientClosedError):
+            client.run(timeout=PATIENCE, raise_errors=True)
+
+    def test_another_thread_may_close_it(self, client: Client, fake: FakeBackend) -> None:
+        raised = []
+
+        def run() -> None:
+            try:
+                client.run()
+            except XenStoreError as error:
+                raised.append(error)
+
+        with in_a_thread(run) as runner:
+            wait_until(lambda: bool(fake.waits))
+            client.close()
+            runner.join(PATIENCE)
+            assert not runner.is_alive()
+        assert [type(error) for error in raised] == [ClientClosedError]
+
+    def test_every_descriptor_is_given_back(self) -> None:
+        with FakeBackend() as fake:
+            before = descriptors()
+            client = make_client(fake)
+            client.run(timeout=0)
+            client.close()
+            assert descriptors() == before
+
+    def test_also_where_it_is_closed_while_it_runs(self) -> None:
+        with FakeBackend() as fake:
+            before = descriptors()
+            client = make_client(fake)
+            client.watch("/a", callback=lambda event: client.close())
+            fake.put_event("/a", fake.last_token)
+            with pytest.raises(ClientClosedError):
+                client.run(timeout=PATIENCE)
+            assert descriptors() == before
+
+    def test_a_client_that_runs_no_more_can_be_stopped(self, client: Client) -> None:
+        client.run(timeout=0)
+        client.close()
+        client.stop()
+
+    def test_a_client_that_was_closed_does_not_run(self, client: Client) -> None:
+        client.close()
+        with pytest.raises(ClientClosedError):
+            client.run(timeout=PATIENCE)
+
+
+def run_until_stopped(client: Client) -> None:
+    start = monotonic()
+    client.run(timeout=PATIENCE)
+    assert monotonic() - start < PATIENCE, "it was not stopped"
+
+
+def descriptors() -> set[str]:
+    return set(os.listdir("/proc/self/fd"))
+
+
+class in_a_thread:
+    """A thread that is there for a block, which ends it; what it raises is raised at the end."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        try:
+            self._function()
+        except BaseException as error:
+            self._error = error
+
+    def __enter__(self) -> threading.Thread:
+        self._thread.start()
+        return self._thread
+
+    def __exit__(self, *error: object) -> None:
+        self._thread.join(PATIENCE)
+        if self._error is not None:
+            raise self._error
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for another thread, which takes no time to speak of."""
+    patience = threading.Event()
+    for _ in range(int(PATIENCE * 1000)):
+        if condition():
+            return
+        patience.wait(0.001)
+    pytest.fail("what was waited for did not come")

@@ -1,0 +1,465 @@
+"""Transactions: how they end, what is made of a daemon that has none any more, and the retries."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import pytest
+from fakes import FakeBackend, make_client
+
+from xsffi import Client, Transaction
+from xsffi.errors import (
+    AccessDeniedError,
+    ClientClosedError,
+    ConnectionLostError,
+    InvalidArgumentError,
+    NodeNotFoundError,
+    QuotaExceededError,
+    TransactionConflictError,
+    TransactionGoneError,
+    WaitTimeoutError,
+    XenStoreError,
+    error_from_errno,
+    error_from_wire,
+)
+from xsffi.protocol.requests import Read, Request, Rm, TransactionEnd, TransactionStart, Write
+
+START, COMMIT, ABORT = TransactionStart(), TransactionEnd(commit=True), TransactionEnd(commit=False)
+
+VERBS: dict[str, Callable[[Transaction], object]] = {
+    "read": lambda t: t.read("/a"),
+    "get": lambda t: t.get("/a", b""),
+    "write": lambda t: t.write("/a", b"value"),
+    "mkdir": lambda t: t.mkdir("/a"),
+    "rm": lambda t: t.rm("/a"),
+    "ls": lambda t: t.ls("/a"),
+    "exists": lambda t: t.exists("/a"),
+    "get_permissions": lambda t: t.get_permissions("/a"),
+    "set_permissions": lambda t: t.set_permissions("/a", ["n0"]),
+    "in": lambda t: "/a" in t,
+}
+ENDS: dict[str, Callable[[Transaction], object]] = {"commit": Transaction.commit, "abort": Transaction.abort}
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeBackend]:
+    with FakeBackend() as backend:
+        yield backend
+
+
+@pytest.fixture
+def client(fake: FakeBackend) -> Iterator[Client]:
+    with make_client(fake) as client:
+        yield client
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """How long transact() slept, which takes no time."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    return slept
+
+
+def fails(fake: FakeBackend, failing: type[Request[Any]], error: Callable[[], BaseException]) -> None:
+    """From here on, requests of this kind get the error."""
+    fake.answer = lambda request, tx_id: error() if isinstance(request, failing) else None
+
+
+class Thrown(Exception):
+    """What goes wrong within a transaction."""
+
+
+class TestEnds:
+    def test_it_commits_at_the_end_of_the_block(self, client: Client, fake: FakeBackend) -> None:
+        with client.transaction() as transaction:
+            transaction.write("/a", b"1")
+            transaction.rm("/b")
+        assert fake.calls == [(START, 0), (Write(b"/a", b"1"), 1), (Rm(b"/b"), 1), (COMMIT, 1)]
+
+    @pytest.mark.parametrize("error", [Thrown, KeyboardInterrupt, SystemExit, TransactionConflictError])
+    def test_it_aborts_where_an_exception_leaves_the_block(
+        self, client: Client, fake: FakeBackend, error: type[BaseException]
+    ) -> None:
+        thrown = error()
+        with pytest.raises(error) as caught, client.transaction():
+            raise thrown
+        assert caught.value is thrown
+        assert fake.calls == [(START, 0), (ABORT, 1)]
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            error_from_wire("ENOENT"),
+            error_from_wire("EIO"),
+            error_from_wire("EWHATEVER"),
+            ConnectionLostError(errno.ECONNRESET, "lost"),
+            ClientClosedError(errno.EBADF, "closed"),
+            WaitTimeoutError(errno.ETIMEDOUT, "late"),
+        ],
+        ids=repr,
+    )
+    def test_an_abort_that_fails_hides_nothing(self, client: Client, fake: FakeBackend, failure: XenStoreError) -> None:
+        fails(fake, TransactionEnd, lambda: failure)
+        with pytest.raises(Thrown), client.transaction() as transaction:
+            raise Thrown
+        assert fake.calls == [(START, 0), (ABORT, 1)]
+        with pytest.raises(TransactionGoneError):
+            transaction.read("/a")
+
+    @pytest.mark.parametrize(("end", "sent"), [("commit", COMMIT), ("abort", ABORT)])
+    def test_it_may_end_within_the_block(
+        self, client: Client, fake: FakeBackend, end: str, sent: TransactionEnd
+    ) -> None:
+        with client.transaction() as transaction:
+            ENDS[end](transaction)
+        assert fake.calls == [(START, 0), (sent, 1)]
+
+    def test_it_may_end_within_the_block_and_fail_then(self, client: Client, fake: FakeBackend) -> None:
+        with pytest.raises(Thrown), client.transaction() as transaction:
+            transaction.commit()
+            raise Thrown
+        assert fake.calls == [(START, 0), (COMMIT, 1)]
+
+    def test_without_a_block(self, client: Client, fake: FakeBackend) -> None:
+        transaction = client.transaction()
+        transaction.write("/a", b"1")
+        transaction.commit()
+        assert fake.calls == [(START, 0), (Write(b"/a", b"1"), 1), (COMMIT, 1)]
+
+    def test_several_at_once(self, client: Client, fake: FakeBackend) -> None:
+        with client.transaction() as first, client.transaction() as second:
+            second.write("/a", b"2")
+            first.write("/a", b"1")
+            client.write("/a", b"0")
+        assert fake.calls == [
+            (START, 0),
+            (START, 0),
+            (Write(b"/a", b"2"), 2),
+            (Write(b"/a", b"1"), 1),
+            (Write(b"/a", b"0"), 0),
+            (COMMIT, 2),
+            (COMMIT, 1),
+        ]
+
+    @pytest.mark.parametrize("verb", [*VERBS.values(), *ENDS.values()], ids=[*VERBS, *ENDS])
+    @pytest.mark.parametrize(("end", "how"), [("commit", "committed"), ("abort", "aborted")])
+    def test_nothing_can_be_done_with_it_then(
+        self, client: Client, fake: FakeBackend, end: str, how: str, verb: Callable[[Transaction], object]
+    ) -> None:
+        transaction = client.transaction()
+        ENDS[end](transaction)
+        fake.calls.clear()
+        with pytest.raises(TransactionGoneError, match=f"the transaction was {how}") as caught:
+            verb(transaction)
+        assert caught.value.errno == errno.ENOENT
+        assert fake.calls == []
+
+    def test_it_tells_its_state(self, client: Client) -> None:
+        transaction = client.transaction()
+        assert (transaction.id, repr(transaction)) == (1, "<xsffi.Transaction 1 open>")
+        transaction.abort()
+        assert repr(transaction) == "<xsffi.Transaction 1 aborted>"
+
+
+class TestFailedEnds:
+    @pytest.mark.parametrize(
+        ("name", "error", "how"),
+        [
+            ("EAGAIN", TransactionConflictError, "in conflict"),
+            ("ENOENT", TransactionGoneError, "lost"),
+            ("EIO", TransactionGoneError, "lost"),
+            ("ENOSPC", QuotaExceededError, "lost"),
+            ("EACCES", AccessDeniedError, "lost"),
+            ("EWHATEVER", XenStoreError, "lost"),  # its errno is EIO too, but that is not what the daemon said
+        ],
+    )
+    @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+    def test_what_the_daemon_says(
+        self,
+        client: Client,
+        fake: FakeBackend,
+        end: Callable[[Transaction], object],
+        name: str,
+        error: type[XenStoreError],
+        how: str,
+    ) -> None:
+        fails(fake, TransactionEnd, lambda: error_from_wire(name))
+        transaction = client.transaction()
+        with pytest.raises(XenStoreError) as caught:
+            end(transaction)
+        assert type(caught.value) is error
+        assert len(fake.calls) == 2
+        with pytest.raises(TransactionGoneError, match=how):
+            transaction.read("/a")
+        assert len(fake.calls) == 2
+
+    def test_what_libxenstore_says(self, client: Client, fake: FakeBackend) -> None:
+        fails(fake, TransactionEnd, lambda: error_from_errno(errno.EIO))
+        with pytest.raises(TransactionGoneError), client.transaction():
+            pass
+
+    def test_a_conflict_at_the_end_of_the_block(self, client: Client, fake: FakeBackend) -> None:
+        fails(fake, TransactionEnd, lambda: error_from_wire("EAGAIN"))
+        with pytest.raises(TransactionConflictError), client.transaction():
+            pass
+        assert fake.calls == [(START, 0), (COMMIT, 1)]
+
+    @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+    def test_an_interrupted_end_leaves_nothing_behind(
+        self, client: Client, fake: FakeBackend, end: Callable[[Transaction], object]
+    ) -> None:
+        """Ctrl-C may come before the request is on its way: the daemon would keep the transaction for ever."""
+        fails(fake, TransactionEnd, KeyboardInterrupt)
+        transaction = client.transaction()
+        with pytest.raises(KeyboardInterrupt):
+            end(transaction)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)
+            del transaction
+            gc.collect()
+        fake.answer = None
+        fake.calls.clear()
+        with client.transaction():
+            pass
+        assert fake.calls == [(ABORT, 1), (START, 0), (COMMIT, 2)]
+
+
+class TestGone:
+    """The daemon may not know the transaction any more: xenstored says ENOENT then, oxenstored EIO."""
+
+    @pytest.mark.parametrize(
+        ("name", "probed", "error"),
+        [
+            ("ENOENT", None, NodeNotFoundError),  # the root is there, so the transaction is
+            ("ENOENT", "EACCES", NodeNotFoundError),  # and is known where the root may not be read
+            ("ENOENT", "ENOENT", TransactionGoneError),
+            ("EIO", None, TransactionGoneError),
+            ("EWHATEVER", None, XenStoreError),  # its errno is EIO too, but that is not what the daemon said
+            ("EINVAL", None, InvalidArgumentError),
+            ("EACCES", None, AccessDeniedError),
+            ("EAGAIN", None, TransactionConflictError),
+        ],
+    )
+    @pytest.mark.parametrize("verb", [VERBS["read"], VERBS["write"], VERBS["ls"]], ids=["read", "write", "ls"])
+    def test_which_error_it_is(
+        self,
+        client: Client,
+        fake: FakeBackend,
+        name: str,
+        probed: str | None,
+        error: type[XenStoreError],
+        verb: Callable[[Transaction], object],
+    ) -> None:
+        def answer(request: Request[Any], tx_id: int) -> Any:
+            if request == Read(b"/"):
+                assert tx_id == 1
+                return error_from_wire(probed) if probed is not None else b""
+            return error_from_wire(name, "/a") if tx_id and not isinstance(request, TransactionEnd) else None
+
+        fake.answer = answer
+        transaction = client.transaction()
+        with pytest.raises(XenStoreError) as caught:
+            verb(transaction)
+        assert type(caught.value) is error
+        fake.answer = None
+        if error is TransactionGoneError:
+            with pytest.raises(TransactionGoneError, match="lost"):
+                transaction.commit()
+        else:
+            transaction.commit()
+
+    @pytest.mark.parametrize("name", ["ENOENT", "EIO"])
+    @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+    def test_no_verb_hides_it(
+        self, client: Client, fake: FakeBackend, verb: Callable[[Transaction], object], name: str
+    ) -> None:
+        fake.answer = lambda request, tx_id: error_from_wire(name) if tx_id else None
+        with pytest.raises(TransactionGoneError), client.transaction() as transaction:
+            verb(transaction)
+        assert not any(isinstance(request, TransactionEnd) for request in fake.requests)
+
+    @pytest.mark.parametrize(("verb", "result"), [("get", b""), ("exists", False), ("in", False)])
+    def test_a_missing_node_is_one_within_a_transaction_too(
+        self, client: Client, fake: FakeBackend, verb: str, result: object
+    ) -> None:
+        fake.answer = lambda request, tx_id: error_from_wire("ENOENT") if request == Read(b"/a") else None
+        with client.transaction() as transaction:
+            assert VERBS[verb](transaction) == result
+        assert fake.requests[-1] == COMMIT
+
+    def test_it_is_no_missing_node(self) -> None:
+        assert not issubclass(TransactionGoneError, (FileNotFoundError, TransactionConflictError))
+
+
+class TestRetries:
+    @pytest.fixture(autouse=True)
+    def no_time(self, pauses: list[float]) -> None:
+        """Retries take none."""
+
+    def test_without_a_conflict(self, client: Client, fake: FakeBackend, pauses: list[float]) -> None:
+        def function(transaction: Transaction) -> str:
+            transaction.write("/a", b"1")
+            return "result"
+
+        assert client.transact(function) == "result"
+        assert fake.calls == [(START, 0), (Write(b"/a", b"1"), 1), (COMMIT, 1)]
+        assert pauses == []
+
+    @pytest.mark.parametrize("conflicts", range(5))
+    def test_until_it_succeeds(self, client: Client, fake: FakeBackend, pauses: list[float], conflicts: int) -> None:
+        seen: list[int] = []
+        fake.answer = lambda request, tx_id: (
+            error_from_wire("EAGAIN") if request == COMMIT and tx_id <= conflicts else None
+        )
+
+        def function(transaction: Transaction) -> int:
+            seen.append(transaction.id)
+            return transaction.id
+
+        assert client.transact(function, attempts=5) == conflicts + 1
+        assert seen == list(range(1, conflicts + 2))
+        assert fake.calls == [call for tx_id in seen for call in ((START, 0), (COMMIT, tx_id))]
+
+    @pytest.mark.parametrize("attempts", [1, 2, 3, 10])
+    def test_exactly_so_many_attempts(self, client: Client, fake: FakeBackend, attempts: int) -> None:
+        fails(fake, TransactionEnd, lambda: error_from_wire("EAGAIN"))
+        calls: list[int] = []
+        with pytest.raises(TransactionConflictError):
+            client.transact(lambda transaction: calls.append(transaction.id), attempts=attempts)
+        assert calls == list(range(1, attempts + 1))
+        assert fake.requests == [START, COMMIT] * attempts
+
+    def test_ten_attempts_by_default(self, client: Client, fake: FakeBackend) -> None:
+        fails(fake, TransactionEnd, lambda: error_from_wire("EAGAIN"))
+        with pytest.raises(TransactionConflictError):
+            client.transact(lambda transaction: None)
+        assert fake.requests.count(START) == 10
+
+    def test_the_pauses_are_short(self, client: Client, fake: FakeBackend, pauses: list[float]) -> None:
+        fails(fake, TransactionEnd, lambda: error_from_wire("EAGAIN"))
+        with pytest.raises(TransactionConflictError):
+            client.transact(lambda transaction: None, attempts=30)
+        assert all(0 <= pause <= 0.1 for pause in pauses)
+        assert len(set(pauses)) > 1  # two that keep meeting fall out of step
+
+    @pytest.mark.parametrize("within", ["read", "commit"])
+    def test_a_conflict_that_shows_within_the_function(self, client: Client, fake: FakeBackend, within: str) -> None:
+        """As after a suspend, when the kernel answers EAGAIN to everything in a transaction of before."""
+        fake.answer = lambda request, tx_id: (
+            error_from_wire("EAGAIN") if tx_id == 1 and request in (Read(b"/a"), COMMIT) else None
+        )
+        used: dict[str, Callable[[Transaction], object]] = {**VERBS, **ENDS}
+        client.transact(used[within])
+        asked = Read(b"/a") if within == "read" else COMMIT
+        assert fake.calls == [
+            (START, 0),
+            (asked, 1),
+            *([(ABORT, 1)] if within == "read" else []),
+            (START, 0),
+            (asked, 2),
+            *([(COMMIT, 2)] if within == "read" else []),
+        ]
+
+    @pytest.mark.parametrize(
+        "error",
+        [Thrown(), KeyboardInterrupt(), TransactionGoneError(), error_from_wire("EIO"), TimeoutError()],
+        ids=repr,
+    )
+    def test_any_other_exception_aborts_and_goes_on(
+        self, client: Client, fake: FakeBackend, error: BaseException
+    ) -> None:
+        def function(transaction: Transaction) -> None:
+            raise error
+
+        with pytest.raises(type(error)) as caught:
+            client.transact(function)
+        assert caught.value is error
+        assert fake.calls == [(START, 0), (ABORT, 1)]
+
+    @pytest.mark.parametrize("name", ["ENOENT", "EIO", "ENOSPC"])
+    def test_any_other_failure_of_the_commit_goes_on(self, client: Client, fake: FakeBackend, name: str) -> None:
+        fails(fake, TransactionEnd, lambda: error_from_wire(name))
+        with pytest.raises(XenStoreError) as caught:
+            client.transact(lambda transaction: None)
+        assert not isinstance(caught.value, TransactionConflictError)
+        assert fake.requests == [START, COMMIT]
+
+    def test_a_transaction_that_cannot_start(self, client: Client, fake: FakeBackend) -> None:
+        fails(fake, TransactionStart, lambda: error_from_wire("ENOSPC"))
+        with pytest.raises(QuotaExceededError):
+            client.transact(lambda transaction: pytest.fail("it is not called"))
+        assert fake.requests == [START]
+
+    @pytest.mark.parametrize("end", ["commit", "abort"])
+    def test_a_function_that_ends_it_itself(self, client: Client, fake: FakeBackend, end: str) -> None:
+        assert client.transact(ENDS[end]) is None
+        assert len(fake.calls) == 2
+
+    @pytest.mark.parametrize("attempts", [0, -1, None, "3", 2.5])
+    def test_bad_numbers_of_attempts(self, client: Client, fake: FakeBackend, attempts: Any) -> None:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            client.transact(lambda transaction: None, attempts=attempts)
+        assert "attempts is an int from 1 on" in str(caught.value)
+        assert repr(attempts) in str(caught.value)
+        assert fake.calls == []
+
+
+class TestDropped:
+    """A transaction that is neither committed nor aborted, and that nobody has any more."""
+
+    @pytest.fixture
+    def dropped(self, client: Client, fake: FakeBackend) -> None:
+        transaction = client.transaction()
+        with pytest.warns(ResourceWarning, match="Transaction 1 open> was neither committed nor aborted"):
+            del transaction
+
+    @pytest.mark.usefixtures("dropped")
+    def test_nothing_is_sent_at_that_moment(self, fake: FakeBackend) -> None:
+        """It may be any moment, in any thread, in the middle of another request."""
+        assert fake.calls == [(START, 0)]
+
+    @pytest.mark.usefixtures("dropped")
+    def test_it_is_aborted_before_the_next_starts(self, client: Client, fake: FakeBackend) -> None:
+        for _ in range(2):
+            with client.transaction():
+                pass
+        assert fake.calls == [(START, 0), (ABORT, 1), (START, 0), (COMMIT, 2), (START, 0), (COMMIT, 3)]
+
+    @pytest.mark.parametrize("name", ["ENOENT", "EIO"])
+    @pytest.mark.usefixtures("dropped")
+    def test_one_that_the_daemon_has_ended_already(self, client: Client, fake: FakeBackend, name: str) -> None:
+        """As reset_watches() does; xenstored says ENOENT then, oxenstored EIO."""
+        fake.answer = lambda request, tx_id: error_from_wire(name) if (request, tx_id) == (ABORT, 1) else None
+        with client.transaction() as transaction:
+            assert transaction.id == 2
+        assert fake.calls == [(START, 0), (ABORT, 1), (START, 0), (COMMIT, 2)]
+
+    @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+    def test_one_that_was_ended_is_dropped_in_silence(
+        self, client: Client, fake: FakeBackend, end: Callable[[Transaction], object]
+    ) -> None:
+        transaction = client.transaction()
+        end(transaction)
+        fake.calls.clear()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            del transaction
+            gc.collect()
+        assert caught == []
+        with client.transaction():
+            pass
+        assert fake.calls == [(START, 0), (COMMIT, 2)]
+
+    def test_one_that_the_daemon_lost_is_dropped_in_silence(self, client: Client, fake: FakeBackend) -> None:
+        fake.answer = lambda request, tx_id: error_from_wire("EIO") if tx_id else None
+        transaction = client.transaction()
+        with pytest.raises(TransactionGoneError) as caught:
+            transaction.read("/a")
+        del caught, transaction
+        gc.collect()

@@ -1,0 +1,454 @@
+"""Watches: whose event it is, and what waits how long."""
+
+from __future__ import annotations
+
+import errno
+import math
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import pytest
+from fakes import FakeBackend, make_client
+
+import xsffi.watches
+from xsffi import Client, Watch, WatchEvent
+from xsffi.errors import (
+    AccessDeniedError,
+    ClientClosedError,
+    ConnectionLostError,
+    InvalidArgumentError,
+    NodeNotFoundError,
+    NotSupportedError,
+    QuotaExceededError,
+    TooBigError,
+    WaitTimeoutError,
+    WatchExistsError,
+    error_from_wire,
+)
+from xsffi.protocol.requests import Request, ResetWatches, Unwatch
+from xsffi.protocol.requests import Watch as WatchRequest
+
+
+@pytest.fixture
+def fake() -> Iterator[FakeBackend]:
+    with FakeBackend() as backend:
+        yield backend
+
+
+@pytest.fixture
+def client(fake: FakeBackend) -> Iterator[Client]:
+    with make_client(fake) as client:
+        yield client
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch, fake: FakeBackend) -> list[float]:
+    """The time that waiting for events takes, instead of the real one: what passed so far is its one item."""
+    time = [1000.0]
+
+    def wait(seconds: float) -> None:
+        time[0] += seconds
+
+    monkeypatch.setattr(xsffi.watches, "monotonic", lambda: time[0])
+    fake.wait = wait
+    return time
+
+
+def drain(client: Client) -> list[WatchEvent]:
+    events = []
+    while (event := client.check_watch()) is not None:
+        events.append(event)
+    return events
+
+
+class Equal:
+    """Equal to every other one, and so not hashable."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Equal)
+
+
+class TestSetting:
+    def test_what_is_asked(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a")
+        (request,) = fake.requests
+        assert isinstance(request, WatchRequest)
+        assert (request.path, request.depth) == (b"/a", None)
+        assert request.token
+        assert (watch.path, watch.token, watch.callback, watch.depth) == ("/a", watch, None, None)
+        assert not watch.closed
+        assert repr(watch) == "<xsffi.Watch '/a'>"
+
+    @pytest.mark.parametrize("path", ["/", "/a/b", "relative", "@introduceDomain", "@releaseDomain"])
+    def test_paths(self, client: Client, fake: FakeBackend, path: str) -> None:
+        assert client.watch(path).path == path
+        (request,) = fake.requests
+        assert request.path == path.encode()
+
+    @pytest.mark.parametrize("depth", [0, 1, 0xFFFFFFFF])
+    def test_a_depth(self, client: Client, fake: FakeBackend, depth: int) -> None:
+        assert client.watch("/a", depth=depth).depth == depth
+        (request,) = fake.requests
+        assert isinstance(request, WatchRequest)
+        assert request.depth == depth
+
+    def test_a_daemon_that_knows_no_depth(self, client: Client, fake: FakeBackend) -> None:
+        fake.answer = lambda request, tx_id: error_from_wire("EINVAL", "/a")
+        with pytest.raises(NotSupportedError, match=r"since Xen 4\.22") as caught:
+            client.watch("/a", depth=1)
+        assert caught.value.filename == "/a"
+        with pytest.raises(InvalidArgumentError):
+            client.watch("/a")
+
+    def test_the_token_on_the_wire_is_never_the_same(self, client: Client, fake: FakeBackend) -> None:
+        for _ in range(3):
+            client.watch("/a").close()
+        client.watch("/a")
+        client.watch("/b", token="token")
+        tokens = [request.token for request in fake.requests if isinstance(request, WatchRequest)]
+        assert len(set(tokens)) == len(tokens) == 5
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "said"),
+        [
+            ({"path": ""}, InvalidArgumentError, "not empty"),
+            ({"path": "/a/"}, InvalidArgumentError, "'/a/'"),
+            ({"path": "/a//b"}, InvalidArgumentError, "'/a//b'"),
+            ({"path": "/a\0"}, InvalidArgumentError, "'/a\\x00'"),
+            ({"path": "/a b"}, InvalidArgumentError, "'/a b'"),
+            ({"path": "/" + "a" * 3072}, TooBigError, "3072"),
+            ({"path": b"/a"}, TypeError, "not bytes: b'/a'"),
+            ({"path": None}, TypeError, "not NoneType"),
+            ({"callback": 5}, TypeError, "a callback is callable, not int: 5"),
+            ({"callback": "print"}, TypeError, "not str: 'print'"),
+            ({"depth": -1}, InvalidArgumentError, "a depth is from 0 to 4294967295, not -1"),
+            ({"depth": 1 << 32}, InvalidArgumentError, "not 4294967296"),
+            ({"depth": "1"}, TypeError, "a depth is an int or None, not str: '1'"),
+            ({"depth": 1.0}, TypeError, "not float: 1.0"),
+            ({"depth": True}, TypeError, "not bool: True"),
+        ],
+    )
+    def test_what_is_refused(
+        self, client: Client, fake: FakeBackend, arguments: dict[str, Any], error: type[Exception], said: str
+    ) -> None:
+        with pytest.raises(error) as caught:
+            client.watch(**{"path": "/a", **arguments})
+        assert said in str(caught.value)
+        assert fake.calls == []
+        client.watch("/a")  # nothing of it is left
+
+
+class TestTokens:
+    @pytest.mark.parametrize(
+        "token", [None, 0, "", "token", b"t", ("t",), ["t"], {}, Equal(), object, "a\0b"], ids=repr
+    )
+    def test_an_event_brings_the_very_object(self, client: Client, fake: FakeBackend, token: object) -> None:
+        watch = client.watch("/a", token=token)
+        assert watch.token is token
+        fake.put_event("/a/b", fake.last_token)
+        event = client.check_watch()
+        assert event is not None
+        assert event.path == "/a/b"
+        assert event.token is token
+
+    def test_by_default_it_is_the_watch(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a")
+        fake.put_event("/a", fake.last_token)
+        event = client.check_watch()
+        assert event is not None
+        assert event.token is watch
+
+    def test_they_are_told_apart_by_identity(self, client: Client, fake: FakeBackend) -> None:
+        first, second = Equal(), Equal()
+        names = []
+        for token in (first, second):
+            client.watch("/a", token=token)
+            names.append(fake.last_token)
+        for name in reversed(names):
+            fake.put_event("/a", name)
+        assert [event.token is second for event in drain(client)] == [True, False]
+
+    def test_the_same_path_and_token_twice(self, client: Client, fake: FakeBackend) -> None:
+        token = ["token"]
+        watch = client.watch("/a", token=token)
+        with pytest.raises(WatchExistsError) as caught:
+            client.watch("/a", token=token)
+        assert (caught.value.errno, caught.value.filename) == (errno.EEXIST, "/a")
+        assert repr(token) in str(caught.value)
+        assert len(fake.calls) == 1
+        assert not watch.closed
+        fake.put_event("/a", fake.last_token)
+        assert [event.token for event in drain(client)] == [token]
+
+    def test_the_same_token_on_other_paths(self, client: Client, fake: FakeBackend) -> None:
+        token = object()
+        for path in ("/a", "/b", "a"):
+            client.watch(path, token=token)
+            fake.put_event(path, fake.last_token)
+        assert [(event.path, event.token) for event in drain(client)] == [(p, token) for p in ("/a", "/b", "a")]
+
+    def test_the_same_path_without_tokens(self, client: Client, fake: FakeBackend) -> None:
+        assert client.watch("/a") is not client.watch("/a")
+        assert len(fake.calls) == 2
+
+    def test_a_token_that_is_free_again(self, client: Client) -> None:
+        token = object()
+        client.watch("/a", token=token).close()
+        client.watch("/a", token=token)
+
+    @pytest.mark.parametrize(
+        ("failure", "error"),
+        [
+            (error_from_wire("EACCES"), AccessDeniedError),
+            (error_from_wire("EQUOTA"), QuotaExceededError),
+            (error_from_wire("E2BIG"), TooBigError),
+            (WaitTimeoutError(errno.ETIMEDOUT, "late"), WaitTimeoutError),
+            (KeyboardInterrupt(), KeyboardInterrupt),
+        ],
+        ids=repr,
+    )
+    def test_a_watch_that_fails_leaves_nothing(
+        self, client: Client, fake: FakeBackend, failure: BaseException, error: type[BaseException]
+    ) -> None:
+        def answer(request: Request[Any], tx_id: int) -> Any:
+            fake.put_event("/a", fake.last_token)  # an event may be faster than the reply
+            return failure
+
+        token = object()
+        fake.answer = answer
+        with pytest.raises(error):
+            client.watch("/a", token=token)
+        fake.answer = None
+        assert drain(client) == []
+        assert len(fake.calls) == 1
+        client.watch("/a", token=token)
+
+    def test_an_event_that_is_faster_than_the_reply(self, client: Client, fake: FakeBackend) -> None:
+        fake.answer = lambda request, tx_id: fake.put_event("/a", fake.last_token)
+        watch = client.watch("/a")
+        fake.answer = None
+        assert drain(client) == [WatchEvent("/a", watch)]
+
+
+ENDS: dict[str, Callable[[Client, Watch], object]] = {
+    "unwatch": lambda client, watch: client.unwatch(watch),
+    "close": lambda client, watch: watch.close(),
+    "with": lambda client, watch: watch.__exit__(None, None, None),
+}
+
+
+class TestRemoving:
+    @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+    def test_the_daemon_is_told(
+        self, client: Client, fake: FakeBackend, end: Callable[[Client, Watch], object]
+    ) -> None:
+        watch = client.watch("/a", token="token")
+        name = fake.last_token
+        end(client, watch)
+        assert fake.requests[1:] == [Unwatch(b"/a", name.encode())]
+        assert watch.closed
+        assert repr(watch) == "<xsffi.Watch '/a' closed>"
+
+    @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+    def test_its_events_on_their_way_are_dropped(
+        self, client: Client, fake: FakeBackend, end: Callable[[Client, Watch], object]
+    ) -> None:
+        removed = client.watch("/a")
+        first = fake.last_token
+        kept = client.watch("/a")
+        second = fake.last_token
+        for name in (first, second, first, second):
+            fake.put_event("/a", name)
+        assert client.check_watch() == WatchEvent("/a", removed)
+        end(client, removed)
+        assert drain(client) == [WatchEvent("/a", kept)] * 2
+
+    def test_closing_again_does_nothing(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a")
+        watch.close()
+        watch.close()
+        assert len(fake.calls) == 2
+
+    def test_unwatching_again(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a")
+        client.unwatch(watch)
+        with pytest.raises(NodeNotFoundError, match="not set on this client") as caught:
+            client.unwatch(watch)
+        assert caught.value.filename == "/a"
+        assert len(fake.calls) == 2
+
+    def test_one_of_another_client(self, client: Client, fake: FakeBackend) -> None:
+        mine = client.watch("/a")
+        with FakeBackend() as backend, make_client(backend) as other:
+            theirs = other.watch("/a")
+            with pytest.raises(NodeNotFoundError):
+                client.unwatch(theirs)
+            assert not theirs.closed
+        assert not mine.closed
+        assert len(fake.calls) == 1
+
+    @pytest.mark.parametrize("watch", [None, "/a", 5, WatchEvent("/a", "token")])
+    def test_what_is_no_watch(self, client: Client, fake: FakeBackend, watch: Any) -> None:
+        with pytest.raises(TypeError, match=f"not {type(watch).__name__}"):
+            client.unwatch(watch)
+        assert fake.calls == []
+
+    def test_one_that_the_daemon_does_not_remove_is_gone_here(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a", token="token")
+        name = fake.last_token
+        fake.answer = lambda request, tx_id: error_from_wire("ENOENT", "/a")
+        with pytest.raises(NodeNotFoundError):
+            client.unwatch(watch)
+        fake.answer = None
+        assert watch.closed
+        fake.put_event("/a", name)
+        assert drain(client) == []
+
+    def test_a_block(self, client: Client, fake: FakeBackend) -> None:
+        with client.watch("/a") as watch:
+            assert not watch.closed
+        assert watch.closed
+
+    def test_an_exception_in_a_block_is_not_hidden(self, client: Client, fake: FakeBackend) -> None:
+        fake.answer = lambda request, tx_id: (
+            ConnectionLostError(errno.ECONNRESET, "lost") if isinstance(request, Unwatch) else None
+        )
+        with pytest.raises(ZeroDivisionError), client.watch("/a"):
+            raise ZeroDivisionError
+        assert isinstance(fake.requests[-1], Unwatch)
+
+    def test_a_failing_end_of_a_block_is_told(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a")
+        fake.answer = lambda request, tx_id: ConnectionLostError(errno.ECONNRESET, "lost")
+        with pytest.raises(ConnectionLostError), watch:
+            pass
+
+    def test_all_at_once(self, client: Client, fake: FakeBackend) -> None:
+        token = object()
+        watches = [client.watch("/a", token=token), client.watch("/b")]
+        name = fake.last_token
+        client.reset_watches()
+        assert fake.requests[-1] == ResetWatches()
+        assert all(watch.closed for watch in watches)
+        fake.put_event("/b", name)
+        assert drain(client) == []
+        client.watch("/a", token=token)
+
+    def test_a_reset_that_fails_changes_nothing(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a")
+        name = fake.last_token
+        fake.answer = lambda request, tx_id: error_from_wire("ENOSYS")
+        with pytest.raises(NotSupportedError):
+            client.reset_watches()
+        assert not watch.closed
+        fake.put_event("/a", name)
+        assert drain(client) == [WatchEvent("/a", watch)]
+
+    def test_the_end_of_the_client(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a")
+        client.close()
+        assert watch.closed
+        watch.close()  # which asks a closed backend nothing
+        with pytest.raises(ClientClosedError):
+            client.watch("/a")
+
+
+class TestWaiting:
+    def test_fileno_is_the_backend_s(self, client: Client, fake: FakeBackend) -> None:
+        assert client.fileno() == fake.fileno()
+
+    def test_nothing_there(self, client: Client, fake: FakeBackend) -> None:
+        assert client.check_watch() is None
+        assert fake.waits == [0]
+
+    @pytest.mark.parametrize("timeout", [0, 1, 2.5])
+    def test_the_time_is_up(self, client: Client, clock: list[float], timeout: float) -> None:
+        with pytest.raises(WaitTimeoutError, match=f"no event came for {timeout} seconds") as caught:
+            client.read_watch(timeout)
+        assert isinstance(caught.value, TimeoutError)
+        assert caught.value.errno == errno.ETIMEDOUT
+        assert clock == [1000.0 + timeout]
+
+    def test_an_event_in_time(self, client: Client, fake: FakeBackend, clock: list[float]) -> None:
+        watch = client.watch("/a")
+        fake.arrivals.append((0.5, WatchEvent("/a", fake.last_token)))
+        assert client.read_watch(1) == WatchEvent("/a", watch)
+        assert clock == [1000.5]
+
+    @pytest.mark.parametrize("timeout", [None, 1e9])
+    def test_an_event_after_a_long_time(
+        self, client: Client, fake: FakeBackend, clock: list[float], timeout: float | None
+    ) -> None:
+        watch = client.watch("/a")
+        fake.arrivals.append((1e8, WatchEvent("/a", fake.last_token)))
+        assert client.read_watch(timeout) == WatchEvent("/a", watch)
+
+    def test_events_of_nobody_do_not_prolong_the_wait(
+        self, client: Client, fake: FakeBackend, clock: list[float]
+    ) -> None:
+        fake.arrivals.extend([(0.375, WatchEvent("/a", "nobody's"))] * 8)
+        with pytest.raises(WaitTimeoutError):
+            client.read_watch(1)
+        assert clock == [1001.0]
+        assert fake.waits == [1, 0.625, 0.25]
+
+    def test_events_of_nobody_do_not_end_a_wait_for_ever(
+        self, client: Client, fake: FakeBackend, clock: list[float]
+    ) -> None:
+        watch = client.watch("/a")
+        fake.arrivals.extend([(5, WatchEvent("/a", "nobody's"))] * 3)
+        fake.arrivals.append((5, WatchEvent("/a", fake.last_token)))
+        assert client.read_watch() == WatchEvent("/a", watch)
+        assert fake.waits == [None] * 4
+
+    def test_events_of_nobody_are_not_told_as_something(self, client: Client, fake: FakeBackend) -> None:
+        for _ in range(3):
+            fake.put_event("/a", "nobody's")
+        assert client.check_watch() is None
+
+    def test_iterating_ends_when_nothing_came_for_so_long(
+        self, client: Client, fake: FakeBackend, clock: list[float]
+    ) -> None:
+        client.watch("/a", token="token")
+        name = fake.last_token
+        # The third is of nobody, so nothing came for 1.25 seconds after the second.
+        fake.arrivals.extend(
+            [
+                (0.75, WatchEvent("/1", name)),
+                (0.75, WatchEvent("/2", name)),
+                (0.75, WatchEvent("/3", "nobody's")),
+                (0.5, WatchEvent("/4", name)),
+            ]
+        )
+        assert [event.path for event in client.events(1)] == ["/1", "/2"]
+        assert clock == [1002.5]
+
+    @pytest.mark.parametrize(
+        "wait",
+        [
+            lambda client, timeout: client.read_watch(timeout),
+            lambda client, timeout: client.events(timeout),
+            lambda client, timeout: client.run(timeout),
+        ],
+        ids=["read_watch", "events", "run"],
+    )
+    @pytest.mark.parametrize(
+        ("timeout", "error", "said"),
+        [
+            (-1, ValueError, "a timeout is not negative: -1"),
+            (-1e-9, ValueError, "-1e-09"),
+            (-math.inf, ValueError, "-inf"),
+            (math.nan, ValueError, "nan"),
+            ("1", TypeError, "a timeout is a number of seconds or None, not str: '1'"),
+            (True, TypeError, "not bool: True"),
+            ([], TypeError, "not list: []"),
+        ],
+        ids=repr,
+    )
+    def test_bad_timeouts(
+        self, client: Client, fake: FakeBackend, wait: Any, timeout: Any, error: type[Exception], said: str
+    ) -> None:
+        with pytest.raises(error) as caught:
+            wait(client, timeout)
+        assert said in str(caught.value)
+        assert fake.waits == []

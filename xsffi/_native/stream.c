@@ -1,0 +1,186 @@
+/* Talks over the daemon's socket without Python, the GIL released: receives until whole replies are there, or carries
+ * one request from its sending to its reply.
+ *
+ * A wait begins with a little spinning: a daemon on another processor answers in less time than it takes to put this
+ * thread to sleep and to wake it. Whether that pays is learnt from what the last answers took, spun for and not. A
+ * wait for many replies naps instead: waking for each of them would cost the daemon, which does the waking, more than
+ * its work.
+ *
+ * The caller keeps the bytes that it gets; this only follows where messages begin and end. What xsffi_call received
+ * beside its reply is held, and is the first that the next xsffi_receive returns: so nothing is lost where a signal
+ * handler runs between the two.
+ */
+
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+
+#define XSFFI_HEADER_SIZE 16
+#define XSFFI_WATCH_EVENT 15
+#define XSFFI_SPIN_OTHER_WAY 32 /* one wait in so many goes the way that was slower lately */
+/* While more replies than this are missing, naps: so long for each that is, but not so long that the daemon finds the
+ * socket's buffer full. In nanoseconds. */
+#define XSFFI_NAP_MISSING 16
+#define XSFFI_NAP_FOR_EACH 1500
+#define XSFFI_NAP_MAX 100000
+
+static int64_t xsffi_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+}
+
+/* Follows the stream through the bytes that have come in. */
+static void xsffi_follow(struct xsffi_stream *s, const char *data, size_t size)
+{
+    while (size > 0) {
+        size_t step;
+
+        if (s->body_left > 0) {
+            step = size < s->body_left ? size : (size_t)s->body_left;
+            s->body_left -= step;
+        } else {
+            uint32_t words[4];
+
+            step = XSFFI_HEADER_SIZE - s->header_have;
+            if (step > size)
+                step = size;
+            memcpy(s->header + s->header_have, data, step);
+            s->header_have += (uint32_t)step;
+            if (s->header_have < XSFFI_HEADER_SIZE)
+                return;
+            memcpy(words, s->header, sizeof words);
+            s->header_have = 0;
+            s->is_reply = words[0] != XSFFI_WATCH_EVENT;
+            s->body_left = words[3];
+        }
+        data += step;
+        size -= step;
+        if (s->body_left == 0 && s->header_have == 0)
+            s->replies += s->is_reply;
+    }
+}
+
+/* How long to spin now, in nanoseconds: at all if that was the faster way lately, and now and then if it was not, or
+ * not if it was, to see whether that has changed. */
+static int64_t xsffi_spin_time(struct xsffi_stream *s)
+{
+    bool spin = s->trip[true] <= s->trip[false];
+
+    if (s->spin_max <= 0)
+        return 0;
+    if (++s->waits % XSFFI_SPIN_OTHER_WAY == 0)
+        spin = !spin;
+    return spin ? s->spin_max : 0;
+}
+
+static void xsffi_learn(struct xsffi_stream *s, bool spun, int64_t trip)
+{
+    /* One that was very long says little about either way: the daemon had other work. */
+    if (trip > 4 * s->spin_max)
+        trip = 4 * s->spin_max;
+    s->trip[spun] += (trip - s->trip[spun]) / 8;
+}
+
+/* Receives into the buffer until it holds `want` whole replies (0: anything at all), or is full, or `timeout`
+ * nanoseconds are over (-1: never), or the socket takes more where `writing`, or `wake_fd` is readable, or a signal
+ * came. Returns how many bytes came; s->status says what else happened. The buffer is the same at each call.
+ */
+static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int want, int writing, int64_t timeout)
+{
+    const int64_t begin = xsffi_now();
+    const bool waits_for_one = want == 1 && !writing && timeout != 0;
+    const int64_t spin = waits_for_one ? xsffi_spin_time(s) : 0;
+    int have = s->held;
+
+    s->status = XSFFI_STREAM_OPEN;
+    s->held = 0;
+    if (have == 0)
+        s->replies = 0;
+    else if (s->replies >= (uint32_t)want)
+        return have;
+    for (;;) {
+        struct pollfd polled[2] = { { .fd = s->fd, .events = POLLIN }, { .fd = s->wake_fd, .events = POLLIN } };
+        struct timespec left, *until = NULL;
+        ssize_t n = recv(s->fd, buffer + have, (size_t)(capacity - have), MSG_DONTWAIT);
+
+        if (n > 0) {
+            if (have == 0 && waits_for_one)
+                xsffi_learn(s, spin > 0, xsffi_now() - begin);
+            xsffi_follow(s, buffer + have, (size_t)n);
+            have += (int)n;
+            if (s->replies >= (uint32_t)want || have == capacity)
+                return have;
+            continue;
+        }
+        if (n == 0) {
+            s->status = XSFFI_STREAM_ENDED;
+            return have;
+        }
+        if (errno != EAGAIN && errno != EWOULDBLOCK) {
+            s->status = errno == EINTR ? XSFFI_STREAM_OPEN : errno;
+            return have;
+        }
+        if (have == 0 && spin > 0 && xsffi_now() - begin < spin)
+            continue;
+        if (s->replies + XSFFI_NAP_MISSING < (uint32_t)want) {
+            int64_t nap = (want - (int64_t)s->replies) * XSFFI_NAP_FOR_EACH;
+
+            left = (struct timespec){ .tv_nsec = nap < XSFFI_NAP_MAX ? nap : XSFFI_NAP_MAX };
+            if (ppoll(polled + 1, 1, &left, NULL) == 0 && (timeout < 0 || xsffi_now() - begin < timeout))
+                continue;
+        }
+        if (timeout >= 0) {
+            int64_t rest = timeout - (xsffi_now() - begin);
+
+            if (rest <= 0)
+                return have;
+            left = (struct timespec){ .tv_sec = rest / 1000000000, .tv_nsec = rest % 1000000000 };
+            until = &left;
+        }
+        if (writing)
+            polled[0].events |= POLLOUT;
+        if (ppoll(polled, 2, until, NULL) < 0)
+            return have; /* a signal: its handler is Python's */
+        if (polled[1].revents) {
+            s->status = XSFFI_STREAM_WOKEN;
+            return have;
+        }
+        if (polled[0].revents & POLLOUT && !(polled[0].revents & POLLIN))
+            return have;
+    }
+}
+
+/* Sends one request and receives its reply. Returns
+ * XSFFI_CALL_DONE: the reply, of type s->reply_type, is in the buffer, s->reply_length bytes behind its header;
+ * XSFFI_CALL_NOT_SENT: nothing was sent;
+ * XSFFI_CALL_SENT: it was sent, and something else came than its reply alone: that is held for xsffi_receive.
+ */
+static int xsffi_call(struct xsffi_stream *s, char *buffer, int capacity, uint32_t type, uint32_t req_id,
+                      uint32_t tx_id, const char *payload, uint32_t length, int64_t timeout)
+{
+    uint32_t header[4] = { type, req_id, tx_id, length };
+    struct iovec parts[2] = { { header, sizeof header }, { (void *)(uintptr_t)payload, length } };
+    struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
+    int have;
+
+    /* A unix socket takes a message of this size whole or not at all. */
+    if (s->held || sendmsg(s->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        return XSFFI_CALL_NOT_SENT;
+    have = xsffi_receive(s, buffer, capacity, 1, 0, timeout);
+    if (have >= XSFFI_HEADER_SIZE && s->status == XSFFI_STREAM_OPEN) {
+        memcpy(header, buffer, sizeof header);
+        if (header[1] == req_id && header[0] != XSFFI_WATCH_EVENT &&
+            (uint64_t)have == XSFFI_HEADER_SIZE + (uint64_t)header[3]) {
+            s->reply_type = header[0];
+            s->reply_length = header[3];
+            return XSFFI_CALL_DONE;
+        }
+    }
+    s->held = have;
+    return XSFFI_CALL_SENT;
+}
