@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from daemons import DAEMON_KINDS, require_packages, start_daemon
 from stores import require_libxenstore
 
-from .differences import DIFFERENCES
+from .differences import DIFFERENCES, SAID_BY_THE_INTERPRETER
 from .scripts import SCRIPTS
 from .stage import load_answers, play_ours, play_theirs
 
+RECORDED_UNDER = (3, 11)  # the version of the interpreter that said the words
 DOCUMENT = Path(__file__).parents[2] / "docs" / "coming-from.md"
 
 
@@ -36,8 +38,10 @@ def test_ours_answers_as_the_c_module(kind: str, backend: str) -> None:
             assert line == our_line
             if our_answer == answer:
                 continue
+            if line in SAID_BY_THE_INTERPRETER and sys.version_info[:2] != RECORDED_UNDER:
+                answer = our_answer = ""
             listed = next((d for d, known in expected if d.script == script and known == line), None)
-            if listed is not None and our_answer == listed.ours(line, answer):
+            if listed is not None and our_answer in ("", listed.ours(line, answer)):
                 seen.add((listed.title, script, line))
             else:
                 wrong.append(f"{script}: {line}\n  theirs {answer}\n  ours   {our_answer}")
