@@ -158,13 +158,15 @@ PERMISSIONS = Struct("xs_permissions", (("unsigned int", "id"), ("unsigned int",
 TRANSACTION_TYPE = "typedef uint32_t xs_transaction_t;"
 
 # Hand-written C, in xsffi/_native, and what it offers to Python. It may call libxenstore's functions by their names.
-OWN_SOURCES = ("loader.c", "stream.c")
+OWN_SOURCES = ("loader.c", "reading.c", "stream.c")
 OWN_FUNCTIONS = """
 const char *xsffi_load(const char *soname);
 const char *xsffi_library(void);
 int xsffi_has(const char *function);
 const char *xsffi_since(const char *function);
 struct xs_handle *xsffi_open_at(const char *path, unsigned long flags);
+struct xsffi_use { struct xs_handle *handle; ...; };
+int xsffi_end_use(struct xsffi_use *use);
 void free(void *);
 
 struct xsffi_stream {

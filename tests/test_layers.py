@@ -39,6 +39,7 @@ STOREYS = (
             "backends",
             "backends.base",
             "backends.extension",
+            "backends.reading",
             "backends.libxenstore",
             "backends.bell",
             "backends.spin",

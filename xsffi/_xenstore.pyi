@@ -66,6 +66,10 @@ class Lib:
     XSFFI_CALL_NOT_SENT: Final[int]
     XSFFI_CALL_SENT: Final[int]
 
+    # Reading: xsffi/_native/reading.c
+    def xsffi_end_use(self, use: CData, /) -> int:
+        """Lets no reader in any more, and says how many are inside."""
+
     # The library as a whole: xsffi/_native/loader.c
     def xsffi_load(self, soname: _Chars, /) -> CData:
         """Opens libxenstore: NULL on success, else a sentence that says what is wrong (copy it at once).

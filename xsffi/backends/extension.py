@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 import threading
+from importlib.machinery import ExtensionFileLoader
 from typing import Any
 
-__all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "why_missing"]
+__all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "load_reading", "why_missing"]
 
 LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.14 or so, and before
 
@@ -51,3 +54,24 @@ def _load() -> str | None:
             return None
         reasons.append(ffi.string(reason).decode("utf-8", "replace"))
     return "; ".join(reasons)
+
+
+def load_reading() -> Any:
+    """The class ``Reading`` of xsffi/_native/reading.c, or None where it was not built."""
+    if lib is None:
+        return None
+    # A second module in the extension's file, since it calls libxenstore through the same table.
+    name = __name__.partition(".")[0] + "._reading"
+    place = sys.modules[__name__.partition(".")[0] + "._xenstore"].__file__
+    if place is None:
+        return None
+    loader = ExtensionFileLoader(name, place)
+    spec = importlib.util.spec_from_file_location(name, place, loader=loader)
+    if spec is None:
+        return None
+    try:
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+    except ImportError:
+        return None  # PyPy has no such classes
+    return module.Reading

@@ -97,13 +97,16 @@ class LibraryBackend:
         with _opening:
             self._xs = _open(path, kind)
         self._payload_max = PAYLOAD_MAX if kind is Kind.SOCKET else DEVICE_PAYLOAD_MAX
-        self._line = _line(self._xs, path) if kind is Kind.SOCKET else None
+        self._own = _own_descriptor(self._xs)
+        self._line = _line(self._own, path) if kind is Kind.SOCKET else None
         self._bell = Bell()  # rung when it is over
         self._lock = threading.RLock()  # of the end, and of what is made when first wanted
         self._inside: set[object] = set()  # whoever uses the handle or a descriptor now
         self._calling: set[object] = set()  # those of them that may wait inside libxenstore
         self._over: Callable[[], XenStoreError] | None = None  # makes what every call raises, once there is something
         self._let_go = False  # the handle was freed
+        self._readers = ffi.new("struct xsffi_use *")  # those that read in C alone
+        self._readers.handle = self._xs.handle
         self._events: int | None = None
         self._readiness: select.epoll | None = None
         tell_of_forks(self)
@@ -135,6 +138,11 @@ class LibraryBackend:
             inside.discard(me)
             if self._over is not None:
                 self._let_go_if_unused()
+
+    @property
+    def use(self) -> int:
+        """What an object that reads in C is told (see :class:`~xsffi.backends.reading.Reading`)."""
+        return int(ffi.cast("uintptr_t", self._readers))
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -187,18 +195,18 @@ class LibraryBackend:
 
     def close(self) -> None:
         with self._lock:
-            if self._over is closed_error or self._over is forked_error:
-                return
-            self._end(closed_error)
-            if self._bulk is not None:
-                self._bulk.close()
-        self._let_go_if_unused()
+            if self._over is not closed_error and self._over is not forked_error:
+                self._end(closed_error)
+                if self._bulk is not None:
+                    self._bulk.close()
+        self._let_go_if_unused()  # also when closed again: what reads in C may have been inside at the first time
 
     def after_fork_in_child(self) -> None:
         self._over = forked_error
         self._lock = threading.RLock()  # another thread of the parent may have had it
         if not self._let_go:
             self._let_go = True
+            lib.xsffi_end_use(self._readers)
             self._xs.xs_daemon_destroy_postfork()
             self._close_descriptors()
 
@@ -290,7 +298,8 @@ class LibraryBackend:
         with self._lock:
             self._over = over
             self._bell.ring()
-            if self._line is not None and self._calling:
+            reading = lib.xsffi_end_use(self._readers)
+            if self._line is not None and (self._calling or reading):
                 # A thread that waits inside libxenstore comes back from there.
                 try:
                     self._line.shutdown(socket.SHUT_RDWR)
@@ -302,9 +311,25 @@ class LibraryBackend:
         with self._lock:
             if self._let_go or self._inside or self._over is not closed_error:
                 return
+            if lib.xsffi_end_use(self._readers):
+                return
             self._let_go = True
         self._xs.xs_close()
+        self._close_leftover()
         self._close_descriptors()
+
+    def _close_leftover(self) -> None:
+        """Close the socket of the handle where libxenstore left it open.
+
+        Its reader thread, woken by the end of the stream, forgets the descriptor and then closes it; xs_close cancels
+        that thread, in between at times. It is told by what it is, since its number may be anybody's by now.
+        """
+        if self._line is not None:
+            try:
+                if os.path.sameopenfile(self._own, self._line.fileno()):
+                    os.close(self._own)
+            except (OSError, OverflowError):
+                pass  # it is closed, as it should be
 
     def _close_descriptors(self) -> None:
         self._bell.close()
@@ -329,14 +354,13 @@ def _open(path: str, kind: Kind) -> LibXenStore:
     return LibXenStore(os.fsencode(path), flags)
 
 
-def _line(xs: LibXenStore, path: str) -> socket.socket | None:
+def _line(descriptor: int, path: str) -> socket.socket | None:
     """A descriptor that hangs up when the daemon dies, which none of those that libxenstore offers does.
 
-    It is a duplicate of the handle's own socket, where that is found: then shutting it down ends, too, what waits
+    It is a duplicate of the handle's own socket, where `descriptor` is that: shutting it down ends, too, what waits
     inside libxenstore. A handle begins with it in every version so far, but no header says so, and it is taken only if
     it is a socket connected to `path`. Else it is a second connection, idle, to the same daemon.
     """
-    descriptor = int(ffi.cast("int *", xs.handle)[0])
     try:
         if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
             own = socket.socket(fileno=os.dup(descriptor))
@@ -350,3 +374,8 @@ def _line(xs: LibXenStore, path: str) -> socket.socket | None:
         return connect(path)
     except OSError:
         return None
+
+
+def _own_descriptor(xs: LibXenStore) -> int:
+    """What should be the descriptor of the handle's own socket: see :func:`_line`."""
+    return int(ffi.cast("int *", xs.handle)[0])

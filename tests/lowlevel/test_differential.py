@@ -1,0 +1,73 @@
+"""The same calls, to the C module and to ours: the answers are equal, but for the differences that are listed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from daemons import DAEMON_KINDS, require_packages, start_daemon
+from stores import require_libxenstore
+
+from .differences import DIFFERENCES, SAID_BY_THE_INTERPRETER
+from .scripts import SCRIPTS
+from .stage import load_answers, play_ours, play_theirs
+
+RECORDED_UNDER = (3, 11)  # the version of the interpreter that said the words
+DOCUMENT = Path(__file__).parents[2] / "docs" / "coming-from.md"
+
+
+@pytest.mark.parametrize("kind", DAEMON_KINDS)
+def test_ours_answers_as_the_c_module(kind: str, backend: str) -> None:
+    require_packages()
+    if backend == "libxenstore":
+        require_libxenstore()
+    with start_daemon(kind) as daemon:
+        ours = play_ours(daemon, backend)
+    theirs = load_answers()[kind]
+    expected = [
+        (difference, line)
+        for difference in DIFFERENCES
+        if kind in difference.daemons and backend in difference.backends
+        for line in difference.calls
+    ]
+    wrong = []
+    seen = set()
+    for script, answers in theirs.items():
+        for (line, answer), (our_line, our_answer) in zip(answers, ours[script]):
+            assert line == our_line
+            if our_answer == answer:
+                continue
+            if line in SAID_BY_THE_INTERPRETER and sys.version_info[:2] != RECORDED_UNDER:
+                answer = our_answer = ""
+            listed = next((d for d, known in expected if d.script == script and known == line), None)
+            if listed is not None and our_answer in ("", listed.ours(line, answer)):
+                seen.add((listed.title, script, line))
+            else:
+                wrong.append(f"{script}: {line}\n  theirs {answer}\n  ours   {our_answer}")
+    assert not wrong, "\n".join(wrong)
+    gone = [(d.title, d.script, line) for d, line in expected if (d.title, d.script, line) not in seen]
+    assert not gone, f"these differ no longer: {gone}"
+
+
+@pytest.mark.parametrize("kind", DAEMON_KINDS)
+def test_the_recorded_answers_are_those_of_the_c_module(kind: str) -> None:
+    packages = require_packages()
+    if packages.lowlevel_interpreter is None:
+        pytest.skip("there is no interpreter here that xen.lowlevel.xs was compiled for")
+    with start_daemon(kind) as daemon:
+        assert play_theirs(daemon) == load_answers()[kind], "record them anew: python -m lowlevel.record, in tests/"
+
+
+def test_many_different_calls_are_compared() -> None:
+    calls = {line for script in SCRIPTS.values() for line in script.splitlines() if "(" in line}
+    assert len(calls) >= 200
+    for kind in DAEMON_KINDS:
+        recorded = {name: [line for line, _ in answers] for name, answers in load_answers()[kind].items()}
+        assert recorded == {name: [line for line in text.splitlines() if line] for name, text in SCRIPTS.items()}
+
+
+def test_the_documents_tell_each_difference() -> None:
+    text = DOCUMENT.read_text()
+    for difference in DIFFERENCES:
+        assert f"**{difference.title}**" in text

@@ -1,0 +1,84 @@
+"""A drop-in for ``xen.lowlevel.xs``, the old C module: :mod:`xsffi.lowlevel.xs`.
+
+Three ways in::
+
+    from xsffi.lowlevel import xs          # instead of: from xen.lowlevel import xs
+
+    import xsffi.lowlevel                  # once, before the program's own imports:
+    xsffi.lowlevel.install()               # from here on, xen.lowlevel.xs is ours
+
+    python -m xsffi.lowlevel SCRIPT ARGS…  # runs an unchanged script so; also -m MODULE ARGS…
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from types import ModuleType
+
+__all__ = ["install", "uninstall"]
+
+_NAME = "xen.lowlevel.xs"
+
+
+class _StandIn(ModuleType):
+    """A package that is nowhere to be imported from: ``xen`` or ``xen.lowlevel`` where Xen's own are not installed.
+
+    What lies in a folder of its name is importable from it nevertheless, as of a namespace package: a program may put
+    the folder that holds a real ``xen.lowlevel.xc`` into :data:`sys.path` later.
+    """
+
+    @property
+    def __path__(self) -> list[str]:  # type: ignore[override]
+        folder = os.path.join(*self.__name__.split("."))
+        return [place for place in (os.path.join(entry, folder) for entry in sys.path) if os.path.isdir(place)]
+
+
+_before: dict[str, ModuleType | None] = {}  # what install() put something else in place of
+
+
+def install() -> ModuleType:
+    """Have ``import xen.lowlevel.xs``, in all its forms, give :mod:`xsffi.lowlevel.xs`, which is returned.
+
+    Xen's own packages are used where they are installed, so that ``xen.lowlevel.xc`` and the rest of them stay
+    importable. What a program took from the old module before keeps to that: install first. Again does nothing.
+    """
+    ours = importlib.import_module(f"{__name__}.xs")
+    if sys.modules.get(_NAME) is not ours:
+        xen = _package("xen")
+        lowlevel = _package("xen.lowlevel")
+        _before[_NAME] = sys.modules.get(_NAME)
+        sys.modules[_NAME] = ours
+        xen.lowlevel = lowlevel  # type: ignore[attr-defined]
+        lowlevel.xs = ours  # type: ignore[attr-defined]
+    return ours
+
+
+def uninstall() -> None:
+    """Undo what :func:`install` did. What was imported meanwhile keeps to ours."""
+    if _NAME in _before:
+        lowlevel = sys.modules.get("xen.lowlevel")
+        if lowlevel is not None:
+            if _before[_NAME] is not None:
+                lowlevel.xs = _before[_NAME]  # type: ignore[attr-defined]
+            elif hasattr(lowlevel, "xs"):
+                del lowlevel.xs
+    while _before:
+        name, module = _before.popitem()
+        if module is None:
+            sys.modules.pop(name, None)
+        else:
+            sys.modules[name] = module
+
+
+def _package(name: str) -> ModuleType:
+    """The package of this name, or one that stands in for it."""
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("xen", "xen.lowlevel"):
+            raise  # it is there, and lacks something that it needs
+    _before[name] = None
+    sys.modules[name] = stand_in = _StandIn(name, f"Stands in for {name}, for the sake of {_NAME}.")
+    return stand_in

@@ -1,0 +1,163 @@
+"""Arguments as the C module takes them: what it refuses, in its own order and its own words.
+
+The words are those of CPython's PyArg_ParseTuple and PyArg_ParseTupleAndKeywords, which know neither the function's
+name nor the parameters': programs show and log them, so they are the same here.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+__all__ = [
+    "Converter",
+    "Parameter",
+    "Signature",
+    "anything",
+    "data",
+    "integer",
+    "long_integer",
+    "parse_keywords",
+    "text",
+    "transaction",
+]
+
+Converter = Callable[[int, object], Any]  # of an argument's position, from 1 on, and its value
+
+_INT_MAX = 2**31 - 1
+_LONG_MAX = 2**63 - 1
+_ULONG_MAX = 2**64 - 1
+# As strtoul(text, NULL, 16) reads: what it cannot read any more ends the number.
+_HEXADECIMAL = re.compile(r"[ \t\n\v\f\r]*([+-]?)(?:0[xX](?=[0-9a-fA-F]))?([0-9a-fA-F]*)").match
+
+
+class Signature(NamedTuple):
+    """A method that takes positional arguments only."""
+
+    name: str
+    converters: Sequence[Converter]
+
+    def check_call(self, args: Sequence[object], keywords: Mapping[str, object]) -> None:
+        """What the interpreter refuses before the method itself is asked."""
+        if keywords:
+            raise TypeError(f"xs.{self.name}() takes no keyword arguments")
+        if args and not self.converters:
+            raise TypeError(f"xs.{self.name}() takes no arguments ({len(args)} given)")
+
+    def parse(self, args: Sequence[object]) -> list[Any]:
+        """The arguments, converted."""
+        count = len(self.converters)
+        if len(args) != count:
+            raise TypeError(f"function takes exactly {count} argument{_s(count)} ({len(args)} given)")
+        return [convert(i, value) for i, (convert, value) in enumerate(zip(self.converters, args), 1)]
+
+
+class Parameter(NamedTuple):
+    """A parameter that may be given by name."""
+
+    name: str
+    converter: Converter
+    default: Any = None
+    required: bool = False
+
+
+def parse_keywords(
+    parameters: Sequence[Parameter], args: Sequence[object], keywords: Mapping[Any, object]
+) -> list[Any]:
+    """The arguments of a function whose parameters may be given by name, converted; the default for those not given."""
+    given = len(args) + len(keywords)
+    if given > len(parameters):
+        kind = "" if args else "keyword "
+        raise TypeError(f"function takes at most {len(parameters)} {kind}argument{_s(len(parameters))} ({given} given)")
+    values = []
+    for i, parameter in enumerate(parameters):
+        if i < len(args):
+            values.append(parameter.converter(i + 1, args[i]))
+        elif parameter.name in keywords:
+            values.append(parameter.converter(i + 1, keywords[parameter.name]))
+        elif parameter.required:
+            raise TypeError(f"function missing required argument '{parameter.name}' (pos {i + 1})")
+        else:
+            values.append(parameter.default)
+    for i, parameter in enumerate(parameters[: len(args)]):
+        if parameter.name in keywords:
+            raise TypeError(f"argument for function given by name ('{parameter.name}') and position ({i + 1})")
+    names = {parameter.name for parameter in parameters}
+    for key in keywords:
+        if not isinstance(key, str):
+            raise TypeError("keywords must be strings")
+        if key not in names:
+            raise TypeError(f"'{key}' is an invalid keyword argument for this function")
+    return values
+
+
+# The converters.
+
+
+def text(position: int, value: object) -> bytes:
+    """A str without NULs, as UTF-8."""
+    if not isinstance(value, str):
+        raise TypeError(f"argument {position} must be str, not {_type_name(value)}")
+    encoded = value.encode("utf-8")
+    if b"\0" in encoded:
+        raise ValueError("embedded null character")
+    return encoded
+
+
+def transaction(position: int, value: object) -> int:
+    """The id of a transaction, from its digits; 0, which is none, where there are no digits."""
+    text(position, value)
+    match = _HEXADECIMAL(str(value))
+    digits = match[2] if match is not None else ""
+    number = int(digits or "0", 16) if len(digits) < 64 else _ULONG_MAX + 1
+    if number > _ULONG_MAX:
+        number = _ULONG_MAX
+    elif match is not None and match[1] == "-":
+        number = -number
+    return number & 0xFFFFFFFF
+
+
+def data(position: int, value: object) -> bytes:
+    """The value of a node: bytes as they are, a str as UTF-8."""
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    try:
+        memoryview(value)  # type: ignore[arg-type]  # whether it can be one is the question
+    except TypeError:
+        raise TypeError(f"a bytes-like object is required, not '{type(value).__name__}'") from None
+    raise TypeError(f"argument {position} must be read-only bytes-like object, not {_type_name(value)}")
+
+
+def integer(position: int, value: object) -> int:
+    """A C int."""
+    number = long_integer(position, value)
+    if number > _INT_MAX:
+        raise OverflowError("signed integer is greater than maximum")
+    if number < -_INT_MAX - 1:
+        raise OverflowError("signed integer is less than minimum")
+    return number
+
+
+def long_integer(position: int, value: object) -> int:
+    """A C long."""
+    number = operator.index(value)  # type: ignore[arg-type]  # it refuses, in the right words, what is no integer
+    if not -_LONG_MAX - 1 <= number <= _LONG_MAX:
+        raise OverflowError("Python int too large to convert to C long")
+    return number
+
+
+def anything(position: int, value: object) -> object:
+    """The object itself."""
+    return value
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _type_name(value: object) -> str:
+    return "None" if value is None else type(value).__name__
