@@ -58,7 +58,7 @@ class Connection:
                     return
                 self._answer(packet)
         except ProtocolError as error:
-            self.end(error.strerror or "a violation of the protocol")
+            self._end_for_violation(error.strerror or "a violation of the protocol")
 
     @property
     def wants_data(self) -> bool:
@@ -116,14 +116,14 @@ class Connection:
         if self._store.faults.holding_events:
             self._held_events.append(message)
             if len(self._held_events) * PAYLOAD_MAX > _UNREAD_MAX:
-                self.end("it has too many events held back")
+                self._end_for_violation("it has too many events held back")
             return
         if message in self._unread_events and not path.startswith(b"@"):
             return
         self._unread_events.add(message)
         self._put(message)
         if self._outgoing_size > _UNREAD_MAX:
-            self.end("it does not read its events")
+            self._end_for_violation("it does not read its events")
             self._drop_outgoing()
 
     def release_events(self) -> None:
@@ -139,11 +139,15 @@ class Connection:
     def end(self, reason: str) -> None:
         """Look at no more requests. Who has the socket sends what is still to be sent, and closes."""
         if self.ended is None:
-            _log.warning("a connection of domain %d is ended: %s", self.domain.domid, reason)
+            _log.info("a connection of domain %d is ended: %s", self.domain.domid, reason)
             self.ended = reason
             self.reset()
 
     # Inside.
+
+    def _end_for_violation(self, reason: str) -> None:
+        _log.warning("a connection of domain %d is given up: %s", self.domain.domid, reason)
+        self.end(reason)
 
     def _answer(self, packet: Packet) -> None:
         type, req_id, tx_id, payload = packet

@@ -127,7 +127,10 @@ class Dispatcher:
         return _OK
 
     def _unwatch(self, request: rq.Unwatch, view: View, tx_id: int) -> bytes:
-        path = self._watched_path(request.path)
+        try:
+            path = self._watched_path(request.path)
+        except XenStoreError:
+            raise error_from_errno(errno.ENOENT) from None  # nothing is watched there
         self._store.watches.remove(self._listener, path, request.token)
         return _OK
 

@@ -33,7 +33,7 @@ def write(view: View, domain: Domain, path: str, value: bytes) -> None:
         make(view, domain, path, value)
     else:
         _check_size(view, domain, path, node.permissions, len(value), node.children.size)
-        view.update(path, node, value, node.permissions)
+        view.update(path, node, value, view.settled(node))
 
 
 def mkdir(view: View, domain: Domain, path: str) -> None:
@@ -68,12 +68,12 @@ def set_permissions(view: View, domain: Domain, path: str, permissions: NodePerm
 def make(view: View, domain: Domain, path: str, value: bytes) -> None:
     """Make a node that is missing, and those above it; they inherit, but that a guest owns what it makes."""
     parent, level = view.nearest(path)
-    permissions = parent.permissions
+    permissions = view.settled(parent)
     if not domain.privileged:
         names = path[1:].split("/")[level:]
         new = permissions.owned_by(domain.domid)
         for depth in range(len(names), 0, -1):
-            if domain.quotas.reaches("nodes", view.nodes_of(domain) + len(names) - depth):
+            if domain.quotas.reaches("nodes", view.nodes_of(domain, len(names) - depth)):
                 if depth < len(names):
                     view.spoil()
                 raise error_from_errno(errno.ENOSPC, path)

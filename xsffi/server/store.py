@@ -95,6 +95,9 @@ class Store:
             node = self.tree.get(path)
             assert node is not None
             self.direct.remove(path, node)
+        if self.tree.root.permissions.owner == domid:
+            root = self.tree.root
+            self.direct.update("/", root, root.value, root.permissions.owned_by(0))
         for name, (permissions, _) in self._special.items():
             if permissions.owner == domid:
                 self._special[name] = (NodePermissions([Permission(0, "n")]), 0)
@@ -123,10 +126,6 @@ class Store:
             if self.domains.exists(domid):
                 self.domains.know(domid, self.tree.generation)
         return NodePermissions(entries).without_strangers(self.domains.exists)
-
-    def settled(self, node: Node) -> NodePermissions:
-        """The permissions of a node for a copy of it: what no longer counts shall not count again."""
-        return node.permissions.without_strangers(lambda domid: self.domains.is_same(domid, node.generation))
 
     # Inside.
 

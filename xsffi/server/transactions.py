@@ -40,6 +40,7 @@ class Transaction:
         self._domains = domains
         self._used: dict[str, _Used] = {}  # in the order of first use, in which watches fire
         self._owned: dict[int, int] = {}  # how many nodes each domain has more
+        self._has_made_nodes = False
         self._spoilt = False
 
     # The view.
@@ -57,9 +58,13 @@ class Transaction:
             if path == "/":
                 raise AssertionError("the root is always there")
 
+    def settled(self, node: Node) -> NodePermissions:
+        return node.permissions.without_strangers(lambda domid: self._domains.is_same(domid, node.generation))
+
     def create(self, path: str, value: bytes, permissions: NodePermissions) -> None:
         generation = self._tree.next_generation()
         node = Node(value, permissions, generation, NO_CHILDREN)
+        self._has_made_nodes = True
         self._fire(path, exact=False)
         while True:
             used = self._modify(path)
@@ -82,17 +87,23 @@ class Transaction:
         self._fire(path, exact=False)
 
     def remove(self, path: str, node: Node) -> None:
-        above = parent_path(path)
+        above, _, name = path.rpartition("/")
+        above = above or "/"
         parent = self.get(above)
+        # What is used late may be gone from the tree since what is above or below it was used. There is a conflict to
+        # come then, so it matters little what is said.
+        if parent is None:
+            raise error_from_errno(errno.EINVAL, path)
         for below, gone, _ in postorder(path, node, self._child):
             self._modify(below).node = None
             self._count_nodes(gone.permissions.owner, -1)
             self._fire(below, exact=below != path)
-        assert parent is not None
-        self._modify(above).node = parent.without_child(path.rpartition("/")[2], self._tree.next_generation())
+        if parent.children.get(name) is None:
+            raise error_from_errno(errno.EIO, path)
+        self._modify(above).node = parent.without_child(name, self._tree.next_generation())
 
-    def nodes_of(self, domain: Domain) -> int:
-        return domain.nodes
+    def nodes_of(self, domain: Domain, made: int) -> int:
+        return domain.nodes  # what is made here counts at the commit
 
     def spoil(self) -> None:
         self._spoilt = True
@@ -112,17 +123,23 @@ class Transaction:
         for path, used in self._used.items():
             if _generation(self._tree.get(path)) != _generation(used.before):
                 raise error_from_errno(errno.EAGAIN)
+        for domid in self._owned:
+            self._domains.know(domid, self._tree.generation)  # an owner may have been released meanwhile
         modified = [(path, used) for path, used in self._used.items() if used.modified]
         for path, used in sorted(modified, key=lambda item: levels(item[0])):
             self._apply(path, used)
         for domid, change in self._owned.items():
             self._domains.count_nodes(domid, change)
+        done: set[str] = set()
         for path, used in modified:
+            done.add(path)
             if used.fires:
-                parent = self._tree.get(parent_path(path))
+                parent = self._as_xenstored_has_it(parent_path(path), done)
                 watches.fire(path, used.exact, may_learn(self._tree.get(path), parent, used.before))
 
     def _check_quotas(self) -> None:
+        if self._domain.privileged or not self._has_made_nodes:
+            return
         for domid, change in self._owned.items():
             domain = self._domains.find(domid)
             if domain is None or domain.privileged:
@@ -145,6 +162,13 @@ class Transaction:
                 self._tree.put(path, item[0], node.value, node.permissions)
             else:
                 self._tree.update(path, node.value, node.permissions)
+
+    def _as_xenstored_has_it(self, path: str, done: set[str]) -> Node | None:
+        """A node in the middle of a commit: xenstored changes one node after the other, and fires in between."""
+        used = self._used.get(path)
+        if used is not None and used.modified and path not in done:
+            return used.before
+        return self._tree.get(path)
 
     # What it has used.
 
@@ -171,7 +195,6 @@ class Transaction:
     def _child(self, path: str, node: Node, name: str) -> Node:
         child = self.get(child_path(path, name))
         if child is None:
-            # Gone from the tree after its parent was first used: there can be no commit any more.
             raise error_from_errno(errno.EIO, child_path(path, name))
         return child
 

@@ -22,6 +22,9 @@ class View(Protocol):
     def nearest(self, path: str) -> tuple[Node, int]:
         """The lowest node that is there above a path, and its level; see :meth:`.tree.Tree.nearest`."""
 
+    def settled(self, node: Node) -> NodePermissions:
+        """The permissions of a node for a copy of it: what no longer counts shall not count again."""
+
     def create(self, path: str, value: bytes, permissions: NodePermissions) -> None:
         """Make a node, and those above it that are missing, all with the same permissions, and fire its watches."""
 
@@ -31,8 +34,8 @@ class View(Protocol):
     def remove(self, path: str, node: Node) -> None:
         """Take a node that is there away, with all below it, and fire the watches of each."""
 
-    def nodes_of(self, domain: Domain) -> int:
-        """How many nodes a domain owns, for its quota."""
+    def nodes_of(self, domain: Domain, made: int) -> int:
+        """How many nodes a domain owns, for its quota, having `made` so many in the operation at hand."""
 
     def spoil(self) -> None:
         """An operation failed half way."""
@@ -47,6 +50,9 @@ class Direct:
         self._watches = watches
         self.get = tree.get
         self.nearest = tree.nearest
+
+    def settled(self, node: Node) -> NodePermissions:
+        return node.permissions.without_strangers(lambda domid: self._domains.is_same(domid, node.generation))
 
     def create(self, path: str, value: bytes, permissions: NodePermissions) -> None:
         missing = levels(path) - self._tree.nearest(path)[1]
@@ -69,8 +75,8 @@ class Direct:
             self._watches.fire(below, parent is not None, may_learn(gone, parent or above))
         self._tree.remove(path)
 
-    def nodes_of(self, domain: Domain) -> int:
-        return domain.nodes
+    def nodes_of(self, domain: Domain, made: int) -> int:
+        return domain.nodes + made
 
     def spoil(self) -> None:
         """Nothing to do: no operation here fails half way."""
