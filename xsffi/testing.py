@@ -141,7 +141,7 @@ class EmbeddedStore:
         """Requests get an error instead of being carried out.
 
         :param error: its name on the wire, such as "EACCES".
-        :param operation: the message's type, such as "WRITE"; None: any.
+        :param operation: the message's type, such as "WRITE"; None: any but CONTROL.
         :param path: the absolute path of the node concerned; None: any.
         :param times: how many of them; None: all, until :meth:`clear_faults`.
 

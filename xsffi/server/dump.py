@@ -50,6 +50,7 @@ def fill(store: Store, tree: Contents) -> None:
 
 def _fill_mapping(store: Store, above: str, tree: Mapping[str, Any]) -> None:
     for name, value in tree.items():
+        validate(name)
         path = _absolute(name if name.startswith("/") and not above else f"{above}/{name.lstrip('/')}")
         if isinstance(value, Mapping):
             nodes.mkdir(store.direct, store.dom0, path)

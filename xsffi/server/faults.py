@@ -14,14 +14,14 @@ class Refusal:
     """Requests that get an error instead of an answer; nothing of them is done."""
 
     error: str  # its name, as it goes over the wire
-    operation: MessageType | None = None  # None: any
+    operation: MessageType | None = None  # None: any but CONTROL, by which this can be undone
     path: str | None = None  # absolute; None: any
     times: int | None = 1  # how many more; None: all
 
     def applies(self, operation: int, path: str | None) -> bool:
         """Whether a request is such a one."""
         return (
-            (self.operation is None or self.operation == operation)
+            (self.operation == operation if self.operation is not None else operation != MessageType.CONTROL)
             and (self.path is None or self.path == path)
             and self.times != 0
         )

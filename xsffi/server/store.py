@@ -14,7 +14,7 @@ from .access import OWNER, READ, WRITE, NodePermissions
 from .domains import Domain, Domains
 from .faults import Faults
 from .nodes import make
-from .tree import Node, Tree, child_path
+from .tree import Tree, child_path
 from .views import Direct
 from .watches import Watches
 
