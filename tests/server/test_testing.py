@@ -74,7 +74,7 @@ def test_a_dead_socket_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["x" * 200, "missing/socket"])
 def test_a_path_where_there_can_be_no_socket(tmp_path: Path, name: str) -> None:
     path = str(tmp_path / name)
-    with pytest.raises(OSError, match=".") as caught:
+    with pytest.raises(OSError) as caught:  # noqa: PT011  # which one depends on the path
         EmbeddedStore(path=path)
     assert caught.value.filename == path
 

@@ -27,11 +27,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _allow_many_clients()
     try:
         loop = Loop(_loaded(options.load))
-        loop.listen(options.path)
     except (OSError, XenStoreError) as error:
         return _fail(error)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
+    try:
+        loop.listen(options.path)
+    except OSError as error:
+        loop.close()
+        return _fail(error)
     if options.ready_fd is not None:
         os.close(options.ready_fd)
     _log.info("serving %s", options.path)
