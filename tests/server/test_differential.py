@@ -116,7 +116,7 @@ class WithTightQuotas(BothStores):
 @pytest.mark.parametrize("machine", [BothStores, WithTightQuotas])
 def test_equal(machine: type[BothStores]) -> None:
     require_packages()
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         machine,
         settings=settings(
             max_examples=40, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)

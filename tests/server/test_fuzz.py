@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import Any
 
 import hypothesis.strategies as st
 from hypothesis import given, settings
 
 from xsffi.errors import ProtocolError, XenStoreError
-from xsffi.protocol.requests import REQUESTS, Directory, DirectoryPart, GetPermissions, Read, TransactionStart, Watch
+from xsffi.protocol.requests import (
+    REQUESTS,
+    Directory,
+    DirectoryPart,
+    GetPermissions,
+    Read,
+    Request,
+    TransactionStart,
+    Watch,
+)
 from xsffi.protocol.session import Session
 from xsffi.protocol.wire import PacketReader, encode_packet
 from xsffi.server.connection import Connection
@@ -56,8 +66,8 @@ def test_the_server(data: bytes, sizes: list[int], domid: int) -> None:
 @given(data=_pieces, sizes=st.lists(st.integers(1, 50), min_size=1, max_size=5))
 def test_the_client(data: bytes, sizes: list[int]) -> None:
     session = Session()
-    requests = [Read(b"/a"), Directory(b"/"), DirectoryPart(b"/", 0), GetPermissions(b"/"), TransactionStart()]
-    pending = [session.send(request) for request in [*requests, Watch(b"/", b"t", None)]]
+    requests: list[Request[Any]] = [Read(b"/a"), Directory(b"/"), DirectoryPart(b"/", 0), GetPermissions(b"/")]
+    pending = [session.send(request) for request in [*requests, TransactionStart(), Watch(b"/", b"t", None)]]
     place = number = 0
     with suppress(ProtocolError):
         while place < len(data):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import socket
 import stat
@@ -184,8 +185,8 @@ def test_a_domain_that_cannot_be() -> None:
 def test_commits_in_conflict() -> None:
     with EmbeddedStore() as store, client_of(store) as xs:
         store.fail_commits(2)
-        calls: list[int] = []
-        xs.transact(lambda t: (calls.append(1), t.write("/a", str(len(calls))))[1])
+        calls = itertools.count(1)
+        xs.transact(lambda t: t.write("/a", str(next(calls))))
         assert xs.read("/a") == b"3"
         store.fail_commits()
         with pytest.raises(xsffi.TransactionConflictError), xs.transaction() as t:

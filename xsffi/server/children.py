@@ -80,6 +80,24 @@ class Children(Generic[T]):
             return Children(trie, self._count + 1, self.size + len(name) + 1)
         return Children(trie, self._count, self.size, self._listing if old[0] == place else None)
 
+    def replaced(self, name: str, node: T) -> Children[T]:
+        """The same with another node for a child that is there, at its place."""
+        # Apart from with_child, and without recursion: every write does this at each level of its path.
+        trie = self._trie
+        branches: list[tuple[tuple[_Trie, ...], int]] = []
+        if type(trie) is tuple:
+            bits = hash(name)
+            while type(trie) is tuple:
+                index = bits & _MASK
+                branches.append((trie, index))
+                trie = trie[index]
+                bits >>= _BITS
+        trie = trie.copy()
+        trie[name] = (trie[name][0], node)
+        for branch, index in reversed(branches):
+            trie = (*branch[:index], trie, *branch[index + 1 :])
+        return Children(trie, self._count, self.size, self._listing)
+
     def without(self, name: str) -> Children[T]:
         """The same without one child, which must be there."""
         if self._count == 1:

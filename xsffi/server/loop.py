@@ -36,7 +36,8 @@ class Loop:
         self._clients: dict[Peer, _Client] = {}
         self._listeners: dict[int, Listener] = {}  # by domain
         self._delayed: set[_Client] = set()
-        self._accept_again = 0.0
+        self._accept_again = 0.0  # when to go on accepting; 0: it goes on
+        self._accepting_failed = False
         self._calls: deque[Callable[[], object]] = deque()
         self._stopping = False
         self._closed = False
@@ -80,7 +81,8 @@ class Loop:
         :class:`.listener.Listener` does."""
         listener = Listener(path)
         self._listeners[domid] = listener
-        self._selector.register(listener.socket, selectors.EVENT_READ, lambda _: self._accept(listener, domid))
+        if not self._accept_again:
+            self._accept_from(listener, domid)
 
     def socket_path(self, domid: int) -> str | None:
         """Where clients of a domain connect, if anywhere."""
@@ -237,27 +239,30 @@ class Loop:
                 return
             except OSError as error:
                 # Most likely there are no descriptors left. Whoever waits is still there later.
-                _log.warning("a client cannot be accepted: %s", error.strerror)
+                if not self._accepting_failed:
+                    _log.warning("a client cannot be accepted: %s", error.strerror)
+                self._accepting_failed = True
                 self._pause_accepting()
                 return
+            self._accepting_failed = False
             try:
                 self.add(connected, domid)
             except XenStoreError:
                 connected.close()
 
+    def _accept_from(self, listener: Listener, domid: int) -> None:
+        self._selector.register(listener.socket, selectors.EVENT_READ, lambda _: self._accept(listener, domid))
+
     def _pause_accepting(self) -> None:
+        if not self._accept_again:
+            for listener in self._listeners.values():
+                self._selector.unregister(listener.socket)
         self._accept_again = time.monotonic() + _ACCEPT_PAUSE
-        for listener in self._listeners.values():
-            self._selector.unregister(listener.socket)
 
     def _resume_accepting(self) -> None:
         self._accept_again = 0.0
         for domid, listener in self._listeners.items():
-            self._selector.register(
-                listener.socket,
-                selectors.EVENT_READ,
-                lambda _, listener=listener, domid=domid: self._accept(listener, domid),
-            )
+            self._accept_from(listener, domid)
 
     def _timeout(self) -> float | None:
         times = [client.next_delayed for client in self._delayed]
@@ -279,10 +284,8 @@ class Loop:
 
     def _close_listener(self, domid: int) -> None:
         listener = self._listeners.pop(domid)
-        try:
+        if not self._accept_again:
             self._selector.unregister(listener.socket)
-        except KeyError:
-            pass  # accepting is paused
         listener.close()
 
     def _is_introduced(self, domid: int) -> bool:

@@ -138,10 +138,8 @@ class Tree:
         """Put `node` where the path of `names` goes on from the last of `spine`, copying all of `spine`."""
         for depth in range(len(spine) - 1, -1, -1):
             above = spine[depth]
-            name = names[depth]
-            item = above.children.get(name)
-            assert item is not None
-            node = above.with_child(name, item[0], node, above.generation)
+            children = above.children.replaced(names[depth], node)
+            node = Node(above.value, above.permissions, above.generation, children)
         self.root = node
 
 
