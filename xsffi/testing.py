@@ -14,16 +14,17 @@ import os
 import shutil
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
 from .client import Client
 from .paths import validate
-from .permissions import Permission, validate_domid
+from .permissions import validate_domid
 from .protocol.wire import MessageType
 from .records import Node
-from .server.dump import Contents, contents, fill
+from .server.dump import Contents, contents, create_domain, fill
 from .server.faults import Cut, Refusal
 from .server.loop import Loop
 from .server.store import Store
@@ -49,31 +50,25 @@ class EmbeddedStore:
         Raises OSError, with `path` as its filename, where there can be no socket: EADDRINUSE where somebody listens
         there already.
         """
-        self._folder: str | None = None
-        self._owner = os.getpid()
         self._store = Store()
         if tree is not None:
             fill(self._store, tree)
         self._loop = Loop(self._store)
-        try:
-            if path is None:
-                path = os.path.join(self._make_folder(), "socket")
-            self.path = path  #: the socket of dom0's clients
-            self._loop.listen(path)
-        except BaseException:
-            self._loop.close()
-            self._remove_folder()
-            raise
         self._thread = threading.Thread(target=self._loop.run, name="xsffi.testing.EmbeddedStore", daemon=True)
-        self._thread.start()
+        self._folders: list[str] = []  # at most one, for the sockets whose place is ours to choose
+        # Also where nobody calls stop(): when this is garbage, or the process ends.
+        self._finalizer = weakref.finalize(self, _put_away, os.getpid(), self._loop, self._thread, self._folders)
+        try:
+            self.path = path or self._path_for("socket")  #: the socket of dom0's clients
+            self._loop.listen(self.path)
+            self._thread.start()
+        except BaseException:
+            self.stop()
+            raise
 
     def stop(self) -> None:
         """Close all connections, as a daemon that dies, and remove the socket. Again does nothing."""
-        if os.getpid() != self._owner:
-            return
-        self._loop.stop()
-        self._thread.join()
-        self._remove_folder()
+        self._finalizer()
 
     def __enter__(self) -> EmbeddedStore:
         return self
@@ -108,7 +103,7 @@ class EmbeddedStore:
     def create_domain(self, domid: int) -> None:
         """Introduce a domain, as a toolstack does, and make its home ``/local/domain/N``, which it owns."""
         validate_domid(domid)
-        self._loop.call(lambda: self._create_domain(domid))
+        self._loop.call(lambda: create_domain(self._store, domid))
 
     def environment(self, domid: int = 0) -> dict[str, str]:
         """The environment for a program that is to use this store: that of this process, and ``XENSTORED_PATH``."""
@@ -188,28 +183,30 @@ class EmbeddedStore:
     def _listen(self, domid: int) -> str:
         path = self._loop.socket_path(domid)
         if path is None:
-            self._create_domain(domid)
-            path = os.path.join(self._folder or self._make_folder(), f"domain-{domid}")
+            create_domain(self._store, domid)
+            path = self._path_for(f"domain-{domid}")
             self._loop.listen(path, domid)
         return path
 
-    def _create_domain(self, domid: int) -> None:
-        domain = self._store.domains.find(domid)
-        if domain is None or not domain.introduced:
-            self._store.introduce(domid)
-            fill(self._store, [Node(f"/local/domain/{domid}", b"", [], [Permission(domid, "n")])])
+    def _path_for(self, name: str) -> str:
+        if not self._folders:
+            folder = tempfile.mkdtemp(prefix="xs-")
+            if len(folder) + len("/domain-65535") > _SOCKET_PATH_MAX:
+                os.rmdir(folder)
+                folder = tempfile.mkdtemp(prefix="xs-", dir="/tmp")
+            self._folders.append(folder)
+        return os.path.join(self._folders[0], name)
 
-    def _make_folder(self) -> str:
-        folder = tempfile.mkdtemp(prefix="xs-")
-        if len(folder) + len("/domain-65535") > _SOCKET_PATH_MAX:
-            os.rmdir(folder)
-            folder = tempfile.mkdtemp(prefix="xs-", dir="/tmp")
-        self._folder = folder
-        return folder
 
-    def _remove_folder(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
+def _put_away(owner: int, loop: Loop, thread: threading.Thread, folders: list[str]) -> None:
+    if os.getpid() != owner:
+        return  # the exit of a forked child is not the end of its parent's store
+    loop.stop()
+    if thread.ident is not None:
+        thread.join()
+    loop.close()
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _message_type(name: str) -> MessageType:

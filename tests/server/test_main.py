@@ -84,6 +84,28 @@ def test_a_live_one_is_left_alone_and_a_dead_one_replaced(tmp_path: Path) -> Non
         assert xs.ls("/") == ["tool"]
 
 
+def test_sockets_of_domains(tmp_path: Path) -> None:
+    path, guest_path = str(tmp_path / "socket"), str(tmp_path / "guest")
+    with server(path, "--domain", "5", guest_path) as process:
+        with xsffi.Client(path, "wire") as xs, xsffi.Client(guest_path, "wire") as guest:
+            guest.write("data", "1")
+            assert xs.read("/local/domain/5/data") == b"1"
+            with pytest.raises(xsffi.AccessDeniedError):
+                guest.write("/x", "")
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("domid", ["x", "-1", "65536", "32752"])
+def test_a_domain_that_cannot_be(tmp_path: Path, domid: str) -> None:
+    with server(str(tmp_path / "socket"), "--domain", domid, str(tmp_path / "guest")) as process:
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("text", ["nonsense\n", "[]\n", '{"path": "/a"}\n', '{"path": "a", "value": ""}\n'])
 def test_a_dump_that_is_none(tmp_path: Path, text: str) -> None:
     dump = tmp_path / "dump"

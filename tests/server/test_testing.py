@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import gc
 import itertools
 import os
 import socket
 import stat
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -36,6 +39,19 @@ def test_nothing_is_left_behind() -> None:
     assert not os.path.exists(folder)
     assert threading.active_count() == threads
     assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_nothing_is_left_behind_by_one_that_nobody_stopped() -> None:
+    store = EmbeddedStore()
+    folder = os.path.dirname(store.path)
+    del store
+    gc.collect()
+    assert not os.path.exists(folder)
+    script = "from xsffi.testing import EmbeddedStore; store = EmbeddedStore(); print(store.path)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert run.stderr == ""
+    assert not os.path.exists(os.path.dirname(run.stdout.strip()))
 
 
 def test_clients_see_it_end_as_a_daemon_that_dies() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import resource
@@ -10,8 +11,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from ..errors import XenStoreError
-from .dump import fill, read_dump, write_dump
+from ..errors import InvalidArgumentError, XenStoreError
+from ..permissions import validate_domid
+from .dump import create_domain, fill, read_dump, write_dump
 from .loop import Loop
 from .store import Store
 
@@ -33,7 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: loop.stop())
     try:
         loop.listen(options.path)
-    except OSError as error:
+        for domid, path in options.domain:
+            create_domain(loop.store, _domid(domid))
+            loop.listen(path, int(domid))
+    except (OSError, XenStoreError) as error:
         loop.close()
         return _fail(error)
     if options.ready_fd is not None:
@@ -50,6 +55,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m xsffi.server", description=__doc__)
     parser.add_argument("path", metavar="PATH", help="where the socket is to be")
+    parser.add_argument(
+        "--domain",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("DOMID", "PATH"),
+        help="introduce a domain, and have a socket where clients connect as that one; may be given several times",
+    )
     parser.add_argument("--load", metavar="FILE", help="begin with the nodes of this dump")
     parser.add_argument("--dump", metavar="FILE", help="write the nodes there at the end: a line of JSON for each")
     parser.add_argument(
@@ -57,6 +70,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log more than violations of the protocol")
     return parser
+
+
+def _domid(text: str) -> int:
+    if not text.isdecimal():
+        raise InvalidArgumentError(errno.EINVAL, "a domid is a number", text)
+    return validate_domid(int(text))
 
 
 def _allow_many_clients() -> None:

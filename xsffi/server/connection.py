@@ -115,8 +115,6 @@ class Connection:
         message = encode_packet(_WATCH_EVENT, 0, 0, b"%s\0%s\0" % (path, token))
         if self._store.faults.holding_events:
             self._held_events.append(message)
-            if len(self._held_events) * PAYLOAD_MAX > _UNREAD_MAX:
-                self._end_for_violation("it has too many events held back")
             return
         if message in self._unread_events and not path.startswith(b"@"):
             return

@@ -24,6 +24,8 @@ T = TypeVar("T")
 _log = logging.getLogger("xsffi.server")
 
 _RECEIVE_SIZE = 65536
+_DELAYED_RETRY = 0.01  # seconds until what was held back, and then found no room, is tried again
+_DELAYED_MAX = 1000  # pieces of answers held back, beyond which a client's requests are not looked at
 _ACCEPT_PAUSE = 0.1  # seconds without accepting, once there are no descriptors left
 
 
@@ -176,7 +178,8 @@ class Loop:
         if connection.ended is not None and not blocked and client not in self._delayed:
             self._close(client)
             return
-        interest = (selectors.EVENT_READ if connection.wants_data else 0) | (selectors.EVENT_WRITE if blocked else 0)
+        reading = connection.wants_data and len(client.delayed) < _DELAYED_MAX
+        interest = (selectors.EVENT_READ if reading else 0) | (selectors.EVENT_WRITE if blocked else 0)
         self._set_interest(client, interest)
 
     def _push(self, client: _Client) -> bool:
@@ -213,7 +216,7 @@ class Loop:
             except BlockingIOError:
                 count = 0
             if count < len(data):
-                client.delayed.appendleft((now + _ACCEPT_PAUSE, data[count:]))
+                client.delayed.appendleft((now + _DELAYED_RETRY, data[count:]))
                 break
         if client.delayed:
             self._delayed.add(client)
