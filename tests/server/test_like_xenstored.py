@@ -192,6 +192,37 @@ def test_the_quota_of_nodes(pair: Pair) -> None:
             pair.write("guest 5", f"more{number}")
 
 
+def test_the_quota_of_nodes_at_a_commit() -> None:
+    require_packages()
+    with Pair(GuestQuotas(nodes=6)) as pair:
+        for count in (3, 4, 5):
+            pair.ask("guest 5", M.TRANSACTION_START, "")
+            tx_id = pair.clients["guest 5"].transactions[-1]
+            for number in range(count):
+                pair.write("guest 5", f"n{number}", tx_id=tx_id)
+            if count == 4:
+                pair.ask("guest 5", M.RM, "n0", tx_id=tx_id)
+            pair.ask("guest 5", M.TRANSACTION_END, "T", tx_id=tx_id)
+            pair.ask("a", M.DIRECTORY, "/local/domain/5")
+        pair.ask("guest 5", M.TRANSACTION_START, "")
+        tx_id = pair.clients["guest 5"].transactions[-1]
+        pair.write("guest 5", "x/y/z", tx_id=tx_id)
+        pair.ask("guest 5", M.TRANSACTION_END, "T", tx_id=tx_id)
+
+
+def test_the_quota_of_nodes_used_by_a_transaction(pair: Pair) -> None:
+    pair.ask("guest 5", M.TRANSACTION_START, "")
+    for number in range(1030):
+        pair.ask("guest 5", M.READ, f"n{number}", tx_id=1)
+    pair.ask("guest 5", M.READ, "n0", tx_id=1)
+    pair.ask("guest 5", M.TRANSACTION_END, "T", tx_id=1)
+
+
+def test_resume(pair: Pair) -> None:
+    pair.ask("a", M.RESUME, "5")
+    pair.ask("guest 5", M.RESUME, "5")
+
+
 def test_watches_relative_and_not(pair: Pair) -> None:
     for path, token in (("a", "1"), ("/local/domain/5/a", "2"), ("a/b", "3"), ("/local/domain/5", "4")):
         pair.ask("guest 5", M.WATCH, path, token)

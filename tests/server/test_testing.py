@@ -186,6 +186,17 @@ def test_a_domain_released_may_come_again() -> None:
             xs.release_domain(7)
 
 
+def test_a_domain_introduced_again_begins_anew() -> None:
+    with EmbeddedStore() as store, client_of(store) as xs, client_of(store, 5) as guest:
+        guest.watch("a")
+        transaction = guest.transaction()
+        xs.introduce_domain(5, 1, 1)
+        assert "watches         :        0" in xs.control("quota", "5")
+        with pytest.raises(xsffi.TransactionGoneError):
+            transaction.commit()
+        assert guest.ls("/local/domain/5") == []
+
+
 def test_a_domain_that_cannot_be() -> None:
     with EmbeddedStore() as store:
         for domid in (-1, 65536):
