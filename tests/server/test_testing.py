@@ -282,6 +282,17 @@ def test_events_held_back() -> None:
         assert xs.read_watch(5).path == "/a/3"
 
 
+def test_control(caplog: pytest.LogCaptureFixture) -> None:
+    with EmbeddedStore() as store, client_of(store) as xs:
+        assert xs.control("print", "a text") == "OK"
+        assert xs.control("memreport") == "OK"
+        assert [record.getMessage() for record in caplog.records] == ["control: a text", "3 nodes, 1 connections"]
+        assert xs.control("check") == "OK"
+        for wrong in (("memreport", "x"), ("check", "x"), ("help", "x"), ("log",), ("quota", "x"), ("quota-soft", "x")):
+            with pytest.raises(xsffi.InvalidArgumentError):
+                xs.control(*wrong)
+
+
 def test_faults_by_control() -> None:
     with EmbeddedStore() as store, client_of(store) as xs, client_of(store) as other:
         assert "fault" in xs.control("help")

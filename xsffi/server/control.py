@@ -7,6 +7,7 @@ import logging
 
 from ..errors import error_from_errno
 from ..protocol.wire import MessageType
+from .dump import contents
 from .faults import Cut, Refusal
 from .quota import DESCRIPTIONS, NAMES, SOFT_NAMES, Quotas
 from .store import Store
@@ -43,7 +44,15 @@ def _check(store: Store, arguments: list[str]) -> str:
 def _print(store: Store, arguments: list[str]) -> str:
     if len(arguments) != 1:
         raise _invalid()
-    _log.info("control: %s", arguments[0])
+    _log.warning("control: %s", arguments[0])
+    return _OK
+
+
+def _memory_report(store: Store, arguments: list[str]) -> str:
+    if arguments:
+        raise _invalid()
+    nodes = sum(1 for _ in contents("/", store.tree.root))
+    _log.warning("%d nodes, %d connections", nodes, len(store.peers))
     return _OK
 
 
@@ -136,6 +145,7 @@ def _invalid() -> Exception:
 _COMMANDS = {
     "check": (_check, ""),
     "log": (_switch_log, "on|off"),
+    "memreport": (_memory_report, ""),
     "print": (_print, "<string>"),
     "quota": (_quota, "[set <name> <val>|<domid>]"),
     "quota-soft": (_soft_quota, "[set <name> <val>]"),

@@ -142,12 +142,16 @@ class Loop:
             if not data:
                 self._close(client)
                 return
-            try:
-                client.connection.receive_data(data)
-            except Exception:
-                _log.exception("a request of domain %d could not be answered", client.connection.domain.domid)
-                client.connection.end("an error of the server")
+            self._guard(client.connection, lambda: client.connection.receive_data(data))
         self.store.talkative.add(client.connection)
+
+    def _guard(self, connection: Connection, work: Callable[[], None]) -> None:
+        """Do what a client asked for; a fault of the server's own ends that connection, not the others."""
+        try:
+            work()
+        except Exception:
+            _log.exception("a request of domain %d could not be answered", connection.domain.domid)
+            connection.end("an error of the server")
 
     def _send_all(self) -> None:
         talkative = self.store.talkative
@@ -168,7 +172,7 @@ class Loop:
         try:
             blocked = self._push(client)
             while not blocked and connection.ended is None:
-                connection.process()  # what was left because too many answers were unread
+                self._guard(connection, connection.process)  # what was left as too many answers were unread
                 if not connection.data_to_send():
                     break
                 blocked = self._push(client)
