@@ -24,7 +24,7 @@ from .paths import validate
 from .permissions import validate_domid
 from .protocol.wire import MessageType
 from .records import Node
-from .server.dump import Contents, contents, create_domain, fill
+from .server.dump import Contents, contents, fill
 from .server.faults import Cut, Refusal
 from .server.loop import Loop
 from .server.store import Store
@@ -103,7 +103,7 @@ class EmbeddedStore:
     def create_domain(self, domid: int) -> None:
         """Introduce a domain, as a toolstack does, and make its home ``/local/domain/N``, which it owns."""
         validate_domid(domid)
-        self._loop.call(lambda: create_domain(self._store, domid))
+        self._loop.call(lambda: self._store.create_domain(domid))
 
     def environment(self, domid: int = 0) -> dict[str, str]:
         """The environment for a program that is to use this store: that of this process, and ``XENSTORED_PATH``."""
@@ -183,7 +183,7 @@ class EmbeddedStore:
     def _listen(self, domid: int) -> str:
         path = self._loop.socket_path(domid)
         if path is None:
-            create_domain(self._store, domid)
+            self._store.create_domain(domid)
             path = self._path_for(f"domain-{domid}")
             self._loop.listen(path, domid)
         return path

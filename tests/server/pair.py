@@ -143,6 +143,17 @@ class Pair:
             found[name] = events[0]
         return found
 
+    def compare_use(self) -> None:
+        """What each guest uses of its quotas, as both stores count it."""
+        client = self.clients["a"]
+        for domid in GUESTS:
+            request = (MessageType.CONTROL, strings("quota", str(domid)))
+            real, embedded = (connection.call(*request).payload for connection in (client.real, client.embedded))
+            counts = real.splitlines()[:4]  # nodes, watches, transactions
+            assert embedded.rstrip(b"\0").splitlines() == counts, self._story(
+                f"{counts} from xenstored, but {embedded!r}"
+            )
+
     def _track(self, client: _Both, type: MessageType, reply: Reply, tx_id: int) -> None:
         if type == MessageType.RESET_WATCHES:
             client.transactions.clear()

@@ -135,8 +135,10 @@ def test_long_walk(seed: int, tight: bool) -> None:
         for path, entries in _ROOM:
             pair.call("a", MessageType.MKDIR, strings(path))
             pair.call("a", MessageType.SET_PERMS, strings(path, *entries))
-        for _ in range(steps):
+        for number in range(steps):
             _step(random, pair)
+            if number % 20 == 0:
+                pair.compare_use()
 
 
 def _step(random: Random, pair: Pair) -> None:

@@ -25,7 +25,9 @@ from xsffi.server.connection import Connection
 from xsffi.server.store import Store
 
 _text = st.one_of(
-    st.sampled_from([b"/", b"/a", b"/a/b", b"a", b"", b"n0", b"r5", b"@releaseDomain", b"5", b"T", b"-1", b"quota"]),
+    st.sampled_from(
+        [b"/", b"/a", b"/a/b", b"a", b"", b"n0", b"r5", b"@releaseDomain", b"@\xff", b"5", b"T", b"-1", b"quota"]
+    ),
     st.binary(max_size=6),
 )
 _payloads = st.one_of(

@@ -35,6 +35,7 @@ def test_what_is_there_at_the_start(pair: Pair) -> None:
 @pytest.mark.parametrize(
     "path",
     [
+        "@\u00e9 x", "@" + "x" * 2048,
         "", "/", "//", "/a/", "/a//b", "a/", "a//b", "/a b", "/a.b", "/a:b", "/\u00e9", "a@b", "@a", "/@a", "@",
         "@introduceDomain", "@releaseDomain/5", "-_", "/local/domain/5/" + "x" * 2048, "/local/domain/5/" + "x" * 2049,
         "/" + "x" * 2047, "/" + "x" * 2048, "y" * 2048, "y" * 2049, "/local/domain/123456/" + "x" * 2040,

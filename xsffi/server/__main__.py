@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ..errors import InvalidArgumentError, XenStoreError
 from ..permissions import validate_domid
-from .dump import create_domain, fill, read_dump, write_dump
+from .dump import fill, read_dump, write_dump
 from .loop import Loop
 from .store import Store
 
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         loop.listen(options.path)
         for domid, path in options.domain:
-            create_domain(loop.store, _domid(domid))
+            loop.store.create_domain(_domid(domid))
             loop.listen(path, int(domid))
     except (OSError, XenStoreError) as error:
         loop.close()

@@ -10,13 +10,13 @@ from typing import IO, Any, Union
 
 from ..errors import InvalidArgumentError
 from ..paths import validate
-from ..permissions import Permission, parse_permissions
+from ..permissions import parse_permissions
 from ..records import Node as NodeRecord
 from . import nodes
 from .store import Store
 from .tree import Node, child_path
 
-__all__ = ["Contents", "contents", "create_domain", "fill", "read_dump", "write_dump"]
+__all__ = ["Contents", "contents", "fill", "read_dump", "write_dump"]
 
 # A mapping from path or name to value or mapping, or nodes, each before those below it.
 Contents = Union[Mapping[str, Any], Iterable[NodeRecord]]
@@ -46,14 +46,6 @@ def fill(store: Store, tree: Contents) -> None:
         if record.permissions:
             permissions = store.permissions(parse_permissions(record.permissions))
             nodes.set_permissions(store.direct, store.dom0, path, permissions)
-
-
-def create_domain(store: Store, domid: int) -> None:
-    """Introduce a domain that is not, and make its home, which it owns, as a toolstack does."""
-    domain = store.domains.find(domid)
-    if domain is None or not domain.introduced:
-        store.introduce(domid)
-        fill(store, [NodeRecord(f"/local/domain/{domid}", b"", [], [Permission(domid, "n")])])
 
 
 def _fill_mapping(store: Store, above: str, tree: Mapping[str, Any]) -> None:

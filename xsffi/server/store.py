@@ -13,7 +13,7 @@ from ..permissions import Permission
 from .access import OWNER, READ, WRITE, NodePermissions
 from .domains import Domain, Domains
 from .faults import Faults
-from .nodes import make
+from .nodes import make, mkdir, set_permissions
 from .tree import Tree, child_path
 from .views import Direct
 from .watches import Watches
@@ -84,6 +84,15 @@ class Store:
         else:
             domain.introduced = True
             self._fire_special(INTRODUCE_DOMAIN, domid)
+
+    def create_domain(self, domid: int) -> None:
+        """Introduce a domain that is not, and make its home, which it owns, as a toolstack does."""
+        domain = self.domains.find(domid)
+        if domain is None or not domain.introduced:
+            self.introduce(domid)
+            home = self.domains.introduced(domid).home
+            mkdir(self.direct, self.dom0, home)
+            set_permissions(self.direct, self.dom0, home, self.permissions([Permission(domid, "n")]))
 
     def release(self, domid: int) -> None:
         """A domain is gone: its connections end, its nodes are removed. Raises NodeNotFoundError where it is

@@ -36,7 +36,7 @@ class Watch:
 
     def send(self, path: str) -> None:
         """Send an event for a path."""
-        self.listener.send_event(path[self.prefix :].encode("ascii", "surrogateescape"), self.token)
+        self.listener.send_event(path[self.prefix :].encode("latin-1"), self.token)
 
 
 class Watches:
