@@ -1,0 +1,86 @@
+"""The embedded store in the place of a daemon, for tests that run against each."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from types import TracebackType
+
+from daemons import Packages, require_packages
+
+from xsffi.testing import EmbeddedStore
+
+__all__ = ["EmbeddedDaemon"]
+
+
+class EmbeddedDaemon:
+    """What tests use of :class:`daemons.Daemon`, served by an embedded store. It behaves as C xenstored does."""
+
+    kind = "xenstored"
+
+    def __init__(self) -> None:
+        self.store = EmbeddedStore()
+        self.socket_path = self.store.path
+        self.pid = os.getpid()
+        self.is_running = True
+        self._tools: list[subprocess.Popen[str]] = []
+
+    @property
+    def packages(self) -> Packages:
+        return require_packages()
+
+    def stop(self) -> None:
+        for tool in self._tools:
+            tool.kill()
+            tool.wait()
+            if tool.stdout is not None:
+                tool.stdout.close()
+        self._tools.clear()
+        self.is_running = False
+        self.store.stop()
+
+    kill = stop
+
+    def __enter__(self) -> EmbeddedDaemon:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def environment(self) -> dict[str, str]:
+        """The whole environment for a program that is to find this store and Xen's libraries."""
+        return {**self.store.environment(), "LD_LIBRARY_PATH": self.packages.library_path}
+
+    def tool(self, name: str, *args: str, timeout: float = 10.0) -> subprocess.CompletedProcess[str]:
+        """Run one of Xen's command line tools to its end. Its exit code is for the caller."""
+        return subprocess.run(
+            [str(self.packages.tool(name)), *args],
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def tool_process(self, name: str, *args: str) -> subprocess.Popen[str]:
+        """Start a tool that runs on. `stop` ends it, if need be."""
+        process = subprocess.Popen(
+            [str(self.packages.tool(name)), *args],
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._tools.append(process)
+        return process
+
+    def create_domain(self, domid: int) -> None:
+        self.store.create_domain(domid)
+
+    def release(self, domid: int) -> None:
+        with self.store.connect(backend="wire") as client:
+            client.release_domain(domid)

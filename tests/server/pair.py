@@ -1,0 +1,176 @@
+"""C xenstored and the embedded store side by side: the same requests go to both, and what comes back is compared."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import TracebackType
+
+from daemons import (
+    Connection,
+    Event,
+    Guest,
+    GuestQuotas,
+    MessageType,
+    Reply,
+    SocketConnection,
+    start_xenstored,
+    strings,
+)
+
+from xsffi.testing import EmbeddedStore
+
+__all__ = ["GUESTS", "Pair"]
+
+GUESTS = (5, 6)
+
+_QUOTA_NAMES = {
+    "nodes": "nodes",
+    "node_size": "node-size",
+    "watches": "watches",
+    "transactions": "transactions",
+    "permissions": "node-permissions",
+    "path_length": "path-max",
+}
+
+
+@dataclass
+class _Both:
+    """A client of both stores."""
+
+    real: Connection
+    embedded: Connection
+    transactions: list[int] = field(default_factory=list)
+
+
+class Pair:
+    """Both stores, fresh, with two clients of dom0 and one of each guest.
+
+    What a request is answered is compared as it is; events are compared client by client, in order.
+    """
+
+    def __init__(self, quotas: GuestQuotas | None = None) -> None:
+        self.daemon = start_xenstored(quotas=quotas)
+        self.store = EmbeddedStore()
+        self.log: list[str] = []
+        self.differences = 0  # in answers within transactions that could not be committed any more
+        self.clients: dict[str, _Both] = {}
+        for name in ("a", "b"):
+            self.clients[name] = _Both(self.daemon.connect(), SocketConnection(self.store.path))
+        for domid in GUESTS:
+            self.introduce(domid)
+        for quota, value in quotas.named(_QUOTA_NAMES).items() if quotas else ():
+            self.clients["a"].embedded.call(MessageType.CONTROL, strings("quota", "set", quota, value))
+
+    def close(self) -> None:
+        for client in self.clients.values():
+            client.real.close()
+            client.embedded.close()
+        self.daemon.stop()
+        self.store.stop()
+
+    def __enter__(self) -> Pair:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def call(self, name: str, type: MessageType, payload: bytes = b"\0", tx_id: int = 0) -> Reply:
+        """Send a request as a client to both; the answer, which is the same. Events are compared too."""
+        client = self.clients[name]
+        real = client.real.call(type, payload, tx_id)
+        embedded = client.embedded.call(type, payload, tx_id)
+        request = f"{name}: {type.name} {payload!r}" + (f" in {tx_id}" if tx_id else "")
+        self.log.append(f"{request} -> {_shown(real)}")
+        if _comparable(type, embedded) != _comparable(type, real):
+            story = self._story(f"the embedded store answered {_shown(embedded)}")
+            assert tx_id in client.transactions, story
+            assert type != MessageType.TRANSACTION_END, story
+            # What a transaction sees that cannot be committed any more is nothing to go by; nor can it in either store.
+            end = (MessageType.TRANSACTION_END, strings("T"), tx_id)
+            real_end = client.real.call(*end)
+            assert real_end.type == MessageType.ERROR, story
+            assert client.embedded.call(*end) == real_end, story
+            client.transactions.remove(tx_id)
+            self.differences += 1
+            self.compare_events()
+            return real
+        self._track(client, type, real, tx_id)
+        self.compare_events()
+        return real
+
+    def introduce(self, domid: int) -> None:
+        """Create a guest, and connect as it."""
+        guest = Guest(self.daemon, domid)
+        self.clients[f"guest {domid}"] = _Both(guest, SocketConnection(self.store.socket_path(domid)))
+        # The harness makes the home by two requests, so that xenstored has two events, which it merges if they are
+        # unread, as the embedded store always does.
+        for client in self.clients.values():
+            for connection in (client.real, client.embedded):
+                connection.call(MessageType.GET_DOMAIN_PATH, strings("0"))
+                connection.events.clear()
+
+    def release(self, domid: int) -> None:
+        """Release a guest that is connected."""
+        guest = self.clients.pop(f"guest {domid}")
+        self.ask("a", MessageType.RELEASE, str(domid))
+        self.daemon.ring_path(domid).unlink()
+        guest.real.close()
+        guest.embedded.close()
+
+    def write(self, name: str, path: str, value: bytes = b"", tx_id: int = 0) -> Reply:
+        """WRITE, as a client."""
+        return self.call(name, MessageType.WRITE, strings(path) + value, tx_id)
+
+    def ask(self, name: str, type: MessageType, *parts: str, tx_id: int = 0) -> Reply:
+        """A request that is made of strings, as a client."""
+        return self.call(name, type, strings(*parts), tx_id)
+
+    def compare_events(self) -> dict[str, list[Event]]:
+        """All events that have come since the last comparison, the same in both stores."""
+        found = {}
+        for name, client in self.clients.items():
+            events = []
+            for connection in (client.real, client.embedded):
+                # What was sent before the answer to this has come before it.
+                connection.call(MessageType.GET_DOMAIN_PATH, strings("0"))
+                events.append(list(connection.events))
+                connection.events.clear()
+            if events[0]:
+                self.log.append(f"   {name} gets {events[0]}")
+            assert events[1] == events[0], self._story(f"{name} got {events[1]} from the embedded store")
+            found[name] = events[0]
+        return found
+
+    def compare_use(self) -> None:
+        """What each guest uses of its quotas, as both stores count it."""
+        client = self.clients["a"]
+        for domid in GUESTS:
+            request = (MessageType.CONTROL, strings("quota", str(domid)))
+            real, embedded = (connection.call(*request).payload for connection in (client.real, client.embedded))
+            counts = real.splitlines()[:4]  # nodes, watches, transactions
+            assert embedded.rstrip(b"\0").splitlines() == counts, self._story(
+                f"{counts} from xenstored, but {embedded!r}"
+            )
+
+    def _track(self, client: _Both, type: MessageType, reply: Reply, tx_id: int) -> None:
+        if type == MessageType.RESET_WATCHES:
+            client.transactions.clear()
+        elif type == MessageType.TRANSACTION_START and reply.type == type:
+            client.transactions.append(int(reply.payload.rstrip(b"\0")))
+        elif type == MessageType.TRANSACTION_END and tx_id in client.transactions:
+            client.transactions.remove(tx_id)
+
+    def _story(self, end: str) -> str:
+        return "\n".join(["", *self.log, end])
+
+
+def _comparable(type: MessageType, reply: Reply) -> Reply:
+    if type == MessageType.DIRECTORY_PART and reply.type == type:
+        return Reply(type, reply.payload.partition(b"\0")[2])  # generations are numbers of each store's own
+    return reply
+
+
+def _shown(reply: Reply) -> str:
+    return reply.payload.rstrip(b"\0").decode() if reply.type == MessageType.ERROR else repr(reply.payload)

@@ -1,0 +1,312 @@
+"""EmbeddedStore: its life, its contents, its domains, its faults."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import itertools
+import os
+import socket
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+import xsffi
+from xsffi.records import Node
+from xsffi.testing import EmbeddedStore
+
+
+def client_of(store: EmbeddedStore, domid: int = 0) -> xsffi.Client:
+    return store.connect(domid, backend="wire", timeout=10)
+
+
+# Its life.
+
+
+def test_nothing_is_left_behind() -> None:
+    threads = threading.active_count()
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with EmbeddedStore() as store, client_of(store) as xs, client_of(store, 5):
+        xs.write("/a", "b")
+        folder = os.path.dirname(store.path)
+        assert stat.S_IMODE(os.stat(store.path).st_mode) == 0o600
+        assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
+    assert not os.path.exists(folder)
+    assert threading.active_count() == threads
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_nothing_is_left_behind_by_one_that_nobody_stopped() -> None:
+    store = EmbeddedStore()
+    folder = os.path.dirname(store.path)
+    del store
+    gc.collect()
+    assert not os.path.exists(folder)
+    script = "from xsffi.testing import EmbeddedStore; store = EmbeddedStore(); print(store.path)"
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert run.stderr == ""
+    assert not os.path.exists(os.path.dirname(run.stdout.strip()))
+
+
+def test_clients_see_it_end_as_a_daemon_that_dies() -> None:
+    with EmbeddedStore() as store, client_of(store) as xs:
+        store.stop()
+        with pytest.raises(xsffi.ConnectionLostError):
+            xs.read("/")
+        store.stop()
+        with pytest.raises(RuntimeError):
+            store.dump()
+
+
+def test_a_path_of_choice(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with EmbeddedStore(path=path) as store, xsffi.Client(path, "wire") as xs:
+        assert store.path == path
+        assert xs.ls("/") == ["tool"]
+        with pytest.raises(OSError, match="listens") as caught:
+            EmbeddedStore(path=path)
+        assert (caught.value.errno, caught.value.filename) == (errno.EADDRINUSE, path)
+        assert xs.ls("/") == ["tool"]
+    assert not os.path.exists(path)
+
+
+def test_a_dead_socket_is_replaced_and_a_file_is_not(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    with EmbeddedStore(path=path):
+        pass
+    Path(path).write_text("mine")
+    with pytest.raises(FileExistsError):
+        EmbeddedStore(path=path)
+    assert Path(path).read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["x" * 200, "missing/socket"])
+def test_a_path_where_there_can_be_no_socket(tmp_path: Path, name: str) -> None:
+    path = str(tmp_path / name)
+    with pytest.raises(OSError) as caught:  # noqa: PT011  # which one depends on the path
+        EmbeddedStore(path=path)
+    assert caught.value.filename == path
+
+
+def test_another_that_took_its_place_is_left_alone(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with EmbeddedStore(path=path) as first:
+        os.rename(path, tmp_path / "elsewhere")
+        with EmbeddedStore(path=path) as second:
+            first.stop()
+            with client_of(second) as xs:
+                assert xs.ls("/") == ["tool"]
+
+
+def test_the_child_of_a_fork_does_not_stop_it() -> None:
+    with EmbeddedStore() as store:
+        child = os.fork()
+        if child == 0:
+            store.stop()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        with client_of(store) as xs:
+            assert xs.ls("/") == ["tool"]
+
+
+def test_the_environment_leads_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with EmbeddedStore() as store:
+        monkeypatch.setenv("XENSTORED_PATH", store.environment()["XENSTORED_PATH"])
+        with xsffi.Client(backend="wire") as xs:
+            assert xs.ls("/") == ["tool"]
+
+
+# Its contents.
+
+
+def test_it_begins_with_a_dict() -> None:
+    tree = {"/a/b": "text", "c": {"d": b"\xff\0", "e": {"f": "", "g/h": "deep"}}, "/c/e": "late"}
+    with EmbeddedStore(tree) as store, client_of(store) as xs:
+        assert xs.read("/a/b") == b"text"
+        assert xs.read("/c/d") == b"\xff\0"
+        assert xs.read("/c/e") == b"late"
+        assert xs.ls("/c/e") == ["f", "g"]
+        assert xs.read("/c/e/g/h") == b"deep"
+
+
+@pytest.mark.parametrize("tree", [{"/a": 5}, {"/a": None}, {"/a b": "c"}, {"a//b": "c"}, {"": "c"}])
+def test_what_is_no_tree(tree: dict[str, object]) -> None:
+    with pytest.raises((TypeError, xsffi.InvalidArgumentError)):
+        EmbeddedStore(tree)
+
+
+def test_loading_fires_watches_and_a_dump_can_be_loaded() -> None:
+    with EmbeddedStore({"/a/b": "1"}) as store, client_of(store) as xs:
+        xs.set_permissions("/a/b", ["n5", "r6"])
+        watch = xs.watch("/x")
+        assert xs.read_watch(5).path == "/x"
+        store.load({"/x/y": "2"})
+        assert xs.read_watch(5) == ("/x/y", watch)
+        dump = store.dump()
+        assert Node("/a/b", b"1", [], [xsffi.Permission(5, "n"), xsffi.Permission(6, "r")]) in dump
+        assert [node.path for node in store.dump("/x")] == ["/x", "/x/y"]
+        assert store.dump("/nothing") == []
+        with EmbeddedStore(dump) as other:
+            assert other.dump() == dump
+
+
+# Its domains.
+
+
+def test_a_guest() -> None:
+    with EmbeddedStore({"/secret": "x"}) as store, client_of(store) as xs, client_of(store, 5) as guest:
+        assert xs.is_domain_introduced(5)
+        guest.write("data", "1")
+        assert xs.read("/local/domain/5/data") == b"1"
+        assert xs.get_permissions("/local/domain/5/data") == [xsffi.Permission(5, "n")]
+        with pytest.raises(xsffi.AccessDeniedError):
+            guest.read("/secret")
+        with client_of(store, 5) as again:
+            assert again.read("data") == b"1"
+        xs.release_domain(5)
+        with pytest.raises(xsffi.ConnectionLostError):
+            guest.read("data")
+        assert not xs.exists("/local/domain/5")
+
+
+def test_a_domain_released_may_come_again() -> None:
+    with EmbeddedStore() as store, client_of(store) as xs:
+        for _ in range(3):
+            with client_of(store, 7) as guest:
+                assert guest.ls("/local/domain/7") == []
+                guest.write("data", "1")
+            xs.release_domain(7)
+
+
+def test_a_domain_introduced_again_begins_anew() -> None:
+    with EmbeddedStore() as store, client_of(store) as xs, client_of(store, 5) as guest:
+        guest.watch("a")
+        transaction = guest.transaction()
+        xs.introduce_domain(5, 1, 1)
+        assert "watches         :        0" in xs.control("quota", "5")
+        with pytest.raises(xsffi.TransactionGoneError):
+            transaction.commit()
+        assert guest.ls("/local/domain/5") == []
+
+
+def test_a_domain_that_cannot_be() -> None:
+    with EmbeddedStore() as store:
+        for domid in (-1, 65536):
+            with pytest.raises(xsffi.InvalidArgumentError):
+                store.connect(domid)
+        with pytest.raises(xsffi.InvalidArgumentError):
+            store.create_domain(0x7FF0)
+
+
+# Its faults.
+
+
+def test_commits_in_conflict() -> None:
+    with EmbeddedStore() as store, client_of(store) as xs:
+        store.fail_commits(2)
+        calls = itertools.count(1)
+        xs.transact(lambda t: t.write("/a", str(next(calls))))
+        assert xs.read("/a") == b"3"
+        store.fail_commits()
+        with pytest.raises(xsffi.TransactionConflictError), xs.transaction() as t:
+            t.write("/b", "")
+        assert not xs.exists("/b")
+
+
+def test_chosen_errors() -> None:
+    with EmbeddedStore({"/a": "1", "/b": "2"}) as store, client_of(store) as xs:
+        store.fail("ENOSPC", "write", "/a")
+        xs.write("/b", "3")
+        assert xs.read("/a") == b"1"
+        with pytest.raises(xsffi.QuotaExceededError):
+            xs.write("/a", "4")
+        xs.write("/a", "5")
+        store.fail("EPERM", path="/b", times=2)
+        for _ in range(2):
+            with pytest.raises(xsffi.AccessDeniedError):
+                xs.ls("/b")
+        assert xs.ls("/b") == []
+        store.fail("EWHATEVER", "READ", times=None)
+        for _ in range(3):
+            with pytest.raises(xsffi.XenStoreError, match="EWHATEVER"):
+                xs.read("/b")
+        store.clear_faults()
+        assert xs.read("/b") == b"3"
+        with pytest.raises(ValueError, match="nonsense"):
+            store.fail("EIO", "nonsense")
+
+
+def test_delayed_answers() -> None:
+    with EmbeddedStore() as store, client_of(store) as xs:
+        store.delay_answers(0.2)
+        begin = time.monotonic()
+        xs.read("/")
+        assert time.monotonic() - begin >= 0.2
+        with store.connect(backend="wire", timeout=0.05) as hasty, pytest.raises(xsffi.WaitTimeoutError):
+            hasty.read("/")
+        store.delay_answers(0)
+        assert xs.ls("/") == ["tool"]
+
+
+@pytest.mark.parametrize("middle", [False, True])
+def test_a_connection_that_is_cut(middle: bool) -> None:
+    with EmbeddedStore({"/a": "1"}) as store, client_of(store) as xs, client_of(store, 5) as guest:
+        store.cut_next_answer(middle=middle, domid=0)
+        guest.write("x", "y")
+        with pytest.raises(xsffi.ConnectionLostError):
+            xs.write("/a", "2")
+        guest.read("x")
+        with client_of(store) as other:
+            assert other.read("/a") == b"2"
+
+
+def test_events_held_back() -> None:
+    with EmbeddedStore() as store, client_of(store) as xs:
+        xs.watch("/a")
+        xs.read_watch(5)
+        with store.events_held():
+            xs.write("/a/1", "")
+            xs.write("/a/2", "")
+            xs.read("/a/1")
+            assert xs.check_watch() is None
+        assert [xs.read_watch(5).path for _ in range(2)] == ["/a/1", "/a/2"]
+        xs.write("/a/3", "")
+        assert xs.read_watch(5).path == "/a/3"
+
+
+def test_control(caplog: pytest.LogCaptureFixture) -> None:
+    with EmbeddedStore() as store, client_of(store) as xs:
+        assert xs.control("print", "a text") == "OK"
+        assert xs.control("memreport") == "OK"
+        assert [record.getMessage() for record in caplog.records] == ["control: a text", "3 nodes, 1 connections"]
+        assert xs.control("check") == "OK"
+        for wrong in (("memreport", "x"), ("check", "x"), ("help", "x"), ("log",), ("quota", "x"), ("quota-soft", "x")):
+            with pytest.raises(xsffi.InvalidArgumentError):
+                xs.control(*wrong)
+
+
+def test_faults_by_control() -> None:
+    with EmbeddedStore() as store, client_of(store) as xs, client_of(store) as other:
+        assert "fault" in xs.control("help")
+        xs.control("fault", "conflict", "1")
+        with pytest.raises(xsffi.TransactionConflictError), xs.transaction() as t:
+            t.write("/b", "")
+        xs.control("fault", "error", "EIO", "read", "/tool")
+        with pytest.raises(xsffi.XenStoreError):
+            xs.read("/tool")
+        xs.control("fault", "error", "EIO")
+        xs.control("fault", "clear")
+        xs.control("fault", "cut", "middle")
+        with pytest.raises(xsffi.ConnectionLostError):
+            xs.read("/tool")
+        for wrong in ((), ("nonsense",), ("conflict", "x"), ("error",), ("error", "EIO", "nonsense"), ("cut",)):
+            with pytest.raises(xsffi.InvalidArgumentError):
+                other.control("fault", *wrong)

@@ -1,0 +1,112 @@
+"""``python -m xsffi.server PATH``: a XenStore daemon for development, without Xen."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Sequence
+
+from ..errors import InvalidArgumentError, XenStoreError
+from ..permissions import validate_domid
+from .dump import fill, read_dump, write_dump
+from .loop import Loop
+from .store import Store
+
+__all__ = ["main"]
+
+_log = logging.getLogger("xsffi.server")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; the exit status is 0 then, and 1 where there is no way to begin or to end."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO if options.verbose else logging.WARNING)
+    _allow_many_clients()
+    try:
+        loop = Loop(_loaded(options.load))
+    except (OSError, XenStoreError) as error:
+        return _fail(error)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: loop.stop())
+    try:
+        loop.listen(options.path)
+        for domid, path in options.domain:
+            loop.store.create_domain(_domid(domid))
+            loop.listen(path, int(domid))
+    except (OSError, XenStoreError) as error:
+        loop.close()
+        return _fail(error)
+    if options.ready_fd is not None:
+        os.close(options.ready_fd)
+    _log.info("serving %s", options.path)
+    loop.run()
+    try:
+        _dump(loop.store, options.dump)
+    except OSError as error:
+        return _fail(error)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m xsffi.server", description=__doc__)
+    parser.add_argument("path", metavar="PATH", help="where the socket is to be")
+    parser.add_argument(
+        "--domain",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("DOMID", "PATH"),
+        help="introduce a domain, and have a socket where clients connect as that one; may be given several times",
+    )
+    parser.add_argument("--load", metavar="FILE", help="begin with the nodes of this dump")
+    parser.add_argument("--dump", metavar="FILE", help="write the nodes there at the end: a line of JSON for each")
+    parser.add_argument(
+        "--ready-fd", type=int, metavar="FD", help="a descriptor that is closed once clients can connect"
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more than violations of the protocol")
+    return parser
+
+
+def _domid(text: str) -> int:
+    if not text.isdecimal():
+        raise InvalidArgumentError(errno.EINVAL, "a domid is a number", text)
+    return validate_domid(int(text))
+
+
+def _allow_many_clients() -> None:
+    """Each client is a descriptor, and the limit that programs begin with is about a thousand."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _loaded(path: str | None) -> Store:
+    store = Store()
+    if path is not None:
+        with open(path, encoding="utf-8") as file:
+            fill(store, read_dump(file))
+    return store
+
+
+def _dump(store: Store, path: str | None) -> None:
+    if path is None:
+        return
+    # Whoever had a dump there keeps it until the new one is whole.
+    unfinished = f"{path}.{os.getpid()}.part"
+    with open(unfinished, "x", encoding="utf-8") as file:
+        write_dump(store, file)
+    os.replace(unfinished, path)
+
+
+def _fail(error: OSError) -> int:
+    print(f"xsffi.server: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""The children of a node: an immutable map from name to node that remembers in which order the names were added.
+
+A map with one more child shares all but a few small pieces with the one it was made from, however many children there
+are; so a node can be copied where a client has a hundred thousand of them side by side.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+__all__ = ["Children"]
+
+T = TypeVar("T")
+
+# A trie over the bits of the name's hash: a tuple branches, 32 ways; a dict is a leaf, split when it grows too big.
+_Leaf = dict[str, "tuple[int, Any]"]
+_Trie = Any  # _Leaf | tuple[_Trie, ...], which mypy cannot follow through a loop
+
+_LEAF_MAX = 32
+_BITS = 5
+_MASK = (1 << _BITS) - 1
+_DEPTH_MAX = 12  # beyond the bits of a hash: names that collide in all of them share a leaf
+
+
+class Children(Generic[T]):
+    """An immutable map from name to node, ordered by when each name was added."""
+
+    __slots__ = ("_count", "_listing", "_trie", "size")
+
+    def __init__(self, trie: _Trie, count: int, size: int, listing: bytes | None = None) -> None:
+        """Made from the :meth:`none` there are at first, by :meth:`with_child`."""
+        self._trie = trie
+        self._count = count
+        self._listing = listing
+        self.size = size  # of the listing, in bytes
+
+    @classmethod
+    def none(cls) -> Children[T]:
+        """An empty map."""
+        return cls({}, 0, 0, b"")
+
+    def __len__(self) -> int:
+        return self._count
+
+    def get(self, name: str) -> tuple[int, T] | None:
+        """The place of a child in the order, and the child; None where there is none of this name."""
+        trie = self._trie
+        if type(trie) is tuple:
+            bits = hash(name)
+            while type(trie) is tuple:
+                trie = trie[bits & _MASK]
+                bits >>= _BITS
+        item: tuple[int, T] | None = trie.get(name)
+        return item
+
+    def names(self) -> list[str]:
+        """The names, the oldest first."""
+        items: list[tuple[int, str]] = []
+        tries = [self._trie]
+        while tries:
+            trie = tries.pop()
+            if isinstance(trie, tuple):
+                tries += trie
+            else:
+                items += [(place, name) for name, (place, _) in trie.items()]
+        items.sort()
+        return [name for _, name in items]
+
+    def listing(self) -> bytes:
+        """The names as a reply carries them: each with a NUL, the oldest first."""
+        if self._listing is None:
+            self._listing = "".join([f"{name}\0" for name in self.names()]).encode("ascii")
+        return self._listing
+
+    def with_child(self, name: str, place: int, node: T) -> Children[T]:
+        """The same with one child set, at that place in the order."""
+        old = self.get(name)
+        trie = _put(self._trie, hash(name), name, (place, node), 0)
+        if old is None:
+            return Children(trie, self._count + 1, self.size + len(name) + 1)
+        return Children(trie, self._count, self.size, self._listing if old[0] == place else None)
+
+    def replaced(self, name: str, node: T) -> Children[T]:
+        """The same with another node for a child that is there, at its place."""
+        # Apart from with_child, and without recursion: every write does this at each level of its path.
+        trie = self._trie
+        branches: list[tuple[tuple[_Trie, ...], int]] = []
+        if type(trie) is tuple:
+            bits = hash(name)
+            while type(trie) is tuple:
+                index = bits & _MASK
+                branches.append((trie, index))
+                trie = trie[index]
+                bits >>= _BITS
+        trie = trie.copy()
+        trie[name] = (trie[name][0], node)
+        for branch, index in reversed(branches):
+            trie = (*branch[:index], trie, *branch[index + 1 :])
+        return Children(trie, self._count, self.size, self._listing)
+
+    def without(self, name: str) -> Children[T]:
+        """The same without one child, which must be there."""
+        if self._count == 1:
+            return Children.none()
+        return Children(_remove(self._trie, hash(name), name), self._count - 1, self.size - len(name) - 1)
+
+
+def _put(trie: _Trie, bits: int, name: str, item: tuple[int, Any], depth: int) -> _Trie:
+    if isinstance(trie, tuple):
+        index = bits & _MASK
+        branches = list(trie)
+        branches[index] = _put(branches[index], bits >> _BITS, name, item, depth + 1)
+        return tuple(branches)
+    leaf: _Leaf = trie.copy()
+    leaf[name] = item
+    if len(leaf) > _LEAF_MAX and depth < _DEPTH_MAX:
+        return _split(leaf, depth)
+    return leaf
+
+
+def _split(leaf: _Leaf, depth: int) -> _Trie:
+    leaves: list[_Leaf] = [{} for _ in range(1 << _BITS)]
+    for name, item in leaf.items():
+        leaves[(hash(name) >> (_BITS * depth)) & _MASK][name] = item
+    return tuple(leaves)
+
+
+def _remove(trie: _Trie, bits: int, name: str) -> _Trie:
+    if isinstance(trie, tuple):
+        index = bits & _MASK
+        branches = list(trie)
+        branches[index] = _remove(branches[index], bits >> _BITS, name)
+        return tuple(branches)
+    leaf: _Leaf = trie.copy()
+    del leaf[name]
+    return leaf

@@ -1,0 +1,334 @@
+"""The loop that serves a store's clients over sockets: the one place of the server that waits and knows the time."""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+from ..errors import XenStoreError
+from .connection import Connection
+from .listener import Listener
+from .store import Peer, Store
+
+__all__ = ["Loop"]
+
+T = TypeVar("T")
+
+_log = logging.getLogger("xsffi.server")
+
+_RECEIVE_SIZE = 65536
+_DELAYED_RETRY = 0.01  # seconds until what was held back, and then found no room, is tried again
+_DELAYED_MAX = 1000  # pieces of answers held back, beyond which a client's requests are not looked at
+_ACCEPT_PAUSE = 0.1  # seconds without accepting, once there are no descriptors left
+
+
+class Loop:
+    """Serves a store in whatever thread calls :meth:`run`. Other threads use :meth:`call` and :meth:`stop` alone."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._selector = selectors.DefaultSelector()
+        self._clients: dict[Peer, _Client] = {}
+        self._listeners: dict[int, Listener] = {}  # by domain
+        self._delayed: set[_Client] = set()
+        self._accept_again = 0.0  # when to go on accepting; 0: it goes on
+        self._accepting_failed = False
+        self._calls: deque[Callable[[], object]] = deque()
+        self._stopping = False
+        self._closed = False
+        self._lock = threading.Lock()  # over _calls and _closed
+        self._bell, self._ringer = socket.socketpair()
+        self._bell.setblocking(False)
+        self._ringer.setblocking(False)
+        self._selector.register(self._bell, selectors.EVENT_READ, self._answer_calls)
+
+    # From any thread.
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Call a function in the loop's thread, between two requests, and give what it returns or raises.
+
+        Raises RuntimeError where the loop has ended.
+        """
+        future: Future[T] = Future()
+
+        def work() -> None:
+            try:
+                future.set_result(function())
+            except BaseException as error:
+                future.set_exception(error)
+
+        with self._lock:
+            if self._closed:
+                raise RuntimeError("the store has been stopped")
+            self._calls.append(work)
+        self._ring()
+        return future.result()
+
+    def stop(self) -> None:
+        """Let :meth:`run` return. For signal handlers too."""
+        self._stopping = True
+        self._ring()
+
+    # In the loop's thread, or before it runs.
+
+    def listen(self, path: str, domid: int = 0) -> None:
+        """Serve clients that connect to a unix socket at `path` as those of a domain; raises OSError as
+        :class:`.listener.Listener` does."""
+        listener = Listener(path)
+        self._listeners[domid] = listener
+        if not self._accept_again:
+            self._accept_from(listener, domid)
+
+    def socket_path(self, domid: int) -> str | None:
+        """Where clients of a domain connect, if anywhere."""
+        listener = self._listeners.get(domid)
+        return listener.path if listener is not None else None
+
+    def add(self, connected: socket.socket, domid: int = 0) -> None:
+        """Serve a client at the other end of a socket, which is the loop's from here on; raises NodeNotFoundError where
+        its domain is not introduced."""
+        connected.setblocking(False)
+        client = _Client(connected, Connection(self.store, domid))
+        self._clients[client.connection] = client
+        self._selector.register(connected, selectors.EVENT_READ, client)
+
+    def run(self) -> None:
+        """Serve until :meth:`stop`, then close every connection and remove the sockets."""
+        try:
+            while not self._stopping:
+                for key, mask in self._selector.select(self._timeout()):
+                    if isinstance(key.data, _Client):
+                        self._serve(key.data, mask)
+                    else:
+                        key.data(mask)
+                self._send_all()
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Close every connection and remove the sockets. Again does nothing."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        self._run_calls()
+        for client in list(self._clients.values()):
+            self._close(client)
+        for domid in list(self._listeners):
+            self._close_listener(domid)
+        self._selector.close()
+        self._bell.close()
+        self._ringer.close()
+
+    # Inside.
+
+    def _serve(self, client: _Client, mask: int) -> None:
+        if client.socket.fileno() < 0:
+            return  # closed in this very round
+        if mask & selectors.EVENT_READ:
+            try:
+                data = client.socket.recv(_RECEIVE_SIZE)
+            except BlockingIOError:
+                return
+            except OSError:
+                data = b""
+            if not data:
+                self._close(client)
+                return
+            self._guard(client.connection, lambda: client.connection.receive_data(data))
+        self.store.talkative.add(client.connection)
+
+    def _guard(self, connection: Connection, work: Callable[[], None]) -> None:
+        """Do what a client asked for; a fault of the server's own ends that connection, not the others."""
+        try:
+            work()
+        except Exception:
+            _log.exception("a request of domain %d could not be answered", connection.domain.domid)
+            connection.end("an error of the server")
+
+    def _send_all(self) -> None:
+        talkative = self.store.talkative
+        while talkative:
+            client = self._clients.get(talkative.pop())
+            if client is not None:
+                self._send(client)
+        if self._delayed:
+            now = time.monotonic()
+            for client in [client for client in self._delayed if client.next_delayed <= now]:
+                self._send(client)
+        for domid in [domid for domid in self._listeners if not self._is_introduced(domid)]:
+            self._close_listener(domid)
+
+    def _send(self, client: _Client) -> None:
+        """Send what can be sent, answer what had to wait for that, and see to when to go on."""
+        connection = client.connection
+        try:
+            blocked = self._push(client)
+            while not blocked and connection.ended is None:
+                self._guard(connection, connection.process)  # what was left as too many answers were unread
+                if not connection.data_to_send():
+                    break
+                blocked = self._push(client)
+        except OSError:
+            self._close(client)
+            return
+        if connection.ended is not None and not blocked and client not in self._delayed:
+            self._close(client)
+            return
+        reading = connection.wants_data and len(client.delayed) < _DELAYED_MAX
+        interest = (selectors.EVENT_READ if reading else 0) | (selectors.EVENT_WRITE if blocked else 0)
+        self._set_interest(client, interest)
+
+    def _push(self, client: _Client) -> bool:
+        """Send; True where the client must read before more can be."""
+        connection = client.connection
+        delay = self.store.faults.delay
+        if delay > 0 or client.delayed:
+            self._hold_back(client, delay)
+            return False
+        while True:
+            data = connection.data_to_send()
+            if not data:
+                return False
+            try:
+                count = client.socket.send(data)
+            except BlockingIOError:
+                return True
+            connection.data_sent(count)
+
+    def _hold_back(self, client: _Client, delay: float) -> None:
+        """Take what is to be sent, and send what was taken long enough ago."""
+        now = time.monotonic()
+        connection = client.connection
+        while True:
+            data = connection.data_to_send()
+            if not data:
+                break
+            client.delayed.append((now + delay, data))
+            connection.data_sent(len(data))
+        while client.delayed and client.delayed[0][0] <= now:
+            _, data = client.delayed.popleft()
+            try:
+                count = client.socket.send(data)
+            except BlockingIOError:
+                count = 0
+            if count < len(data):
+                client.delayed.appendleft((now + _DELAYED_RETRY, data[count:]))
+                break
+        if client.delayed:
+            self._delayed.add(client)
+        else:
+            self._delayed.discard(client)
+
+    def _set_interest(self, client: _Client, interest: int) -> None:
+        if interest == client.interest:
+            return
+        if client.interest == 0:
+            self._selector.register(client.socket, interest, client)
+        elif interest == 0:
+            self._selector.unregister(client.socket)
+        else:
+            self._selector.modify(client.socket, interest, client)
+        client.interest = interest
+
+    def _accept(self, listener: Listener, domid: int) -> None:
+        while True:
+            try:
+                connected, _ = listener.socket.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                # Most likely there are no descriptors left. Whoever waits is still there later.
+                if not self._accepting_failed:
+                    _log.warning("a client cannot be accepted: %s", error.strerror)
+                self._accepting_failed = True
+                self._pause_accepting()
+                return
+            self._accepting_failed = False
+            try:
+                self.add(connected, domid)
+            except XenStoreError:
+                connected.close()
+
+    def _accept_from(self, listener: Listener, domid: int) -> None:
+        self._selector.register(listener.socket, selectors.EVENT_READ, lambda _: self._accept(listener, domid))
+
+    def _pause_accepting(self) -> None:
+        if not self._accept_again:
+            for listener in self._listeners.values():
+                self._selector.unregister(listener.socket)
+        self._accept_again = time.monotonic() + _ACCEPT_PAUSE
+
+    def _resume_accepting(self) -> None:
+        self._accept_again = 0.0
+        for domid, listener in self._listeners.items():
+            self._accept_from(listener, domid)
+
+    def _timeout(self) -> float | None:
+        times = [client.next_delayed for client in self._delayed]
+        if self._accept_again:
+            if self._accept_again <= time.monotonic():
+                self._resume_accepting()
+            else:
+                times.append(self._accept_again)
+        return max(0.0, min(times) - time.monotonic()) if times else None
+
+    def _close(self, client: _Client) -> None:
+        if client.interest:
+            self._selector.unregister(client.socket)
+            client.interest = 0
+        client.socket.close()
+        client.connection.close()
+        self._clients.pop(client.connection, None)
+        self._delayed.discard(client)
+
+    def _close_listener(self, domid: int) -> None:
+        listener = self._listeners.pop(domid)
+        if not self._accept_again:
+            self._selector.unregister(listener.socket)
+        listener.close()
+
+    def _is_introduced(self, domid: int) -> bool:
+        domain = self.store.domains.find(domid)
+        return domain is not None and domain.introduced
+
+    def _ring(self) -> None:
+        try:
+            self._ringer.send(b"\0")
+        except OSError:
+            pass  # it rings already, or all is over
+
+    def _answer_calls(self, mask: int) -> None:
+        try:
+            self._bell.recv(4096)
+        except BlockingIOError:
+            pass
+        self._run_calls()
+
+    def _run_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+
+
+class _Client:
+    """A socket and its connection."""
+
+    __slots__ = ("connection", "delayed", "interest", "socket")
+
+    def __init__(self, connected: socket.socket, connection: Connection) -> None:
+        self.socket = connected
+        self.connection = connection
+        self.interest = selectors.EVENT_READ  # what the selector waits for; 0: nothing
+        self.delayed: deque[tuple[float, bytes]] = deque()  # what is held back, and until when
+
+    @property
+    def next_delayed(self) -> float:
+        """When the next piece of what is held back is due."""
+        return self.delayed[0][0]

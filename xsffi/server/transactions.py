@@ -1,0 +1,203 @@
+"""Transactions as xenstored has them: a view of the tree that takes each node as it was when first used.
+
+It is no snapshot. What it has used it remembers, also that a node was missing; a commit is in conflict where any of
+that has changed since, be it by a write of the same value.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from ..errors import error_from_errno
+from .access import NodePermissions
+from .domains import Domain, Domains
+from .tree import NO_CHILDREN, Node, Tree, child_path, levels, parent_path, postorder
+from .views import may_learn
+from .watches import Watches
+
+__all__ = ["Transaction"]
+
+
+class _Used:
+    """A node that the transaction has used."""
+
+    __slots__ = ("before", "exact", "fires", "modified", "node")
+
+    def __init__(self, node: Node | None) -> None:
+        self.before = node  # as it was in the tree at the first use; None: it was missing
+        self.node = node  # as the transaction sees it; of its children only names and places count
+        self.modified = False
+        self.fires = False
+        self.exact = False  # fires only watches of this very path
+
+
+class Transaction:
+    """A view of the tree, for one domain."""
+
+    def __init__(self, domain: Domain, tree: Tree, domains: Domains) -> None:
+        self._domain = domain
+        self._tree = tree
+        self._domains = domains
+        self._used: dict[str, _Used] = {}  # in the order of first use, in which watches fire
+        self._owned: dict[int, int] = {}  # how many nodes each domain has more
+        self._has_made_nodes = False
+        self._spoilt = False
+
+    # The view.
+
+    def get(self, path: str) -> Node | None:
+        used = self._used.get(path)
+        return used.node if used is not None else self._use(path).node
+
+    def nearest(self, path: str) -> tuple[Node, int]:
+        while True:
+            path = parent_path(path)
+            node = self.get(path)
+            if node is not None:
+                return node, levels(path)
+            if path == "/":
+                raise AssertionError("the root is always there")
+
+    def settled(self, node: Node) -> NodePermissions:
+        return node.permissions.without_strangers(lambda domid: self._domains.is_same(domid, node.generation))
+
+    def create(self, path: str, value: bytes, permissions: NodePermissions) -> None:
+        generation = self._tree.next_generation()
+        node = Node(value, permissions, generation, NO_CHILDREN)
+        self._has_made_nodes = True
+        self._fire(path, exact=False)
+        while True:
+            used = self._modify(path)
+            used.node = node
+            self._count_nodes(permissions.owner, 1)
+            above, _, name = path.rpartition("/")
+            path = above or "/"
+            place = self._tree.next_place()
+            parent = self.get(path)
+            if parent is not None:
+                self._modify(path).node = parent.with_child(name, place, node, generation)
+                return
+            node = Node(b"", permissions, generation, NO_CHILDREN.with_child(name, place, node))
+
+    def update(self, path: str, old: Node, value: bytes, permissions: NodePermissions) -> None:
+        self._modify(path).node = Node(value, permissions, self._tree.next_generation(), old.children)
+        if permissions.owner != old.permissions.owner:
+            self._count_nodes(old.permissions.owner, -1)
+            self._count_nodes(permissions.owner, 1)
+        self._fire(path, exact=False)
+
+    def remove(self, path: str, node: Node) -> None:
+        above, _, name = path.rpartition("/")
+        above = above or "/"
+        parent = self.get(above)
+        # What is used late may be gone from the tree since what is above or below it was used. There is a conflict to
+        # come then, so it matters little what is said.
+        if parent is None:
+            raise error_from_errno(errno.EINVAL, path)
+        for below, gone, _ in postorder(path, node, self._child):
+            self._modify(below).node = None
+            self._count_nodes(gone.permissions.owner, -1)
+            self._fire(below, exact=below != path)
+        if parent.children.get(name) is None:
+            raise error_from_errno(errno.EIO, path)
+        self._modify(above).node = parent.without_child(name, self._tree.next_generation())
+
+    def nodes_of(self, domain: Domain, made: int) -> int:
+        return domain.nodes  # what is made here counts at the commit
+
+    def spoil(self) -> None:
+        self._spoilt = True
+
+    # Its end.
+
+    def commit(self, watches: Watches) -> None:
+        """Make all that was done take effect, and fire the watches.
+
+        Raises TransactionConflictError where something used has changed since, QuotaExceededError where a domain would
+        own too many nodes, and XenStoreError with ENOMEM where an operation inside had failed half way. Nothing has
+        happened then.
+        """
+        if self._spoilt:
+            raise error_from_errno(errno.ENOMEM)
+        self._check_quotas()
+        for path, used in self._used.items():
+            if _generation(self._tree.get(path)) != _generation(used.before):
+                raise error_from_errno(errno.EAGAIN)
+        for domid in self._owned:
+            self._domains.know(domid, self._tree.generation)  # an owner may have been released meanwhile
+        modified = [(path, used) for path, used in self._used.items() if used.modified]
+        for path, used in sorted(modified, key=lambda item: levels(item[0])):
+            self._apply(path, used)
+        for domid, change in self._owned.items():
+            self._domains.count_nodes(domid, change)
+        done: set[str] = set()
+        for path, used in modified:
+            done.add(path)
+            if used.fires:
+                parent = self._as_xenstored_has_it(parent_path(path), done)
+                watches.fire(path, used.exact, may_learn(self._tree.get(path), parent, used.before))
+
+    def _check_quotas(self) -> None:
+        if self._domain.privileged or not self._has_made_nodes:
+            return
+        for domid, change in self._owned.items():
+            domain = self._domains.find(domid)
+            if domain is None or domain.privileged:
+                continue
+            if domain.quotas.reaches("nodes", domain.nodes + change):
+                raise error_from_errno(errno.ENOSPC)
+
+    def _apply(self, path: str, used: _Used) -> None:
+        node = used.node
+        if node is None:
+            if self._tree.get(path) is not None:
+                self._tree.remove(path)
+        elif path == "/":
+            self._tree.update(path, node.value, node.permissions)
+        else:
+            above, _, name = path.rpartition("/")
+            parent = self._used.get(above or "/")
+            item = parent.node.children.get(name) if parent is not None and parent.node is not None else None
+            if item is not None:
+                self._tree.put(path, item[0], node.value, node.permissions)
+            else:
+                self._tree.update(path, node.value, node.permissions)
+
+    def _as_xenstored_has_it(self, path: str, done: set[str]) -> Node | None:
+        """A node in the middle of a commit: xenstored changes one node after the other, and fires in between."""
+        used = self._used.get(path)
+        if used is not None and used.modified and path not in done:
+            return used.before
+        return self._tree.get(path)
+
+    # What it has used.
+
+    def _use(self, path: str) -> _Used:
+        if not self._domain.privileged and self._domain.quotas.reaches("transaction-nodes", len(self._used)):
+            self._spoilt = True
+            raise error_from_errno(errno.ENOSPC)
+        used = self._used[path] = _Used(self._tree.get(path))
+        return used
+
+    def _modify(self, path: str) -> _Used:
+        used = self._used[path]
+        used.modified = True
+        return used
+
+    def _fire(self, path: str, exact: bool) -> None:
+        used = self._used[path]
+        used.exact = exact and (used.exact or not used.fires)
+        used.fires = True
+
+    def _count_nodes(self, domid: int, change: int) -> None:
+        self._owned[domid] = self._owned.get(domid, 0) + change
+
+    def _child(self, path: str, node: Node, name: str) -> Node:
+        child = self.get(child_path(path, name))
+        if child is None:
+            raise error_from_errno(errno.EIO, child_path(path, name))
+        return child
+
+
+def _generation(node: Node | None) -> int:
+    return -1 if node is None else node.generation

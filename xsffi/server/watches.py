@@ -1,0 +1,118 @@
+"""The watches of all connections, found by the path that changed: those elsewhere cost nothing."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Protocol
+
+from ..errors import error_from_errno
+from .domains import Domain
+
+__all__ = ["Listener", "Watch", "Watches"]
+
+
+class Listener(Protocol):
+    """A connection, to which events are sent."""
+
+    domain: Domain
+
+    def send_event(self, path: bytes, token: bytes) -> None:
+        """Send an event behind all that was sent before."""
+
+
+class Watch:
+    """A watch of one connection."""
+
+    __slots__ = ("depth", "listener", "number", "path", "prefix", "token")
+
+    def __init__(self, listener: Listener, path: str, prefix: int, token: bytes, depth: int | None) -> None:
+        self.listener = listener
+        self.path = path
+        self.prefix = prefix  # how many characters of a path its events leave out, set as it was by a relative one
+        self.token = token
+        self.depth = depth  # how many levels below the path count; None: all
+        self.number = 0
+
+    def send(self, path: str) -> None:
+        """Send an event for a path."""
+        self.listener.send_event(path[self.prefix :].encode("latin-1"), self.token)
+
+
+class Watches:
+    """All watches."""
+
+    def __init__(self) -> None:
+        self._by_path: dict[str, dict[tuple[int, bytes], Watch]] = {}
+        self._by_listener: dict[int, dict[int, Watch]] = {}
+        self._last_number = 0
+
+    def add(self, watch: Watch) -> None:
+        """Set a watch; raises WatchExistsError where the connection has one with the same path and token."""
+        key = (id(watch.listener), watch.token)
+        at_path = self._by_path.setdefault(watch.path, {})
+        if key in at_path:
+            raise error_from_errno(errno.EEXIST)
+        self._last_number += 1
+        watch.number = self._last_number
+        at_path[key] = watch
+        self._by_listener.setdefault(id(watch.listener), {})[watch.number] = watch
+        watch.listener.domain.watches += 1
+
+    def remove(self, listener: Listener, path: str, token: bytes) -> None:
+        """Take a watch away; raises NodeNotFoundError where there is none such."""
+        watch = self._by_path.get(path, {}).get((id(listener), token))
+        if watch is None:
+            raise error_from_errno(errno.ENOENT)
+        del self._by_listener[id(listener)][watch.number]
+        self._drop(watch)
+
+    def remove_all(self, listener: Listener) -> None:
+        """Take all watches of a connection away."""
+        for watch in self._by_listener.pop(id(listener), {}).values():
+            self._drop(watch)
+
+    def has(self, listener: Listener, path: str, token: bytes) -> bool:
+        """Whether the connection has set such a watch."""
+        return (id(listener), token) in self._by_path.get(path, ())
+
+    def fire(self, path: str, exact: bool, permitted: Callable[[Domain], bool]) -> None:
+        """Send an event to each watch of the path, and unless `exact`, of those above it, in the order they were set.
+
+        `permitted`: whether a domain may learn of the change; asked only where there is a watch.
+        """
+        found = list(self._by_path.get(path, {}).values())
+        if not exact and path != "/":
+            above = path
+            level = 0
+            while above != "/":
+                above = above.rpartition("/")[0] or "/"
+                level += 1
+                at_path = self._by_path.get(above)
+                if at_path:
+                    found += [watch for watch in at_path.values() if watch.depth is None or watch.depth >= level]
+        if found:
+            self._send(path, found, permitted)
+
+    def fire_special(self, name: str, domid: int, permitted: Callable[[Domain], bool]) -> None:
+        """Send the events of a special path: those with a depth tell the domain, those without do not."""
+        plain = [watch for watch in self._by_path.get(name, {}).values() if watch.depth is None]
+        self._send(name, plain, permitted)
+        detailed = f"{name}/{domid}"
+        told = [watch for watch in self._by_path.get(name, {}).values() if watch.depth]
+        told += [watch for watch in self._by_path.get(detailed, {}).values() if watch.depth is not None]
+        self._send(detailed, told, permitted)
+
+    def _send(self, path: str, found: list[Watch], permitted: Callable[[Domain], bool]) -> None:
+        if len(found) > 1:
+            found.sort(key=lambda watch: watch.number)
+        for watch in found:
+            if permitted(watch.listener.domain):
+                watch.send(path)
+
+    def _drop(self, watch: Watch) -> None:
+        at_path = self._by_path[watch.path]
+        del at_path[id(watch.listener), watch.token]
+        if not at_path:
+            del self._by_path[watch.path]
+        watch.listener.domain.watches -= 1
