@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemons import DAEMON_KINDS, Daemon, require_packages, start_daemon
+from embedded import EmbeddedDaemon
 from stores import BACKENDS, client_of, prepare_libxenstore
 
 import xsffi
@@ -32,11 +33,18 @@ def oxenstored() -> Iterator[Daemon]:
         yield daemon
 
 
-@pytest.fixture(params=DAEMON_KINDS)
+@pytest.fixture(scope="session")
+def embedded() -> Iterator[EmbeddedDaemon]:
+    """The embedded store, in the place of a daemon."""
+    require_packages()  # for Xen's command-line tools
+    with EmbeddedDaemon() as daemon:
+        yield daemon
+
+
+@pytest.fixture(params=[*DAEMON_KINDS, "embedded"])
 def daemon(request: pytest.FixtureRequest) -> Daemon:
     """Each of the daemons."""
-    daemon = request.getfixturevalue(request.param)
-    assert isinstance(daemon, Daemon)
+    daemon: Daemon = request.getfixturevalue(request.param)  # the embedded store has what the tests use of it
     return daemon
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from daemons import Daemon, Guest, PtyBridge, RingBridge
+from embedded import EmbeddedDaemon
 from stores import client_of, require_libxenstore
 
 import xsffi
@@ -251,7 +253,13 @@ def test_dump_is_of_one_moment(xs: Client, daemon: Daemon, top: str) -> None:
 
 
 def test_a_guest_walks(daemon: Daemon, other: Client) -> None:
-    with Guest(daemon, 77) as ring, RingBridge(ring) as bridge, xsffi.Client(bridge.socket_path, "wire") as guest:
+    with ExitStack() as stack:
+        if isinstance(daemon, EmbeddedDaemon):
+            daemon.create_domain(77)
+            place = daemon.store.socket_path(77)
+        else:
+            place = stack.enter_context(RingBridge(stack.enter_context(Guest(daemon, 77)))).socket_path
+        guest = stack.enter_context(xsffi.Client(place, "wire"))
         guest.write("data/mine", "1")
         other.write("/local/domain/77/data/closed", "")
         other.set_permissions("/local/domain/77/data/closed", ["n0"])

@@ -10,6 +10,7 @@ from typing import Callable
 
 import pytest
 from daemons import Daemon
+from embedded import EmbeddedDaemon
 
 import xsffi
 from xsffi import Client, WatchEvent
@@ -115,9 +116,23 @@ def test_a_watch_as_context(xs: Client, other: Client, top: str) -> None:
 
 
 def test_a_depth_that_the_daemon_does_not_know(xs: Client, daemon: Daemon, top: str) -> None:
+    if isinstance(daemon, EmbeddedDaemon) and xs.backend.name == "wire":
+        pytest.skip("the embedded store knows it")
     with pytest.raises(xsffi.NotSupportedError, match=r"4\.22"):
         xs.watch(top, depth=0)
     assert xs.check_watch() is None
+
+
+def test_depth(xs: Client, daemon: Daemon, top: str) -> None:
+    if not isinstance(daemon, EmbeddedDaemon) or xs.backend.name == "libxenstore":
+        pytest.skip("neither the daemons nor the libxenstore of 4.17 know it")
+    xs.watch(top, "itself", depth=0)
+    xs.watch(top, "children", depth=1)
+    xs.watch(top, "all")
+    drain(xs)
+    for path, tokens in ((top, 3), (f"{top}/a", 2), (f"{top}/a/b", 1)):
+        xs.write(path, "")
+        assert {event.token for event in drain(xs)} == set(["all", "children", "itself"][:tokens])
 
 
 def test_special_watches(xs: Client, daemon: Daemon, top: str) -> None:

@@ -53,7 +53,7 @@ def callers() -> list[Callable[[Client], object]]:
         lambda xs: xs.read_watch(timeout=60),
         lambda xs: list(xs.events()),
         lambda xs: xs.run(),
-        lambda xs: xs.transact(lambda t: t.write("/test", "")),
+        lambda xs: xs.transact(lambda t: t.exists("/test"), attempts=1000),
     ]
 
 
