@@ -12,6 +12,8 @@ from stores import BACKENDS, client_of, prepare_libxenstore
 
 import xsffi
 
+pytest_plugins = ["pytester"]
+
 prepare_libxenstore()
 
 _tops = itertools.count(1)

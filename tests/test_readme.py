@@ -13,6 +13,7 @@ from daemons import Daemon, require_packages
 from stores import require_libxenstore
 
 import xsffi
+from xsffi.lowlevel import uninstall
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text()
@@ -31,21 +32,41 @@ def test_the_python_snippets(
     monkeypatch.setenv("XSFFI_BACKEND", backend)
     monkeypatch.setenv("XENSTORED_PATH", daemon.socket_path)
     names: dict[str, object] = {}
-    for snippet in snippets("python"):
-        exec(compile(snippet, "README.md", "exec"), names)
+    try:
+        for snippet in snippets("python"):
+            exec(compile(snippet, "README.md", "exec"), names)
+    finally:
+        uninstall()
     printed = capsys.readouterr().out.splitlines()
     assert printed == ["/local/domain/5/device/vif/0/state 1", "changed: /tool/counter"]
 
 
 def test_the_demo() -> None:
+    """On Python alone: neither what this process has nor the extension."""
+    assert "ci/demo\n" in snippets("sh")
+    environment = {"PATH": os.defpath, "XSFFI_EXTENSION": "no"}
+    demo = subprocess.run([REPOSITORY / "ci/demo"], env=environment, capture_output=True, text=True, timeout=60)
+    assert demo.returncode == 0, demo.stderr
+    assert demo.stdout.count("the driver has connected") == 1
+    assert demo.stdout.splitlines()[-1].startswith("/local/domain/")
+
+
+def test_the_real_demo() -> None:
     require_packages()
     require_libxenstore()
-    assert "ci/demo\n" in snippets("sh")
     environment = {**os.environ, "XSFFI_PYTHON": sys.executable}
-    demo = subprocess.run([REPOSITORY / "ci/demo"], env=environment, capture_output=True, text=True, timeout=300)
+    command = [str(REPOSITORY / "ci/demo"), "--real"]
+    demo = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert demo.returncode == 0, demo.stderr
     assert demo.stdout.count("the driver has connected") == 2
     assert demo.stdout.splitlines()[-1].startswith("/local/domain/")
+
+
+def test_the_pytest_snippet(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # it is named instead, whether it is installed or not
+    (snippet,) = [text for text in snippets("python") if "def test_" in text]
+    pytester.makepyfile(snippet)
+    pytester.runpytest_subprocess("-p", "xsffi.pytest_plugin", "-p", "no:cacheprovider").assert_outcomes(passed=2)
 
 
 def test_every_error_is_told() -> None:
