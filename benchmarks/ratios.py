@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -190,57 +191,80 @@ def _trees(forms: dict[str, Client], daemon: Daemon, rounds: int) -> list[Row]:
     return rows
 
 
+# Writes so many nodes, pipelined, for each line that it reads.
+_WRITER = """
+import sys, xsffi
+with xsffi.Client(sys.argv[1], backend="wire") as xs:
+    for line in sys.stdin:
+        with xs.pipeline() as p:
+            for number in range(int(line)):
+                p.write(f"{sys.argv[2]}/{number}", "")
+"""
+
+
 def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> list[Row]:
+    """From the first write, by another process, to the last callback: the daemon's work and the way of the events."""
     top = "/events"
     rows = []
-    with xsffi.Client(daemon.socket_path, backend="wire") as writer:
-        writer.mkdir(top)
+    forms["wire"].mkdir(top)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, daemon.socket_path, top], stdin=subprocess.PIPE, text=True
+    )
+    assert writer.stdin is not None
+    commands = writer.stdin
 
-        def fire() -> None:
-            with writer.pipeline() as p:
-                for number in range(EVENTS):
-                    p.write(f"{top}/{number}", "")
+    def fire() -> None:
+        commands.write(f"{EVENTS}\n")
+        commands.flush()
 
-        def called_back(client: Client) -> Callable[[], float]:
-            def contender() -> float:
-                seen = 0
+    def called_back(client: Client) -> Callable[[], float]:
+        def contender() -> float:
+            seen = 0
 
-                def count(event: xsffi.WatchEvent) -> None:
-                    nonlocal seen
-                    seen += 1
-                    if seen == EVENTS:
-                        client.stop()
+            def count(event: xsffi.WatchEvent) -> None:
+                nonlocal seen
+                seen += 1
+                if seen == EVENTS:
+                    client.stop()
 
-                with client.watch(top, callback=count):
-                    client.read_watch()  # the one that comes at once
-                    fire()
-                    return timed(client.run, EVENTS)()
+            with client.watch(top, callback=count):
+                client.read_watch()  # the one that comes at once
+                begin = time.perf_counter()
+                fire()
+                client.run()
+                return (time.perf_counter() - begin) / EVENTS
 
-            return contender
+        return contender
 
-        def read_old() -> float:
-            old.watch(top, "token")
+    def read_old() -> float:
+        old.watch(top, "token")
+        old.read_watch()
+        begin = time.perf_counter()
+        fire()
+        for _ in range(EVENTS):
             old.read_watch()
-            fire()
-            each = timed(_repeat(old.read_watch, EVENTS), EVENTS)()
-            old.unwatch(top, "token")
-            return each
+        each = (time.perf_counter() - begin) / EVENTS
+        old.unwatch(top, "token")
+        return each
 
+    try:
         contenders = {name: called_back(client) for name, client in forms.items()}
         if old is not None:
             contenders[OLD] = read_old
         rows += _rows({name: f"events to a callback, {name}" for name in forms}, contenders, rounds, OLD)
-
         alone = "with one watch"
         for name, client in forms.items():
-            crowded = xsffi.Client(daemon.socket_path, backend=client.backend.name)
-            for number in range(MANY):
-                crowded.watch(f"/elsewhere/{number}")
-                if number % 500 == 0:
-                    list(crowded.events(timeout=0))
-            list(crowded.events(timeout=0.1))
-            pair = {"crowd": called_back(crowded), alone: called_back(client)}
-            rows += _rows({"crowd": f"events with {MANY:,} watches set, {name}"}, pair, rounds, alone)
-            crowded.close()
-        writer.rm(top)
+            with xsffi.Client(daemon.socket_path, backend=client.backend.name) as crowded:
+                for number in range(MANY):
+                    crowded.watch(f"/elsewhere/{number}")
+                    if number % 500 == 0:
+                        list(crowded.events(timeout=0))
+                list(crowded.events(timeout=0.1))
+                pair = {"crowd": called_back(crowded), alone: called_back(client)}
+                # The daemon looks through all watches at each write: both sides wait for that.
+                rows += _rows({"crowd": f"events with {MANY:,} watches set, {name}"}, pair, rounds, alone)
+    finally:
+        commands.close()
+        writer.wait()
+    forms["wire"].rm(top)
     return rows

@@ -38,7 +38,7 @@ T = TypeVar("T")
 _FOLLOWER_PATIENCE = 0.5
 
 
-_BATCHES = 2  # how many batches are on their way at a time
+_BATCHES = 8  # how many batches are on their way at a time
 
 
 class _Leader:

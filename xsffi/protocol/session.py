@@ -28,8 +28,9 @@ __all__ = ["Batch", "Pending", "Session", "error_reply"]
 
 T = TypeVar("T")
 
-# What makes a batch: so few that, where they are of the usual size, its requests stay in the buffer of a socket.
-BATCH_REQUESTS = 512
+# What makes a batch: so few that, where they are of the usual size, its replies fit into the buffer of a socket, about
+# 130 of them. Where the daemon finds that full, while a longer batch is decoded, it stops working and waits.
+BATCH_REQUESTS = 64
 BATCH_BYTES = 65536
 
 _BYTE_ORDER = sys.byteorder
