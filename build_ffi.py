@@ -167,6 +167,7 @@ const char *xsffi_since(const char *function);
 struct xs_handle *xsffi_open_at(const char *path, unsigned long flags);
 struct xsffi_use { struct xs_handle *handle; ...; };
 int xsffi_end_use(struct xsffi_use *use);
+int xsffi_read_value(struct xsffi_use *use, uint32_t transaction, const char *path, char *memory, int capacity);
 void free(void *);
 
 struct xsffi_stream {

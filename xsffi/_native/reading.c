@@ -21,23 +21,17 @@ static int xsffi_end_use(struct xsffi_use *use)
     return __atomic_load_n(&use->inside, __ATOMIC_SEQ_CST);
 }
 
-#ifndef PYPY_VERSION
-
-struct xsffi_reading {
-    PyObject_HEAD
-    struct xsffi_use *use; /* NULL: there is no short way; else it lives as long as this object */
-};
-
-/* The value, to be freed; else NULL, and in `error` the errno, EBADF where it is over. Then this reader may have been the
- * last one inside, and who asked for the end has left the rest of it to self._read. */
-static void *xsffi_read_in_use(struct xsffi_use *use, const char *path, unsigned int *length, int *error)
+/* The value, to be freed; else NULL, and in `error` the errno, EBADF where it is over. Then this reader may have been
+ * the last one inside, and who asked for the end has left the rest of it to self._read. */
+static void *xsffi_read_in_use(struct xsffi_use *use, uint32_t transaction, const char *path, unsigned int *length,
+                               int *error)
 {
     void *value = NULL;
 
     *error = EBADF;
     __atomic_add_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
     if (!__atomic_load_n(&use->over, __ATOMIC_SEQ_CST)) {
-        value = xs_read(use->handle, XBT_NULL, path, length);
+        value = xs_read(use->handle, transaction, path, length);
         *error = errno;
     }
     __atomic_sub_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
@@ -48,6 +42,33 @@ static void *xsffi_read_in_use(struct xsffi_use *use, const char *path, unsigned
     }
     return value;
 }
+
+/* A READ whose value is copied into the caller's memory: one crossing between Python and C, where xs_read, a look at
+ * what it returned and free would be three. Nothing is left to be freed, either, where Ctrl-C comes with the return.
+ * It is the length of the value, or the negative of an errno: EMSGSIZE where it is too long for the memory, EBADF
+ * where it is over. */
+static int xsffi_read_value(struct xsffi_use *use, uint32_t transaction, const char *path, char *memory, int capacity)
+{
+    unsigned int length = 0;
+    int error;
+    void *value = xsffi_read_in_use(use, transaction, path, &length, &error);
+
+    if (value == NULL)
+        return error > 0 ? -error : -EINVAL;
+    if (length > (unsigned int)capacity)
+        error = EMSGSIZE;
+    else
+        memcpy(memory, value, length);
+    free(value);
+    return length > (unsigned int)capacity ? -error : (int)length;
+}
+
+#ifndef PYPY_VERSION
+
+struct xsffi_reading {
+    PyObject_HEAD
+    struct xsffi_use *use; /* NULL: there is no short way; else it lives as long as this object */
+};
 
 /* read(transaction, path): all that is not the plain case is for self._read, also to say what is wrong. */
 static PyObject *xsffi_reading_read(PyObject *self, PyObject *args, PyObject *keywords)
@@ -70,7 +91,7 @@ static PyObject *xsffi_reading_read(PyObject *self, PyObject *args, PyObject *ke
                 void *value;
 
                 Py_BEGIN_ALLOW_THREADS
-                value = xsffi_read_in_use(use, text, &length, &error);
+                value = xsffi_read_in_use(use, XBT_NULL, text, &length, &error);
                 Py_END_ALLOW_THREADS
                 Py_DECREF(encoded);
                 if (value != NULL) {
