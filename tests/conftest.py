@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -15,6 +16,9 @@ import xsffi
 pytest_plugins = ["pytester"]
 
 prepare_libxenstore()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has what it runs in the background ignore Ctrl-C, and the programs that those start in their turn.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _tops = itertools.count(1)
 

@@ -170,6 +170,7 @@ class WireBackend:
         payload = request.payload()
         check_payload_size(len(payload), self._payload_max)
         session = self._session
+        deadline = self._deadline()
         me = _Leader()
         pending: Pending[T] | None = None
         reply: tuple[int, bytes] | bool = False
@@ -195,7 +196,7 @@ class WireBackend:
         if pending is None or reply is False:
             return self._call_among_others(request, tx_id)
         if reply is True:
-            return self._await(pending)
+            return self._await(pending, deadline)
         type, payload = reply
         if type == request.type:
             return request.decode(payload)
@@ -212,10 +213,9 @@ class WireBackend:
             if pending is not None:
                 self._abandon(pending)
             raise
-        return self._await(pending)
+        return self._await(pending, self._deadline())
 
-    def _await(self, pending: Pending[T]) -> T:
-        deadline = None if self._timeout is None else monotonic() + self._timeout
+    def _await(self, pending: Pending[T], deadline: float | None) -> T:
         try:
             if not self._wait(pending.is_done, deadline, pending):
                 raise self._timeout_error()
@@ -238,13 +238,15 @@ class WireBackend:
 
     def _outcomes(self, on_its_way: deque[Batch]) -> list[Outcome]:
         batch = on_its_way[0]
-        deadline = None if self._timeout is None else monotonic() + self._timeout
-        if not self._wait(batch.is_done, deadline, batch):
+        if not self._wait(batch.is_done, self._deadline(), batch):
             raise self._timeout_error()
         with self._lock:
             self._session.forget(batch)
         on_its_way.popleft()
         return batch.outcomes()
+
+    def _deadline(self) -> float | None:
+        return None if self._timeout is None else monotonic() + self._timeout
 
     def _timeout_error(self) -> WaitTimeoutError:
         return WaitTimeoutError(errno.ETIMEDOUT, f"no reply came for {self._timeout} seconds")
