@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from daemons import Daemon
 from daemons.packages import REPOSITORY
+from embedded import EmbeddedDaemon
 
 from xsffi.lowlevel.xs import Error, xs
 
@@ -182,7 +183,9 @@ def test_many_threads_and_a_close(connect: Connect, top: str) -> None:
     assert descriptors() == before
 
 
-def test_nothing_is_left_of_a_handle(connect: Connect, top: str) -> None:
+def test_nothing_is_left_of_a_handle(connect: Connect, daemon: Daemon, top: str) -> None:
+    if isinstance(daemon, EmbeddedDaemon):
+        pytest.skip("its own descriptors are in this process too")
     handle = connect()
     handle.read("", top)
     gc.collect()
