@@ -10,30 +10,35 @@
 :class:`Client` is the way in; what it raises is in :mod:`xsffi.errors`.
 """
 
-from .client import Client
-from .errors import (
-    AccessDeniedError,
-    BackendUnavailableError,
-    ClientClosedError,
-    ConnectionLostError,
-    ForkedError,
-    InvalidArgumentError,
-    NodeNotFoundError,
-    NotSupportedError,
-    ProtocolError,
-    QuotaExceededError,
-    TooBigError,
-    TransactionConflictError,
-    TransactionGoneError,
-    WaitTimeoutError,
-    WatchExistsError,
-    XenStoreError,
-)
-from .permissions import Permission
-from .pipeline import Pipeline
-from .records import Node, WatchEvent
-from .transaction import Transaction
-from .watches import Watch
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .client import Client
+    from .errors import (
+        AccessDeniedError,
+        BackendUnavailableError,
+        ClientClosedError,
+        ConnectionLostError,
+        ForkedError,
+        InvalidArgumentError,
+        NodeNotFoundError,
+        NotSupportedError,
+        ProtocolError,
+        QuotaExceededError,
+        TooBigError,
+        TransactionConflictError,
+        TransactionGoneError,
+        WaitTimeoutError,
+        WatchExistsError,
+        XenStoreError,
+    )
+    from .permissions import Permission
+    from .pipeline import Pipeline
+    from .records import Node, WatchEvent
+    from .transaction import Transaction
+    from .watches import Watch
 
 __all__ = [
     "AccessDeniedError",
@@ -60,3 +65,43 @@ __all__ = [
     "WatchExistsError",
     "XenStoreError",
 ]
+
+if not TYPE_CHECKING:
+    # Each name is imported when first used: a plugin of pytest, or an error to catch, need not bring the whole client.
+    _HOMES = {
+        "AccessDeniedError": "errors",
+        "BackendUnavailableError": "errors",
+        "Client": "client",
+        "ClientClosedError": "errors",
+        "ConnectionLostError": "errors",
+        "ForkedError": "errors",
+        "InvalidArgumentError": "errors",
+        "Node": "records",
+        "NodeNotFoundError": "errors",
+        "NotSupportedError": "errors",
+        "Permission": "permissions",
+        "Pipeline": "pipeline",
+        "ProtocolError": "errors",
+        "QuotaExceededError": "errors",
+        "TooBigError": "errors",
+        "Transaction": "transaction",
+        "TransactionConflictError": "errors",
+        "TransactionGoneError": "errors",
+        "WaitTimeoutError": "errors",
+        "Watch": "watches",
+        "WatchEvent": "records",
+        "WatchExistsError": "errors",
+        "XenStoreError": "errors",
+    }
+
+    def __getattr__(name: str) -> object:
+        home = _HOMES.get(name)
+        if home is None:
+            raise AttributeError(f"module 'xsffi' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = globals()[name] = getattr(import_module(f"xsffi.{home}"), name)
+        return value
+
+    def __dir__() -> list[str]:
+        return sorted(__all__)

@@ -57,6 +57,7 @@ class Client(NodeOperations, DomainOperations):
             _check_timeout(timeout)
         self.backend = open_backend(backend, None if path is None else os.fsdecode(path), timeout)
         self._closed = False
+        self._siblings: set[Backend] = set()  # connections that a dump reads over just now
         self._owner = os.getpid()
         self._watches = Watches(self.backend)
         self._transactions = Transactions(self.backend)
@@ -98,9 +99,13 @@ class Client(NodeOperations, DomainOperations):
         """
         validate(top)
         backend = self.backend.sibling()
+        self._siblings.add(backend)
         try:
+            if self._closed:
+                backend.close()  # close() may have looked before this one was there
             return snapshot(backend, top, attempts)
         finally:
+            self._siblings.discard(backend)
             backend.close()
 
     def load(self, nodes: Iterable[Node]) -> None:
@@ -207,6 +212,8 @@ class Client(NodeOperations, DomainOperations):
         :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing."""
         self._closed = True
         self.backend.close()
+        for sibling in list(self._siblings):
+            sibling.close()
         self._watches.close()
 
     def __enter__(self) -> Client:

@@ -33,7 +33,7 @@ class Pipeline:
     """
 
     def __init__(self, target: NodeOperations, transactions: Transactions | None = None, attempts: int = 1) -> None:
-        """To be had from ``pipeline()`` of a client or a transaction."""
+        """To be had from :meth:`xsffi.Client.pipeline`."""
         self.results: list[Any] = []  #: what came back of each operation: its result, or its error
         self._target = target
         self._transactions = transactions

@@ -332,3 +332,39 @@ def test_sixteen_threads(xs: Client, top: str) -> None:
         thread.join(60)
         assert not thread.is_alive(), "it hangs"
     assert failures == []
+
+
+def test_a_read_while_many_events_wait(xs: Client, other: Client, top: str) -> None:
+    """More of them than the buffer holds that the extension receives into."""
+    deep = f"{top}/" + "/".join("n" * 240 for _ in range(4))
+    xs.write(deep, "1")
+    xs.watch(top)
+    xs.read_watch(5)
+    with other.pipeline() as p:
+        for number in range(300):
+            p.write(f"{deep}/{number}", "")
+    assert xs.read(deep) == b"1"
+    assert len([event for event in xs.events(0.3) if event.path != deep]) == 300
+
+
+def test_a_dump_ends_with_its_client(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend) as mine:
+        own_daemon.pause()
+        failures: list[BaseException] = []
+
+        def dump() -> None:
+            try:
+                mine.dump("/")
+            except BaseException as error:
+                failures.append(error)
+
+        dumper = threading.Thread(target=dump)
+        dumper.start()
+        threading.Event().wait(0.1)
+        mine.close()
+        dumper.join(5)
+        assert not dumper.is_alive(), "it hangs"
+        assert [type(error) for error in failures] == [xsffi.ClientClosedError]
+        with pytest.raises(xsffi.ClientClosedError):
+            mine.dump("/")
+        own_daemon.resume()

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
@@ -106,6 +107,39 @@ def test_a_handler_that_uses_the_client_again_and_again(daemon: Daemon, top: str
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
         assert handled > 100
+
+
+def test_a_read_among_many_others(xs: Client, top: str) -> None:
+    """Requests one by one and many at once, by threads that change places as often as can be."""
+    xs.write(f"{top}/a", "1")
+    failures: list[BaseException] = []
+    interval = sys.getswitchinterval()
+    end = time.monotonic() + 2
+
+    def work(call: Callable[[], object]) -> None:
+        try:
+            while time.monotonic() < end:
+                call()
+        except BaseException as error:
+            failures.append(error)
+
+    calls: list[Callable[[], object]] = [
+        lambda: xs.read(f"{top}/a"),
+        lambda: xs.get(f"{top}/missing"),
+        lambda: xs.read_many([f"{top}/a"] * 200),
+        lambda: xs.read_many([f"{top}/a"] * 100),
+    ]
+    threads = [threading.Thread(target=work, args=(call,)) for call in calls]
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20)
+            assert not thread.is_alive(), "it hangs"
+    finally:
+        sys.setswitchinterval(interval)
+    assert failures == []
 
 
 def test_run_may_be_interrupted_and_run_again(xs: Client, alarms: object) -> None:

@@ -241,6 +241,7 @@ def test_an_interrupted_request_on_the_wire(own_daemon: Daemon) -> None:
             xs.transaction,
             lambda: xs.watch("/a", "mine"),
             lambda: xs.ls("/"),
+            lambda: xs.read_many(["/a"] * 1000),
         ]
         for use in uses:
             with pytest.raises(Interrupt), interrupted_after(0.05):

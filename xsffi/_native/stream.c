@@ -101,7 +101,7 @@ static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int
     s->held = 0;
     if (have == 0)
         s->replies = 0;
-    else if (s->replies >= (uint32_t)want)
+    else if (s->replies >= (uint32_t)want || have == capacity)
         return have;
     for (;;) {
         struct pollfd polled[2] = { { .fd = s->fd, .events = POLLIN }, { .fd = s->wake_fd, .events = POLLIN } };
@@ -131,8 +131,14 @@ static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int
             int64_t nap = (want - (int64_t)s->replies) * XSFFI_NAP_FOR_EACH;
 
             left = (struct timespec){ .tv_nsec = nap < XSFFI_NAP_MAX ? nap : XSFFI_NAP_MAX };
-            if (ppoll(polled + 1, 1, &left, NULL) == 0 && (timeout < 0 || xsffi_now() - begin < timeout))
-                continue;
+            switch (ppoll(polled + 1, 1, &left, NULL)) {
+            case 0:
+                if (timeout < 0 || xsffi_now() - begin < timeout)
+                    continue;
+                break;
+            case -1:
+                return have; /* a signal: its handler is Python's */
+            }
         }
         if (timeout >= 0) {
             int64_t rest = timeout - (xsffi_now() - begin);

@@ -196,6 +196,9 @@ class LibraryBackend:
             return self._bulk
 
     def sibling(self) -> WireBackend:
+        with self._lock:
+            if self._over is not None:
+                raise self._over()
         return open_wire(self._path)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:

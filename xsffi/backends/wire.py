@@ -107,8 +107,9 @@ class WireBackend:
                     start += len(batch.requests)
                 outcomes += self._outcomes(on_its_way)
         finally:
-            for batch in on_its_way:
-                self._session.forget(batch)
+            with self._lock:
+                for batch in on_its_way:
+                    self._session.forget(batch)
         return outcomes
 
     def bulk(self) -> WireBackend:
@@ -183,7 +184,8 @@ class WireBackend:
             if pending is not None:
                 reply = self._transport.call(request.type, pending.req_id, tx_id, payload, self._timeout)
                 if reply is not True:
-                    session.expect_no_more(pending)
+                    with self._lock:
+                        session.expect_no_more(pending)
         except BaseException:
             if pending is not None:
                 self._abandon(pending)

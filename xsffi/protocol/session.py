@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
@@ -89,7 +90,7 @@ class Pending(Generic[T]):
 class Batch:
     """Many requests on their way, with ids in a row. It is :meth:`done <is_done>` when every reply is there."""
 
-    __slots__ = ("_error", "_replies", "end", "first", "missing", "requests", "wake")
+    __slots__ = ("__weakref__", "_error", "_replies", "end", "first", "missing", "requests", "wake")
 
     def __init__(self, requests: Sequence[Request[Any]], first: int) -> None:
         self.first = first
@@ -155,7 +156,7 @@ class Session:
         self.sent: list[int] = [0]  # how many bytes were sent, ever, in pieces
         self._outgoing: deque[tuple[int, bytes]] = deque()  # each with its place in the stream of all bytes sent
         self._pending: dict[int, Pending[Any]] = {}
-        self._batches: list[Batch] = []
+        self._batch_refs: list[weakref.ref[Batch]] = []  # weak: Ctrl-C may end the wait before forget()
         self._joined = joined
         self._last_id = 0
         self._payload_max = payload_max
@@ -176,6 +177,9 @@ class Session:
             if not self._outgoing or self._outgoing[-1][1] is not data:
                 self._pending.pop(req_id, None)  # it was not put there
             raise
+
+    def _batches(self) -> list[Batch]:
+        return [batch for ref in self._batch_refs if (batch := ref()) is not None]
 
     def is_idle(self) -> bool:
         """Whether nothing waits to be sent, and nothing that came in to be handed on."""
@@ -214,7 +218,8 @@ class Session:
         batch = Batch(requests[start : start + req_id - first], first)
         for refused_id, error in refused:
             batch.refuse(refused_id, error)
-        self._batches.append(batch)
+        self._batch_refs = [ref for ref in self._batch_refs if ref() is not None]
+        self._batch_refs.append(weakref.ref(batch))
         for piece in [b"".join(pieces)] if self._joined else pieces:
             self._put(piece)
         batch.count()
@@ -222,7 +227,7 @@ class Session:
 
     def forget(self, batch: Batch) -> None:
         """Nobody waits for these replies any more, or they are all there."""
-        self._batches = [other for other in self._batches if other is not batch]
+        self._batch_refs = [ref for ref in self._batch_refs if ref() not in (None, batch)]
 
     def abandon(self, pending: Pending[Any]) -> None:
         """Nobody waits for this reply any more. It is dropped when it comes, and what the request set up is undone."""
@@ -254,14 +259,15 @@ class Session:
 
         Raises :class:`~xsffi.errors.ProtocolError` where the stream is no stream of packets; it cannot go on then.
         """
+        batches = self._batches()
         for packet in self._reader.packets():
-            self._accept(packet)
-        for batch in self._batches:
+            self._accept(packet, batches)
+        for batch in batches:
             batch.count()
 
     def fail(self, error: Callable[[], XenStoreError]) -> None:
         """The connection is over: every request that waits gets an error of its own."""
-        for batch in self._batches:
+        for batch in self._batches():
             batch.fail(error())
         while self._pending:
             req_id = next(iter(self._pending))
@@ -272,20 +278,26 @@ class Session:
     def refuse(self, error: XenStoreError) -> None:
         """The next request to send was not taken, and will not be: it gets an error, and the one behind it is next."""
         place, data = self._outgoing[0]
-        pending = self._pending.get(int.from_bytes(data[4:8], _BYTE_ORDER))
+        req_id = int.from_bytes(data[4:8], _BYTE_ORDER)
+        pending = self._pending.get(req_id)
         if pending is not None:
             pending.fail(error)
             self._pending.pop(pending.req_id, None)
+        else:
+            for batch in self._batches():
+                if batch.first <= req_id < batch.end:
+                    batch.refuse(req_id, error)
+                    batch.count()
         self.sent.append(place + len(data) - sum(self.sent))
 
-    def _accept(self, packet: Packet) -> None:
+    def _accept(self, packet: Packet, batches: list[Batch]) -> None:
         # By type first: older kernels leave the other fields of an event's header unset.
         if packet.type == _WATCH_EVENT:
             self.events.append(_event(packet.payload))
             return
         pending = self._pending.get(packet.req_id)
         if pending is None:
-            for batch in self._batches:
+            for batch in batches:
                 if batch.first <= packet.req_id < batch.end:
                     batch.resolve(packet.req_id, packet.type, packet.payload)
                     return
@@ -331,7 +343,7 @@ class Session:
             req_id = (req_id + 1) & 0xFFFFFFFF
             if req_id == 0 or req_id in self._pending:  # 0 is what events have
                 continue
-            if self._batches and any(batch.first <= req_id < batch.end for batch in self._batches):
+            if self._batch_refs and any(batch.first <= req_id < batch.end for batch in self._batches()):
                 continue
             self._last_id = req_id
             return req_id

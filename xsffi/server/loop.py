@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import selectors
 import socket
 import threading
@@ -42,6 +43,7 @@ class Loop:
         self._accepting_failed = False
         self._calls: deque[Callable[[], object]] = deque()
         self._stopping = False
+        self._owner = os.getpid()
         self._closed = False
         self._lock = threading.Lock()  # over _calls and _closed
         self._bell, self._ringer = socket.socketpair()
@@ -54,8 +56,10 @@ class Loop:
     def call(self, function: Callable[[], T]) -> T:
         """Call a function in the loop's thread, between two requests, and give what it returns or raises.
 
-        Raises RuntimeError where the loop has ended.
+        Raises RuntimeError where the loop has ended, and in a child process, which has no part of it.
         """
+        if os.getpid() != self._owner:
+            raise RuntimeError("the store is the parent process's: a child uses it by its socket")
         future: Future[T] = Future()
 
         def work() -> None:
