@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from daemons import DAEMON_KINDS, Daemon, Guest, GuestQuotas, RingBridge, require_packages, start_daemon
-from stores import client_of
+from embedded import EmbeddedDaemon
+from stores import client_of, require_libxenstore
 
 import xsffi
 from xsffi import Client, Permission
@@ -14,10 +16,14 @@ from xsffi import Client, Permission
 DOMID = 5
 
 
-@pytest.fixture(params=DAEMON_KINDS)
-def host(request: pytest.FixtureRequest) -> Iterator[Daemon]:
+@pytest.fixture(params=[*DAEMON_KINDS, "embedded"])
+def host(request: pytest.FixtureRequest) -> Iterator[Daemon | EmbeddedDaemon]:
     """A daemon with the quotas that guests have by default."""
     require_packages()
+    if request.param == "embedded":
+        with EmbeddedDaemon() as embedded:
+            yield embedded
+        return
     with start_daemon(request.param, quotas=GuestQuotas()) as daemon:
         yield daemon
 
@@ -31,13 +37,10 @@ def dom0(host: Daemon) -> Iterator[Client]:
 @pytest.fixture
 def guest(host: Daemon, backend: str) -> Iterator[Client]:
     """A client over each backend, as the guest: a bridge carries its bytes to the ring."""
-    with Guest(host, DOMID) as ring, RingBridge(ring) as bridge:
-        if backend == "libxenstore":
-            from stores import require_libxenstore
-
-            require_libxenstore()
-        with xsffi.Client(bridge.socket_path, backend=backend) as client:
-            yield client
+    if backend == "libxenstore":
+        require_libxenstore()
+    with place_of_guest(host, DOMID) as path, xsffi.Client(path, backend=backend) as client:
+        yield client
 
 
 def test_relative_paths_are_its_own(guest: Client, dom0: Client) -> None:
@@ -167,7 +170,7 @@ def test_a_guests_control(guest: Client, host: Daemon) -> None:
 
 
 def test_the_nodes_of_a_released_domain(host: Daemon, dom0: Client) -> None:
-    with Guest(host, 6) as ring, RingBridge(ring) as bridge, client_at(bridge) as guest:
+    with place_of_guest(host, 6) as path, xsffi.Client(path, backend="wire") as guest:
         guest.write("mine", "1")
         assert dom0.exists("/local/domain/6/mine")
     dom0.watch("/local/domain/6/mine")
@@ -178,5 +181,12 @@ def test_the_nodes_of_a_released_domain(host: Daemon, dom0: Client) -> None:
     assert dom0.exists("/local/domain")
 
 
-def client_at(bridge: RingBridge) -> Client:
-    return xsffi.Client(bridge.socket_path, backend="wire")
+@contextmanager
+def place_of_guest(host: Daemon | EmbeddedDaemon, domid: int) -> Iterator[str]:
+    """A socket where a client is this domain: bridged to its ring, or the embedded store's own."""
+    if isinstance(host, EmbeddedDaemon):
+        host.create_domain(domid)
+        yield host.store.socket_path(domid)
+    else:
+        with Guest(host, domid) as ring, RingBridge(ring) as bridge:
+            yield bridge.socket_path
