@@ -103,6 +103,8 @@ class LibraryBackend:
         self._payload_max = PAYLOAD_MAX if kind is Kind.SOCKET else DEVICE_PAYLOAD_MAX
         self._own = _own_descriptor(self._xs)
         self._line = _line(self._own, path) if kind is Kind.SOCKET else None
+        self._is_line_own = self._line is not None and _is_same_file(self._own, self._line.fileno())
+        self._watched = False  # libxenstore has a reader thread
         self._bell = Bell()  # rung when it is over
         self._lock = threading.RLock()  # of the end, and of what is made when first wanted
         self._inside: set[object] = set()  # whoever uses the handle or a descriptor now
@@ -128,6 +130,8 @@ class LibraryBackend:
             )
         if isinstance(request, _MAY_BE_TOO_LONG):
             check_payload_size(len(request.payload()), self._payload_max)
+        if type(request) is r.Watch:
+            self._watched = True
         me = object()
         inside = self._inside
         calling = self._calling
@@ -348,9 +352,29 @@ class LibraryBackend:
             if lib.xsffi_end_use(self._readers):
                 return
             self._let_go = True
+        self._end_reader()
         self._xs.xs_close()
         self._close_leftover()
         self._close_descriptors()
+
+    def _end_reader(self) -> None:
+        """Have libxenstore's reader thread, which the first watch starts, see the end of the stream and go.
+
+        xs_close cancels it where it is, and what it had allocated for the next message is lost then.
+        """
+        if not self._watched or self._line is None or not self._is_line_own:
+            return
+        try:
+            self._line.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # the daemon was faster
+        deadline = monotonic() + _LAST_EVENTS
+        try:
+            while monotonic() < deadline:
+                if self._xs.xs_check_watch() is None:
+                    select.select((), (), (), 0.0002)
+        except XenStoreError:
+            pass  # EINVAL: it has gone
 
     def _close_leftover(self) -> None:
         """Close the socket of the handle where libxenstore left it open.
@@ -358,12 +382,8 @@ class LibraryBackend:
         Its reader thread, woken by the end of the stream, forgets the descriptor and then closes it; xs_close cancels
         that thread, in between at times. It is told by what it is, since its number may be anybody's by now.
         """
-        if self._line is not None:
-            try:
-                if os.path.sameopenfile(self._own, self._line.fileno()):
-                    os.close(self._own)
-            except (OSError, OverflowError):
-                pass  # it is closed, as it should be
+        if self._line is not None and _is_same_file(self._own, self._line.fileno()):
+            os.close(self._own)
 
     def _close_descriptors(self) -> None:
         self._bell.close()
@@ -408,6 +428,13 @@ def _line(descriptor: int, path: str) -> socket.socket | None:
         return connect(path)
     except OSError:
         return None
+
+
+def _is_same_file(descriptor: int, other: int) -> bool:
+    try:
+        return os.path.sameopenfile(descriptor, other)
+    except (OSError, OverflowError):
+        return False  # it is none
 
 
 def _own_descriptor(xs: LibXenStore) -> int:
