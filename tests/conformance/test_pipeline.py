@@ -235,7 +235,7 @@ def test_dump_is_of_one_moment(xs: Client, daemon: Daemon, top: str) -> None:
     def change_all() -> None:
         with client_of(daemon, "wire") as writer:
             number = 0
-            while not stop.wait(0.01):
+            while not stop.wait(0.05):
                 number += 1
                 p = writer.pipeline(transaction=True, attempts=10)
                 for name in names:

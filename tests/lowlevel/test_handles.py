@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,12 @@ def test_ten_thousand_watches(connect: Connect, xenstored: Daemon, top: str) -> 
         assert handle.read_watch()[1] is tokens[path]
 
 
-def test_many_threads_and_a_close(connect: Connect, top: str) -> None:
+def test_many_threads_and_a_close(connect: Connect, daemon: Daemon, top: str) -> None:
+    if isinstance(daemon, EmbeddedDaemon):
+        pytest.skip("its own descriptors are in this process too")
     connect().read("", top)
-    before = descriptors()
+    gc.collect()
+    before = Counter(descriptors())
     for _ in range(10):
         handle = connect()
         handle.write("", top, "value")
@@ -180,7 +184,7 @@ def test_many_threads_and_a_close(connect: Connect, top: str) -> None:
         for thread in threads:
             assert thread.outcome() is None
         assert wrong == []
-    assert descriptors() == before
+    assert Counter(descriptors()) <= before  # what an earlier test left to the collector may be gone by now
 
 
 def test_nothing_is_left_of_a_handle(connect: Connect, daemon: Daemon, top: str) -> None:
