@@ -338,11 +338,7 @@ class LibraryBackend:
             self._bell.ring()
             reading = lib.xsffi_end_use(self._readers)
             if self._line is not None and (self._calling or reading):
-                # A thread that waits inside libxenstore comes back from there.
-                try:
-                    self._line.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass  # the daemon was faster
+                _shut(self._line)  # a thread that waits inside libxenstore comes back from there
 
     def _let_go_if_unused(self) -> None:
         """Free the handle where it is closed and nobody is inside; whoever leaves last does it."""
@@ -364,10 +360,7 @@ class LibraryBackend:
         """
         if not self._watched or self._line is None or not self._is_line_own:
             return
-        try:
-            self._line.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # the daemon was faster
+        _shut(self._line)
         deadline = monotonic() + _LAST_EVENTS
         try:
             while monotonic() < deadline:
@@ -429,6 +422,13 @@ def _line(descriptor: int, path: str) -> socket.socket | None:
         return connect(path)
     except OSError:
         return None
+
+
+def _shut(line: socket.socket) -> None:
+    try:
+        line.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass  # the daemon was faster
 
 
 def _is_same_file(descriptor: int, other: int) -> bool:
