@@ -158,7 +158,7 @@ PERMISSIONS = Struct("xs_permissions", (("unsigned int", "id"), ("unsigned int",
 TRANSACTION_TYPE = "typedef uint32_t xs_transaction_t;"
 
 # Hand-written C, in xsffi/_native, and what it offers to Python. It may call libxenstore's functions by their names.
-OWN_SOURCES = ("loader.c", "reading.c", "stream.c")
+OWN_SOURCES = ("loader.c", "plain.c", "reading.c", "stream.c", "turns.c", "shortcuts.c")
 OWN_FUNCTIONS = """
 const char *xsffi_load(const char *soname);
 const char *xsffi_library(void);
@@ -174,18 +174,12 @@ struct xsffi_stream {
     int fd, wake_fd;
     int status;
     int64_t spin_max;
-    uint32_t reply_type, reply_length;
     ...;
 };
 #define XSFFI_STREAM_OPEN ...
 #define XSFFI_STREAM_ENDED ...
 #define XSFFI_STREAM_WOKEN ...
-#define XSFFI_CALL_DONE ...
-#define XSFFI_CALL_NOT_SENT ...
-#define XSFFI_CALL_SENT ...
 int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int want, int writing, int64_t timeout);
-int xsffi_call(struct xsffi_stream *s, char *buffer, int capacity, uint32_t type, uint32_t req_id, uint32_t tx_id,
-               const char *payload, uint32_t length, int64_t timeout);
 """
 
 

@@ -44,6 +44,7 @@ STOREYS = (
             "backends.bell",
             "backends.spin",
             "backends.transports",
+            "backends.turns",
             "backends.wire",
             "backends.library",
             "backends.selection",

@@ -62,9 +62,6 @@ class Lib:
     XSFFI_STREAM_OPEN: Final[int]
     XSFFI_STREAM_ENDED: Final[int]
     XSFFI_STREAM_WOKEN: Final[int]
-    XSFFI_CALL_DONE: Final[int]
-    XSFFI_CALL_NOT_SENT: Final[int]
-    XSFFI_CALL_SENT: Final[int]
 
     # Reading: xsffi/_native/reading.c
     def xsffi_end_use(self, use: CData, /) -> int:
@@ -91,20 +88,6 @@ class Lib:
     # The daemon's socket: xsffi/_native/stream.c
     def xsffi_receive(self, s: CData, buffer: CData, capacity: int, want: int, writing: int, timeout: int, /) -> int:
         """Waits and receives, until so many replies are there; how many bytes. Times are nanoseconds; -1: for ever."""
-    def xsffi_call(
-        self,
-        s: CData,
-        buffer: CData,
-        capacity: int,
-        type: int,
-        req_id: int,
-        tx_id: int,
-        payload: bytes,
-        length: int,
-        timeout: int,
-        /,
-    ) -> int:
-        """Sends one request and receives its reply: one of XSFFI_CALL_DONE, …_NOT_SENT, …_SENT."""
 
     # libxenstore, as build_ffi.py lists it
     def xs_open(self, flags: int, /) -> CData: ...

@@ -56,11 +56,18 @@ class Client(NodeOperations, DomainOperations):
         if timeout is not None:
             _check_timeout(timeout)
         self.backend = open_backend(backend, None if path is None else os.fsdecode(path), timeout)
+        self._try_read = self.backend.try_read
         self._closed = False
         self._siblings: set[Backend] = set()  # connections that a dump reads over just now
         self._owner = os.getpid()
         self._watches = Watches(self.backend)
         self._transactions = Transactions(self.backend)
+
+    def read(self, path: str) -> bytes:
+        value = self._try_read(path)
+        if type(value) is bytes:
+            return value
+        return self.backend.finish_read(path, value)
 
     # Transactions.
 

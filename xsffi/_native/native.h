@@ -25,6 +25,7 @@ struct xsffi_stream {
     int status;        /* what the last receive ended with: one of those below, or an errno */
     int64_t spin_max;  /* the longest time to spin; 0: never */
     int64_t trip[2];   /* what the last answers took, smoothed, that were not spun for, and that were */
+    bool crowded;      /* other threads have use for the processor */
     uint32_t waits;
     uint32_t replies;  /* whole replies in the last receive */
     uint64_t body_left;
@@ -32,13 +33,7 @@ struct xsffi_stream {
     bool is_reply;
     char header[16];
     int held;          /* bytes at the start of the buffer that are still to be returned */
-    uint32_t reply_type;
-    uint32_t reply_length;
 };
-
-#define XSFFI_CALL_DONE 0
-#define XSFFI_CALL_NOT_SENT 1
-#define XSFFI_CALL_SENT 2
 
 #define XSFFI_STREAM_OPEN 0
 #define XSFFI_STREAM_ENDED (-1)

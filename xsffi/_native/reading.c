@@ -1,8 +1,6 @@
-/* A base class in C for a connection whose reads must cost no more than those of xen.lowlevel.xs: read(transaction,
- * path), outside a transaction, without a step of Python. On a machine that is awake a trip to the daemon takes ten
+/* Reads over a handle of libxenstore that cost no more than those of xen.lowlevel.xs: outside a transaction, without a
+ * step of Python between the call and its result. On a machine that is awake a trip to the daemon takes ten
  * microseconds, and Python that runs after a wait runs from cold caches: twenty steps of it cost a tenth of that.
- *
- * It is a second module in the same file, xsffi._reading, which xsffi/backends/extension.py loads.
  */
 
 /* A handle, and who reads through it. Whoever wants to free it sets `over` and then looks at `inside`; a reader counts
@@ -65,6 +63,7 @@ static int xsffi_read_value(struct xsffi_use *use, uint32_t transaction, const c
 
 #ifndef PYPY_VERSION
 
+/* A base class for the drop-in. */
 struct xsffi_reading {
     PyObject_HEAD
     struct xsffi_use *use; /* NULL: there is no short way; else it lives as long as this object */
@@ -141,25 +140,90 @@ static PyType_Slot xsffi_reading_slots[] = {
 };
 
 static PyType_Spec xsffi_reading_spec = {
-    "xsffi._reading.Reading", sizeof(struct xsffi_reading), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    "xsffi._shortcuts.Reading", sizeof(struct xsffi_reading), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     xsffi_reading_slots,
 };
 
-static PyModuleDef xsffi_reading_module = {
-    PyModuleDef_HEAD_INIT, "xsffi._reading", NULL, -1, NULL, NULL, NULL, NULL, NULL,
+/* A reader: what the client's read() calls on a handle of libxenstore. */
+struct xsffi_reader {
+    PyObject_HEAD
+    struct xsffi_use *use;
+    PyObject *owner; /* of the use */
 };
 
-PyMODINIT_FUNC PyInit__reading(void)
+/* Reader(address of the use, what keeps that alive) */
+static PyObject *xsffi_reader_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
-    PyObject *module = PyModule_Create(&xsffi_reading_module);
-    PyObject *type = module == NULL ? NULL : PyType_FromSpec(&xsffi_reading_spec);
+    PyObject *address, *owner;
+    struct xsffi_reader *reader;
+    void *use;
 
-    if (type == NULL || PyModule_AddObject(module, "Reading", type) < 0) {
-        Py_XDECREF(type);
-        Py_XDECREF(module);
+    (void)keywords;
+    if (!PyArg_ParseTuple(args, "OO", &address, &owner))
         return NULL;
+    use = PyLong_AsVoidPtr(address);
+    if (use == NULL && PyErr_Occurred())
+        return NULL;
+    reader = (struct xsffi_reader *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    if (reader != NULL) {
+        Py_INCREF(owner);
+        reader->owner = owner;
+        reader->use = use;
     }
-    return module;
+    return (PyObject *)reader;
 }
+
+static void xsffi_reader_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    Py_XDECREF(((struct xsffi_reader *)self)->owner);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+/* read(path): the value; else the errno, or None where the path is for Python to look at. */
+static PyObject *xsffi_reader_read(PyObject *self, PyObject *path)
+{
+    PyObject *encoded = xsffi_plain_path(path), *contents;
+    unsigned int length = 0;
+    const char *text;
+    void *value;
+    int error;
+
+    if (encoded == NULL) {
+        if (PyErr_Occurred())
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    text = PyBytes_AsString(encoded);
+    Py_BEGIN_ALLOW_THREADS
+    value = xsffi_read_in_use(((struct xsffi_reader *)self)->use, XBT_NULL, text, &length, &error);
+    Py_END_ALLOW_THREADS
+    Py_DECREF(encoded);
+    if (value == NULL)
+        return PyLong_FromLong(error);
+    contents = PyBytes_FromStringAndSize(value, length);
+    free(value);
+    return contents;
+}
+
+static PyMethodDef xsffi_reader_methods[] = {
+    {"read", xsffi_reader_read, METH_O,
+     "read(path): the value; else the errno, or None where the path is for Python to look at."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot xsffi_reader_slots[] = {
+    {Py_tp_doc, "Reads over a handle of libxenstore."},
+    {Py_tp_new, xsffi_reader_new},
+    {Py_tp_dealloc, xsffi_reader_dealloc},
+    {Py_tp_methods, xsffi_reader_methods},
+    {0, NULL},
+};
+
+static PyType_Spec xsffi_reader_spec = {
+    "xsffi._shortcuts.Reader", sizeof(struct xsffi_reader), 0, Py_TPFLAGS_DEFAULT, xsffi_reader_slots,
+};
 
 #endif

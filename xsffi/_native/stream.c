@@ -1,25 +1,23 @@
-/* Talks over the daemon's socket without Python, the GIL released: receives until whole replies are there, or carries
- * one request from its sending to its reply.
+/* Receives from the daemon's socket without Python, the GIL released, until whole replies are there.
  *
  * A wait begins with a little spinning: a daemon on another processor answers in less time than it takes to put this
  * thread to sleep and to wake it. Whether that pays is learnt from what the last answers took, spun for and not. A
  * wait for many replies naps instead: waking for each of them would cost the daemon, which does the waking, more than
  * its work.
  *
- * The caller keeps the bytes that it gets; this only follows where messages begin and end. What xsffi_call received
- * beside its reply is held, and is the first that the next xsffi_receive returns: so nothing is lost where a signal
- * handler runs between the two.
+ * The caller keeps the bytes that it gets; this only follows where messages begin and end. What was received and is of no
+ * use to who received it (turns.c) is held, and is the first that the next xsffi_receive returns: so nothing is lost
+ * where a signal handler runs between the two.
  */
 
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <time.h>
 
 #define XSFFI_HEADER_SIZE 16
 #define XSFFI_WATCH_EVENT 15
-#define XSFFI_SPIN_OTHER_WAY 32 /* one wait in so many goes the way that was slower lately */
+#define XSFFI_SPIN_OTHER_WAY 64 /* one wait in so many goes the way that was slower lately */
 /* While more replies than this are missing, naps: so long for each that is, but not so long that the daemon finds the
  * socket's buffer full. In nanoseconds. */
 #define XSFFI_NAP_MISSING 16
@@ -71,7 +69,7 @@ static int64_t xsffi_spin_time(struct xsffi_stream *s)
 {
     bool spin = s->trip[true] <= s->trip[false];
 
-    if (s->spin_max <= 0)
+    if (s->spin_max <= 0 || s->crowded)
         return 0;
     if (++s->waits % XSFFI_SPIN_OTHER_WAY == 0)
         spin = !spin;
@@ -109,13 +107,13 @@ static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int
         ssize_t n = recv(s->fd, buffer + have, (size_t)(capacity - have), MSG_DONTWAIT);
 
         if (n > 0) {
-            if (have == 0 && waits_for_one)
-                xsffi_learn(s, spin > 0, xsffi_now() - begin);
             xsffi_follow(s, buffer + have, (size_t)n);
             have += (int)n;
-            if (s->replies >= (uint32_t)want || have == capacity)
-                return have;
-            continue;
+            if (s->replies < (uint32_t)want && have < capacity)
+                continue;
+            if (waits_for_one)
+                xsffi_learn(s, spin > 0, xsffi_now() - begin);
+            return have;
         }
         if (n == 0) {
             s->status = XSFFI_STREAM_ENDED;
@@ -125,8 +123,8 @@ static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int
             s->status = errno == EINTR ? XSFFI_STREAM_OPEN : errno;
             return have;
         }
-        if (have == 0 && spin > 0 && xsffi_now() - begin < spin)
-            continue;
+        if (spin > 0 && xsffi_now() - begin < spin)
+            continue; /* also behind the header, which xenstored sends by itself */
         if (s->replies + XSFFI_NAP_MISSING < (uint32_t)want) {
             int64_t nap = (want - (int64_t)s->replies) * XSFFI_NAP_FOR_EACH;
 
@@ -159,34 +157,4 @@ static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int
         if (polled[0].revents & POLLOUT && !(polled[0].revents & POLLIN))
             return have;
     }
-}
-
-/* Sends one request and receives its reply. Returns
- * XSFFI_CALL_DONE: the reply, of type s->reply_type, is in the buffer, s->reply_length bytes behind its header;
- * XSFFI_CALL_NOT_SENT: nothing was sent;
- * XSFFI_CALL_SENT: it was sent, and something else came than its reply alone: that is held for xsffi_receive.
- */
-static int xsffi_call(struct xsffi_stream *s, char *buffer, int capacity, uint32_t type, uint32_t req_id,
-                      uint32_t tx_id, const char *payload, uint32_t length, int64_t timeout)
-{
-    uint32_t header[4] = { type, req_id, tx_id, length };
-    struct iovec parts[2] = { { header, sizeof header }, { (void *)(uintptr_t)payload, length } };
-    struct msghdr message = { .msg_iov = parts, .msg_iovlen = 2 };
-    int have;
-
-    /* A unix socket takes a message of this size whole or not at all. */
-    if (s->held || sendmsg(s->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        return XSFFI_CALL_NOT_SENT;
-    have = xsffi_receive(s, buffer, capacity, 1, 0, timeout);
-    if (have >= XSFFI_HEADER_SIZE && s->status == XSFFI_STREAM_OPEN) {
-        memcpy(header, buffer, sizeof header);
-        if (header[1] == req_id && header[0] != XSFFI_WATCH_EVENT &&
-            (uint64_t)have == XSFFI_HEADER_SIZE + (uint64_t)header[3]) {
-            s->reply_type = header[0];
-            s->reply_length = header[3];
-            return XSFFI_CALL_DONE;
-        }
-    }
-    s->held = have;
-    return XSFFI_CALL_SENT;
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, Union
 
 from ..errors import ClientClosedError, ForkedError, XenStoreError
@@ -27,6 +27,13 @@ class Backend(Protocol):
     """
 
     name: str  # "libxenstore" or "wire"
+
+    #: Reads the value of a node, outside a transaction, by the shortest way there is. What comes instead of bytes, also
+    #: where the path is wrong, is for :meth:`finish_read`.
+    try_read: Callable[[str], Any]
+
+    def finish_read(self, path: str, tried: Any) -> bytes:
+        """Go on from what `try_read` came to: the value of the node, or the error."""
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
         """Carry one request; give its decoded reply, or raise its error."""

@@ -12,7 +12,7 @@ import threading
 from importlib.machinery import ExtensionFileLoader
 from typing import Any
 
-__all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "load_reading", "why_missing"]
+__all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "shortcuts", "why_missing"]
 
 LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.14 or so, and before
 
@@ -56,15 +56,15 @@ def _load() -> str | None:
     return "; ".join(reasons)
 
 
-def load_reading() -> Any:
-    """The class ``Reading`` of xsffi/_native/reading.c, or None where it was not built."""
+def _load_shortcuts() -> Any:
     if lib is None:
         return None
     # A second module in the extension's file, since it calls libxenstore through the same table.
-    name = __name__.partition(".")[0] + "._reading"
-    place = sys.modules[__name__.partition(".")[0] + "._xenstore"].__file__
+    package = __name__.partition(".")[0]
+    place = sys.modules[f"{package}._xenstore"].__file__
     if place is None:
         return None
+    name = f"{package}._shortcuts"
     loader = ExtensionFileLoader(name, place)
     spec = importlib.util.spec_from_file_location(name, place, loader=loader)
     if spec is None:
@@ -74,4 +74,7 @@ def load_reading() -> Any:
         loader.exec_module(module)
     except ImportError:
         return None  # PyPy has no such classes
-    return module.Reading
+    return module
+
+
+shortcuts = _load_shortcuts()  # the module of xsffi/_native/shortcuts.c, or None where it was not built

@@ -22,13 +22,14 @@ from typing import Any, TypeVar, cast
 
 from ..addresses import Kind, default_socket, kind_of
 from ..errors import ClientClosedError, ConnectionLostError, NotSupportedError, XenStoreError, error_from_errno
+from ..paths import encode
 from ..protocol import requests as r
 from ..protocol.requests import Request
 from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, check_payload_size
 from ..records import WatchEvent
 from .base import Backend, Outcome, closed_error, forked_error, tell_of_forks
 from .bell import Bell
-from .extension import ffi, lib
+from .extension import ffi, lib, shortcuts
 from .libxenstore import LibXenStore
 from .transports import connect, lost_error
 from .wire import WireBackend, open_wire
@@ -114,6 +115,10 @@ class LibraryBackend:
         self._readers = ffi.new("struct xsffi_use *")  # those that read in C alone
         self._readers.handle = self._xs.handle
         self._memory: list[Any] = []
+        #: read() of the client starts with this (see :meth:`~xsffi.backends.base.Backend.finish_read`).
+        self.try_read: Callable[[str], Any] = _not_tried
+        if shortcuts is not None:
+            self.try_read = shortcuts.Reader(self.use, self._readers).read
         self._events: int | None = None
         self._readiness: select.epoll | None = None
         tell_of_forks(self)
@@ -151,6 +156,11 @@ class LibraryBackend:
             inside.discard(me)
             if self._over is not None:
                 self._let_go_if_unused()
+
+    def finish_read(self, path: str, tried: Any) -> bytes:
+        if tried == errno.ENOENT and self._over is None:
+            raise error_from_errno(errno.ENOENT, path)
+        return self.call(r.Read(encode(path)))
 
     def _read_value(self, path: bytes, tx_id: int) -> bytes | None:
         """The value of a node by one step of C; None where something is wrong, which is for the usual way to tell.
@@ -384,6 +394,10 @@ class LibraryBackend:
             self._readiness.close()
         if self._line is not None:
             self._line.close()
+
+
+def _not_tried(path: str) -> None:
+    """There is no short way to read."""
 
 
 def _given_up_error() -> ConnectionLostError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .extension import load_reading
+from .extension import shortcuts
 
 __all__ = ["Reading"]
 
@@ -29,6 +29,5 @@ class Reading:
         """
 
 
-_compiled = load_reading()
-if _compiled is not None:
-    Reading = _compiled  # type: ignore[misc]
+if shortcuts is not None:
+    Reading = shortcuts.Reading  # type: ignore[misc]

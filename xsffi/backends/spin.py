@@ -16,7 +16,7 @@ from ..errors import InvalidArgumentError
 __all__ = ["Spin"]
 
 _LIMIT = 50  # microseconds
-_OTHER_WAY = 32  # one wait in so many goes the way that was slower lately, to see whether that has changed
+_OTHER_WAY = 64  # one wait in so many goes the way that was slower lately, to see whether that has changed
 
 
 class Spin:

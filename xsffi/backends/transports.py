@@ -12,14 +12,15 @@ import os
 import select
 import socket
 from functools import partial
+from itertools import repeat
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..addresses import Kind, kind_of
 from ..errors import ConnectionLostError, XenStoreError, error_from_errno
-from ..protocol.wire import DEVICE_PAYLOAD_MAX, HEADER_SIZE, PAYLOAD_MAX
+from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, TakeReplies, take_replies
 from .bell import Bell
-from .extension import ffi, lib
+from .extension import ffi, lib, shortcuts
 from .spin import Spin
 
 __all__ = [
@@ -42,7 +43,7 @@ _DEVICE_RETRY = 0.01
 
 # Looked up once: each costs a tenth of a microsecond.
 if lib is not None:
-    _xsffi_call, _xsffi_receive, _unpack = lib.xsffi_call, lib.xsffi_receive, ffi.unpack
+    _xsffi_receive, _unpack = lib.xsffi_receive, ffi.unpack
 
 
 class Transport(Protocol):
@@ -50,7 +51,10 @@ class Transport(Protocol):
 
     payload_max: int  # the longest payload of a request
     joined: bool  # whether several messages may be sent as one piece
-    calls: bool  # whether it has a call() of its own
+
+    @property
+    def take_replies(self) -> TakeReplies:
+        """How what came in is split."""
 
     def send(self, data: bytes | memoryview, sent: list[int]) -> bool:
         """Send what can be sent at once, append its length to `sent`; False where nothing could.
@@ -64,15 +68,6 @@ class Transport(Protocol):
 
         It waits for `timeout` seconds at most (None: for ever), and no longer once there is room to send, where
         `writing`, or :meth:`wake` is called, or a signal came. Raises ConnectionLostError at the end of the stream.
-        """
-
-    def call(
-        self, type: int, req_id: int, tx_id: int, payload: bytes, timeout: float | None
-    ) -> tuple[int, bytes] | bool:
-        """Send one request and receive its reply: the reply's type and payload.
-
-        Else it is False where nothing was sent, and True where the request was, and something else came than its reply
-        alone: :meth:`receive` gives that. Only where nothing else is on its way, or waits to be sent.
         """
 
     def wake(self) -> None:
@@ -91,9 +86,8 @@ class Transport(Protocol):
 class _Waiting:
     """The waiting that both kinds share: a descriptor, and a bell to end the wait."""
 
-    calls = False
-
     def __init__(self, descriptor: int) -> None:
+        self.take_replies: TakeReplies = take_replies
         self._bell = Bell()
         self._descriptor = descriptor
         # Not a poll object: a signal handler that interrupts a wait may use the client too, and wait in its turn.
@@ -102,7 +96,8 @@ class _Waiting:
         self._epoll.register(self._bell.fileno(), select.EPOLLIN)
         self._interest = select.EPOLLIN
 
-    def _wait(self, timeout: float | None, writing: bool) -> None:
+    def wait(self, timeout: float | None, writing: bool) -> None:
+        """Wait for what comes in, or for room to send where `writing`, or to be woken."""
         interest = select.EPOLLIN | select.EPOLLOUT if writing else select.EPOLLIN
         if interest != self._interest:
             self._epoll.modify(self._descriptor, interest)
@@ -110,11 +105,6 @@ class _Waiting:
         ready = self._epoll.poll(None if timeout is None else min(max(0.0, timeout), _LONGEST))
         if len(ready) > 1 or (ready and ready[0][0] != self._descriptor):
             self._bell.silence()
-
-    def call(
-        self, type: int, req_id: int, tx_id: int, payload: bytes, timeout: float | None
-    ) -> tuple[int, bytes] | bool:
-        return False
 
     def wake(self) -> None:
         self._bell.ring()
@@ -140,7 +130,8 @@ class SocketTransport(_Waiting):
         self._socket = connection
         self._send = connection.send
         self._recv = connection.recv
-        self._spin = Spin()
+        self.spin = Spin()
+        self.held: list[bytes] = []  # what came in and was of no use to who received it: see turns.py
 
     def send(self, data: bytes | memoryview, sent: list[int]) -> bool:
         try:
@@ -151,20 +142,46 @@ class SocketTransport(_Waiting):
             raise lost_error(error) from error
         return True
 
+    def send_now(self, data: bytes) -> bool:
+        """Send this, which is one message; False where it could not be, for whatever reason."""
+        try:
+            self._send(data, socket.MSG_NOSIGNAL)
+        except OSError:
+            return False
+        return True
+
+    def hold_now(self) -> bool:
+        """Receive what is there into `held`; False where nothing is, or the stream is broken, which the next one to
+        receive finds out."""
+        try:
+            self.held.extend(map(self._recv, _RECEIVE_SIZE))
+        except OSError:
+            return False
+        return True
+
     def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
+        held = self.held
+        if held:
+            try:
+                incoming.extend(map(held.pop, repeat(0, len(held))))
+            except IndexError:
+                pass  # a signal handler was faster
+            if incoming[-1:] == [b""]:
+                raise lost_error()
+            return
         if want != 1 or writing:
-            self._wait(timeout, writing)
+            self.wait(timeout, writing)
             self._receive_now(incoming)
             return
         begin = monotonic()
-        spin = self._spin.time()
+        spin = self.spin.time()
         while spin and monotonic() - begin < spin:
             if self._receive_now(incoming):
-                self._spin.learn(True, begin)
+                self.spin.learn(True, begin)
                 return
-        self._wait(timeout, writing)
+        self.wait(timeout, writing)
         if self._receive_now(incoming):
-            self._spin.learn(spin > 0, begin)
+            self.spin.learn(spin > 0, begin)
 
     def _receive_now(self, incoming: list[bytes]) -> bool:
         try:
@@ -191,26 +208,20 @@ class SocketTransport(_Waiting):
 class NativeSocketTransport(SocketTransport):
     """The daemon's unix socket, by the extension: what waits, waits in C, for one reply or for many at once."""
 
-    calls = True
-
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(connection)
+        if shortcuts is not None:
+            self.take_replies = shortcuts.take_replies
         self._stream = ffi.new("struct xsffi_stream *")
         self._stream.fd = connection.fileno()
         self._stream.wake_fd = self._bell.fileno()
-        self._stream.spin_max = int(self._spin.limit * 1e9)
+        self._stream.spin_max = int(self.spin.limit * 1e9)
         self._buffer = ffi.new("char[]", _NATIVE_BUFFER)
-        self._reply = self._buffer + HEADER_SIZE
 
-    def call(
-        self, type: int, req_id: int, tx_id: int, payload: bytes, timeout: float | None
-    ) -> tuple[int, bytes] | bool:
-        limit = _nanoseconds(timeout)
-        stream = self._stream
-        done = _xsffi_call(stream, self._buffer, _NATIVE_BUFFER, type, req_id, tx_id, payload, len(payload), limit)
-        if done == 0:  # XSFFI_CALL_DONE
-            return stream.reply_type, _unpack(self._reply, stream.reply_length)
-        return bool(done == lib.XSFFI_CALL_SENT)
+    def in_c(self) -> tuple[int, int, int, object]:
+        """For who uses the stream in C: its address, that of the buffer, its size, and what keeps them alive."""
+        stream, buffer = self._stream, self._buffer
+        return _address(stream), _address(buffer), _NATIVE_BUFFER, (stream, buffer)
 
     def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
         limit = _nanoseconds(timeout)
@@ -228,6 +239,10 @@ class NativeSocketTransport(SocketTransport):
             raise lost_error()
         elif status != lib.XSFFI_STREAM_OPEN:
             raise lost_error(OSError(status, os.strerror(status)))
+
+
+def _address(pointer: Any) -> int:
+    return int(ffi.cast("uintptr_t", pointer))
 
 
 def _nanoseconds(timeout: float | None) -> int:
@@ -261,7 +276,7 @@ class DeviceTransport(_Waiting):
     def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
         if writing:
             timeout = _DEVICE_RETRY if timeout is None else min(timeout, _DEVICE_RETRY)
-        self._wait(timeout, writing)
+        self.wait(timeout, writing)
         try:
             incoming.extend(map(self._read, _RECEIVE_SIZE))
         except BlockingIOError:

@@ -21,13 +21,15 @@ from time import monotonic
 from typing import Any, TypeVar
 
 from ..errors import ConnectionLostError, WaitTimeoutError, XenStoreError, error_from_errno
-from ..protocol.requests import Request, Unwatch
+from ..paths import encode
+from ..protocol.requests import Read, Request, Unwatch
 from ..protocol.session import Batch, Pending, Session, error_reply
 from ..protocol.wire import check_payload_size
 from ..records import WatchEvent
 from .base import Outcome, closed_error, forked_error, tell_of_forks
 from .bell import Bell
 from .transports import Transport, lost_error, open_transport
+from .turns import Leader, Reply, Turns, nobody, open_turns
 
 __all__ = ["WireBackend", "open_wire"]
 
@@ -37,27 +39,8 @@ T = TypeVar("T")
 # it.
 _FOLLOWER_PATIENCE = 0.5
 
-
 _BATCHES = 8  # how many batches are on their way at a time
-
-
-class _Leader:
-    """The thread that reads for all, for one wait of it.
-
-    A signal handler runs in the middle of the wait that it interrupted, and may use the client in its turn: it takes
-    over from the outer wait of its own thread, and gives the lead back to it.
-    """
-
-    __slots__ = ("__weakref__", "outer", "thread")
-
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()
-        # Weak, since Ctrl-C may have ended that wait before it could say so: then nobody else knows of it.
-        self.outer: Callable[[], _Leader | None] = _nobody
-
-
-def _nobody() -> None:
-    return None
+_NOT_YET_KNOWN = Read(b"")  # what a spare is for, until it is known
 
 
 class WireBackend:
@@ -71,14 +54,12 @@ class WireBackend:
         self._path = path
         self._transport = transport
         self._timeout = timeout
-        self._session = Session(transport.payload_max, transport.joined)
+        self._session = Session(transport.payload_max, transport.joined, transport.take_replies)
         self._payload_max = transport.payload_max
-        self._fast = transport.calls
         self._lock = threading.RLock()
-        self._leader: _Leader | None = None
-        self._followers: dict[SimpleQueue[None], bool] = {}  # each with whether it waits for events
-        self._changing = False  # the session is in the middle of a step
-        self._over: Callable[[], XenStoreError] | None = None  # makes what every call raises, once there is something
+        self._turns = open_turns(transport, self._session, self._lock)
+        #: read() of the client starts with this (see :meth:`~xsffi.backends.base.Backend.finish_read`).
+        self.try_read: Callable[[str], Any] = self._turns.read if timeout is None else Turns().read
         self._let_go = False  # descriptors were given back
         self._readiness: select.epoll | None = None
         self._bell: Bell | None = None  # rung while there are events, or the connection is over
@@ -86,13 +67,19 @@ class WireBackend:
         tell_of_forks(self)
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
-        if self._fast and not request.leaves_something:
-            result = self._call_alone(request, tx_id)
-        else:
-            result = self._call_among_others(request, tx_id)
+        if request.leaves_something:
+            return self._call_among_others(request, tx_id)
+        payload = request.payload()
+        check_payload_size(len(payload), self._payload_max)
+        deadline = None if self._timeout is None else monotonic() + self._timeout
+        reply = self._turns.call(request.type, payload, tx_id, self._timeout)
+        result = request.decode(reply) if type(reply) is bytes else self._finish(request, tx_id, reply, deadline)
         if isinstance(request, Unwatch):
             self._drop_events(request.token.decode("utf-8", "surrogateescape"))
         return result
+
+    def finish_read(self, path: str, tried: Any) -> bytes:
+        return self._finish(Read(encode(path)), 0, tried, self._deadline())
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -135,7 +122,7 @@ class WireBackend:
 
     def fileno(self) -> int:
         with self._lock:
-            if self._let_go or self._over is closed_error:
+            if self._let_go or self._turns.over is closed_error:
                 self._check()
             if self._readiness is None:
                 readiness, bell = select.epoll(), Bell()
@@ -147,62 +134,49 @@ class WireBackend:
 
     def close(self) -> None:
         with self._lock:
-            if self._over is closed_error or self._over is forked_error:
+            if self._turns.over is closed_error or self._turns.over is forked_error:
                 return
             self._session.events.clear()
             self._end(closed_error)
             self._transport.shut()
-            if self._leader is None:
+            if self._turns.leader is None:
                 self._give_back()
             else:
                 self._transport.wake()  # it is inside wait(): it gives the descriptors back as it leaves
 
     def after_fork_in_child(self) -> None:
         self._lock = threading.RLock()  # another thread of the parent may have had it
-        self._over = forked_error
+        self._turns.over = forked_error
         self._session.events.clear()
-        self._leader = None
+        self._turns.leader = None
         self._give_back()
 
     # Requests.
 
-    def _call_alone(self, request: Request[T], tx_id: int) -> T:
-        """Have the transport carry the request by itself, which takes nobody else waiting for anything."""
-        payload = request.payload()
-        check_payload_size(len(payload), self._payload_max)
-        session = self._session
-        deadline = self._deadline()
-        me = _Leader()
-        pending: Pending[T] | None = None
-        reply: tuple[int, bytes] | bool = False
-        try:
-            with self._lock:
-                if self._leader is None and self._over is None and not self._changing and session.is_idle():
-                    self._leader = me
-                    # Known to the session before it is sent: a signal handler that uses the client may read the reply.
-                    pending = session.expect(request)
-            if pending is not None:
-                reply = self._transport.call(request.type, pending.req_id, tx_id, payload, self._timeout)
-                if reply is not True:
-                    with self._lock:
-                        session.expect_no_more(pending)
-        except BaseException:
-            if pending is not None:
-                self._abandon(pending)
-            raise
-        finally:
-            if self._leader is me:
-                self._leader = None
-                if self._followers or self._over is not None:
-                    self._hand_over()
-        if pending is None or reply is False:
-            return self._call_among_others(request, tx_id)
-        if reply is True:
+    def _finish(self, request: Request[T], tx_id: int, reply: Reply, deadline: float | None) -> T:
+        """Go on from what the short way came to, where that is not simply the reply."""
+        if reply is None and not self._turns.spares:
+            self._add_spare()
+            reply = self._turns.call(request.type, request.payload(), tx_id, self._timeout)
+            if isinstance(reply, bytes):
+                return request.decode(reply)
+        if isinstance(reply, Pending):
+            pending: Pending[T] = reply
+            pending.request = request
+            self._add_spare()
             return self._await(pending, deadline)
+        self._hand_over()
+        if not isinstance(reply, tuple):
+            return self._call_among_others(request, tx_id)
         type, payload = reply
         if type == request.type:
             return request.decode(payload)
         raise error_reply(request, type, payload)
+
+    def _add_spare(self) -> None:
+        """Have one more for requests that go the short way: there are to be as many as threads that do so at a time."""
+        with self._lock:
+            self._turns.spares.append(self._session.expect(_NOT_YET_KNOWN))
 
     def _call_among_others(self, request: Request[T], tx_id: int) -> T:
         """Send the request, and lead or follow until its reply is there."""
@@ -229,7 +203,7 @@ class WireBackend:
     def _abandon(self, pending: Pending[Any]) -> None:
         with self._lock:
             self._session.abandon(pending)
-            if self._over is None:
+            if self._turns.over is None:
                 self._flush()  # what takes back what the request has set up, if its reply was faster
 
     def _send_many(self, requests: Sequence[Request[Any]], start: int, tx_id: int) -> Batch:
@@ -258,13 +232,13 @@ class WireBackend:
         """Have the session to oneself, to put a request into it; raises where it is over."""
         with self._lock:
             self._check()
-            if self._changing:
+            if self._turns.changing:
                 raise _reentered_error()
-            self._changing = True
+            self._turns.changing = True
             try:
                 yield
             finally:
-                self._changing = False
+                self._turns.changing = False
 
     def _flush(self, leading: bool = False) -> None:
         """Send what can be sent without waiting; the lock is held."""
@@ -285,7 +259,7 @@ class WireBackend:
         except ConnectionLostError as error:
             self._lose(error)
             return
-        if self._leader is not None and not leading:
+        if self._turns.leader is not None and not leading:
             self._transport.wake()  # it waits for what comes in: it must now wait for room to send too
 
     # Events.
@@ -314,7 +288,7 @@ class WireBackend:
     def _update_bell(self) -> None:
         """Have the bell say what there is; the lock is held."""
         if self._bell is not None:
-            ready = self._over is not None or bool(self._session.events)
+            ready = self._turns.over is not None or bool(self._session.events)
             if ready != self._bell_rung:
                 self._bell_rung = ready
                 self._bell.ring() if ready else self._bell.silence()
@@ -329,7 +303,7 @@ class WireBackend:
 
         `pending` is the request whose reply is waited for; without one it is events.
         """
-        me = _Leader()
+        me = Leader()
         bell: SimpleQueue[None] | None = None
         try:
             while not ready():
@@ -338,20 +312,22 @@ class WireBackend:
                     if ready():
                         return True
                     self._check()
-                    leader = self._leader
+                    leader = self._turns.leader
+                    if leader is not None and leader.thread != me.thread:
+                        if bell is None:
+                            bell = self._enrol(pending)
+                        leader = self._turns.leader  # again: who left just before that told nobody
                     if leader is None or leader.thread == me.thread:
                         if leader is not None and leader is not me:
                             me.outer = weakref.ref(leader)
-                        self._leader = me
+                        self._turns.leader = me
                         if self._session.incoming:  # Ctrl-C hit a leader that had received and not yet handed on
                             self._process()
                             if ready():
                                 return True
                             self._check()
                         writing = self._session.data_to_send() is not None
-                    elif bell is None:
-                        bell = self._enrol(pending)
-                if self._leader is me:
+                if self._turns.leader is me:
                     self._read(timeout, pending.missing if pending is not None else 0, writing)
                 elif bell is not None:
                     self._follow(bell, timeout)
@@ -359,19 +335,19 @@ class WireBackend:
                     return ready()
             return True
         finally:
-            if self._leader is me:
+            if self._turns.leader is me:
                 outer = me.outer
-                self._leader = None if outer is _nobody else outer()
-            if me.outer is not _nobody and self._leader is not None:
+                self._turns.leader = None if outer is nobody else outer()
+            if me.outer is not nobody and self._turns.leader is not None:
                 self._transport.wake()  # what the outer wait waits for may have been read here
             if bell is not None:
-                self._followers.pop(bell, None)
-            if self._leader is None:
+                self._turns.followers.pop(bell, None)
+            if self._turns.leader is None:
                 self._hand_over()
 
     def _enrol(self, pending: Pending[Any] | Batch | None) -> SimpleQueue[None]:
         bell: SimpleQueue[None] = SimpleQueue()
-        self._followers[bell] = pending is None
+        self._turns.followers[bell] = pending is None
         if pending is not None:
             pending.wake = lambda: bell.put(None)
         return bell
@@ -390,28 +366,28 @@ class WireBackend:
             self._transport.receive(session.incoming, timeout, want, writing)
         except ConnectionLostError as error:
             with self._lock:
-                if self._over is None:
+                if self._turns.over is None:
                     self._process()  # what came before the end
                     self._lose(error)
             return
         with self._lock:
-            if self._over is None and self._process():
+            if self._turns.over is None and self._process():
                 self._flush(leading=True)
 
     def _process(self) -> bool:
         """Hand on what came in; the lock is held. False where that was nonsense, and the connection is lost."""
         session = self._session
         before = len(session.events)
-        if self._changing:
+        if self._turns.changing:
             raise _reentered_error()
-        self._changing = True
+        self._turns.changing = True
         try:
             session.process()
         except XenStoreError as error:
             self._lose(error)
             return False
         finally:
-            self._changing = False
+            self._turns.changing = False
         if len(session.events) > before:
             self._update_bell()
             self._wake_followers(of_events=True)
@@ -420,24 +396,24 @@ class WireBackend:
     def _hand_over(self) -> None:
         """Nobody leads: have a follower do so, or give back what a close left to the last one out."""
         with self._lock:
-            if self._leader is not None:
+            if self._turns.leader is not None:
                 return
-            if self._over is closed_error:
+            if self._turns.over is closed_error:
                 self._give_back()
-            for bell in list(self._followers):
+            for bell in list(self._turns.followers):
                 bell.put(None)
-                if self._over is None:
+                if self._turns.over is None:
                     break
 
     def _wake_followers(self, of_events: bool = False) -> None:
-        for bell, waits_for_events in list(self._followers.items()):
+        for bell, waits_for_events in list(self._turns.followers.items()):
             if waits_for_events or not of_events:
                 bell.put(None)
 
     # The end.
 
     def _check(self) -> None:
-        over = self._over
+        over = self._turns.over
         if over is not None:
             raise over()
 
@@ -448,7 +424,7 @@ class WireBackend:
 
     def _end(self, over: Callable[[], XenStoreError]) -> None:
         """Nothing goes on from here; the lock is held."""
-        self._over = over
+        self._turns.over = over
         self._session.fail(over)
         self._update_bell()
         self._wake_followers()

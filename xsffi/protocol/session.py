@@ -23,7 +23,18 @@ from typing import Any, Generic, TypeVar
 from ..errors import ProtocolError, XenStoreError, error_from_wire
 from ..records import WatchEvent
 from .requests import Request
-from .wire import PAYLOAD_MAX, MessageType, Packet, PacketReader, check_payload_size, encode_packet, too_big_error
+from .wire import (
+    PAYLOAD_MAX,
+    MessageType,
+    Packet,
+    PacketReader,
+    TakeReplies,
+    check_payload_size,
+    encode_packet,
+    pack_header,
+    take_replies,
+    too_big_error,
+)
 
 __all__ = ["Batch", "Pending", "Session", "error_reply"]
 
@@ -90,7 +101,7 @@ class Pending(Generic[T]):
 class Batch:
     """Many requests on their way, with ids in a row. It is :meth:`done <is_done>` when every reply is there."""
 
-    __slots__ = ("__weakref__", "_error", "_replies", "end", "first", "missing", "requests", "wake")
+    __slots__ = ("__weakref__", "_error", "end", "first", "missing", "replies", "requests", "wake")
 
     def __init__(self, requests: Sequence[Request[Any]], first: int) -> None:
         self.first = first
@@ -98,7 +109,7 @@ class Batch:
         self.missing = len(requests)
         self.wake: Callable[[], object] | None = None
         self.requests = requests
-        self._replies: list[tuple[int, bytes] | XenStoreError | None] = [None] * len(requests)
+        self.replies: list[tuple[int, bytes] | XenStoreError | None] = [None] * len(requests)  # type and payload
         self._error: XenStoreError | None = None
 
     def is_done(self) -> bool:
@@ -110,7 +121,7 @@ class Batch:
         if self._error is not None:
             raise self._error
         outcomes: list[Any] = []
-        for request, reply in zip(self.requests, self._replies):
+        for request, reply in zip(self.requests, self.replies):
             if not isinstance(reply, tuple):
                 outcomes.append(reply)
             elif reply[0] == request.type:
@@ -124,15 +135,12 @@ class Batch:
 
     def refuse(self, req_id: int, error: XenStoreError) -> None:
         """Take an error instead of sending the request."""
-        self._replies[req_id - self.first] = error
-
-    def resolve(self, req_id: int, type: int, payload: bytes) -> None:
-        """Take a reply; it counts once :meth:`count` is called."""
-        self._replies[req_id - self.first] = (type, payload)
+        self.replies[req_id - self.first] = error
 
     def count(self) -> None:
-        """Count what is missing: anew, since a count kept by steps could miss one that Ctrl-C interrupted."""
-        self.missing = self._replies.count(None)
+        """Count what is missing in :attr:`replies`: anew, since a count kept by steps could miss one that Ctrl-C
+        interrupted."""
+        self.missing = self.replies.count(None)
         if self.missing == 0 and self.wake is not None:
             self.wake()
 
@@ -147,17 +155,21 @@ class Batch:
 class Session:
     """The state of one connection. Its methods are for one thread at a time."""
 
-    def __init__(self, payload_max: int = PAYLOAD_MAX, joined: bool = True) -> None:
+    def __init__(
+        self, payload_max: int = PAYLOAD_MAX, joined: bool = True, take_replies: TakeReplies = take_replies
+    ) -> None:
         """`payload_max`: the longest payload of a request that the connection carries, in bytes. `joined`: whether
-        several messages may be sent as one piece; the kernel's device takes them one by one."""
+        several messages may be sent as one piece; the kernel's device takes them one by one. `take_replies` does what
+        :func:`~xsffi.protocol.wire.take_replies` does."""
         self._reader = PacketReader()
         self.incoming = self._reader.incoming  # what came in and is not processed; a transport may append to it itself
         self.events: deque[WatchEvent] = deque()
         self.sent: list[int] = [0]  # how many bytes were sent, ever, in pieces
-        self._outgoing: deque[tuple[int, bytes]] = deque()  # each with its place in the stream of all bytes sent
+        self.outgoing: deque[tuple[int, bytes]] = deque()  # what waits to be sent, each with its place in all that was
         self._pending: dict[int, Pending[Any]] = {}
         self._batch_refs: list[weakref.ref[Batch]] = []  # weak: Ctrl-C may end the wait before forget()
         self._joined = joined
+        self._take_replies = take_replies
         self._last_id = 0
         self._payload_max = payload_max
 
@@ -174,25 +186,21 @@ class Session:
             return pending
         except BaseException:
             pending.abandoned = True
-            if not self._outgoing or self._outgoing[-1][1] is not data:
+            if not self.outgoing or self.outgoing[-1][1] is not data:
                 self._pending.pop(req_id, None)  # it was not put there
             raise
 
     def _batches(self) -> list[Batch]:
         return [batch for ref in self._batch_refs if (batch := ref()) is not None]
 
-    def is_idle(self) -> bool:
-        """Whether nothing waits to be sent, and nothing that came in to be handed on."""
-        return not (self.incoming or self._outgoing)
-
     def expect(self, request: Request[T]) -> Pending[T]:
-        """Wait for the reply to a request that somebody sends past this session, while it :meth:`is_idle`."""
+        """Wait for the reply to a request that somebody sends past this session, with the id of what this returns."""
         pending = Pending(request, self._next_id())
         self._pending[pending.req_id] = pending
         return pending
 
     def expect_no_more(self, pending: Pending[Any]) -> None:
-        """The reply came past this session too, or the request was not sent."""
+        """Nobody waits for this reply, which sets up nothing; if it comes still, it is dropped."""
         self._pending.pop(pending.req_id, None)
 
     def send_many(self, requests: Sequence[Request[Any]], start: int = 0, tx_id: int = 0) -> Batch:
@@ -207,12 +215,13 @@ class Session:
         req_id = first
         for request in islice(requests, start, start + BATCH_REQUESTS):
             payload = request.payload()
-            if len(payload) > self._payload_max:
-                refused.append((req_id, too_big_error(len(payload), self._payload_max)))
+            length = len(payload)
+            if length > self._payload_max:
+                refused.append((req_id, too_big_error(length, self._payload_max)))
             else:
-                pieces.append(encode_packet(request.type, req_id, tx_id, payload))
+                pieces.append(pack_header(request.type, req_id, tx_id, length) + payload)
             req_id += 1
-            size += len(payload)
+            size += length
             if size > BATCH_BYTES:
                 break
         batch = Batch(requests[start : start + req_id - first], first)
@@ -241,7 +250,7 @@ class Session:
         if len(sent) > 1:
             sent[:] = [sum(sent)]
         total = sent[0]
-        outgoing = self._outgoing
+        outgoing = self.outgoing
         while outgoing:
             place, data = outgoing[0]
             if total < place + len(data):
@@ -260,8 +269,17 @@ class Session:
         Raises :class:`~xsffi.errors.ProtocolError` where the stream is no stream of packets; it cannot go on then.
         """
         batches = self._batches()
-        for packet in self._reader.packets():
+        reader = self._reader
+        while True:
+            # Replies to batches at speed: a piece holds many. One that is taken twice, after Ctrl-C, is the same.
+            for batch in batches:
+                piece, offset = reader.first_piece()
+                reader.consume_to(piece, self._take_replies(piece, offset, batch.first, batch.replies))
+            packet = reader.peek()
+            if packet is None:
+                break
             self._accept(packet, batches)
+            reader.consume(packet)
         for batch in batches:
             batch.count()
 
@@ -277,7 +295,7 @@ class Session:
 
     def refuse(self, error: XenStoreError) -> None:
         """The next request to send was not taken, and will not be: it gets an error, and the one behind it is next."""
-        place, data = self._outgoing[0]
+        place, data = self.outgoing[0]
         req_id = int.from_bytes(data[4:8], _BYTE_ORDER)
         pending = self._pending.get(req_id)
         if pending is not None:
@@ -299,7 +317,7 @@ class Session:
         if pending is None:
             for batch in batches:
                 if batch.first <= packet.req_id < batch.end:
-                    batch.resolve(packet.req_id, packet.type, packet.payload)
+                    batch.replies[packet.req_id - batch.first] = (packet.type, packet.payload)
                     return
             # Older kernels answer WATCH and UNWATCH, which they serve themselves, with a req_id of 0.
             if packet.req_id != 0 or packet.type not in _WATCH_REPLIES:
@@ -322,7 +340,7 @@ class Session:
             self.abandon(self.send(*undo))
 
     def _put(self, data: bytes) -> None:
-        outgoing = self._outgoing
+        outgoing = self.outgoing
         if outgoing:
             place, last = outgoing[-1]
             outgoing.append((place + len(last), data))

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ..errors import ProtocolError, TooBigError
 
@@ -22,9 +22,13 @@ __all__ = [
     "MessageType",
     "Packet",
     "PacketReader",
+    "TakeReplies",
     "check_payload_size",
     "encode_packet",
+    "pack_header",
+    "take_replies",
     "too_big_error",
+    "unpack_header",
 ]
 
 
@@ -64,9 +68,13 @@ PAYLOAD_MAX = 4096  # XENSTORE_PAYLOAD_MAX: what a request may carry, every NUL 
 DEVICE_PAYLOAD_MAX = PAYLOAD_MAX - HEADER_SIZE  # the kernel's buffer holds the header too
 REPLY_MAX = 16 << 20  # oxenstored exceeds PAYLOAD_MAX in replies on a socket; beyond this it can only be nonsense
 
+_WATCH_EVENT = int(MessageType.WATCH_EVENT)
 _HEADER = struct.Struct("=IIII")
-_pack = _HEADER.pack
+pack_header = _HEADER.pack  #: the header of a message, from type, req_id, tx_id and length
 _unpack_from = _HEADER.unpack_from
+
+
+TakeReplies = Callable[[bytes, int, int, "list[Any]"], int]  # as :func:`take_replies`
 
 
 class Packet(NamedTuple):
@@ -96,7 +104,33 @@ def too_big_error(size: int, limit: int) -> TooBigError:
 
 def encode_packet(type: int, req_id: int, tx_id: int, payload: bytes) -> bytes:
     """The bytes of one message."""
-    return _pack(type, req_id, tx_id, len(payload)) + payload
+    return pack_header(type, req_id, tx_id, len(payload)) + payload
+
+
+def unpack_header(data: bytes) -> tuple[int, int, int, int]:
+    """Type, req_id, tx_id and length, from the first bytes of a message."""
+    header: tuple[int, int, int, int] = _unpack_from(data)
+    return header
+
+
+def take_replies(data: bytes, offset: int, first: int, replies: list[Any]) -> int:
+    """Put the replies that lie whole in `data`, from `offset` on, into their places, as type and payload.
+
+    `replies` has a place for each req_id from `first` on. It ends at whatever is none of theirs: gives the offset of
+    that.
+    """
+    count = len(replies)
+    size = len(data)
+    start = offset + HEADER_SIZE
+    while start <= size:
+        type, req_id, _, length = _unpack_from(data, offset)
+        end = start + length
+        if end > size or not 0 <= req_id - first < count or type == _WATCH_EVENT:
+            break
+        replies[req_id - first] = (type, data[start:end])
+        offset = end
+        start = end + HEADER_SIZE
+    return offset
 
 
 class PacketReader:
@@ -158,36 +192,20 @@ class PacketReader:
 
     def consume(self, packet: Packet) -> None:
         """Be done with the packet that :meth:`peek` gave."""
-        data = self.incoming[0]
-        end = self._offset() + HEADER_SIZE + len(packet.payload)
-        if end < len(data):
-            self._consumed = (data, end)
-        else:
-            del self.incoming[0]
+        piece, offset = self.first_piece()
+        self.consume_to(piece, offset + HEADER_SIZE + len(packet.payload))
 
-    def packets(self) -> Iterator[Packet]:
-        """Every whole packet; one counts as consumed when the next is asked for. Raises as :meth:`peek` does."""
+    def first_piece(self) -> tuple[bytes, int]:
+        """What comes next, as far as it lies in one piece: that piece, and from where on it is not consumed."""
         incoming = self.incoming
-        while True:
-            packet = self.peek()
-            if packet is None:
-                return
-            yield packet
-            self.consume(packet)
-            if not incoming:
-                return
-            # The common case at speed: packets that lie whole in one piece.
-            data = incoming[0]
-            size = len(data)
-            offset = self._offset()
-            while offset + HEADER_SIZE <= size:
-                type, req_id, tx_id, length = _unpack_from(data, offset)
-                end = offset + HEADER_SIZE + length
-                if end >= size:
-                    break
-                yield Packet(type, req_id, tx_id, data[offset + HEADER_SIZE : end])
-                offset = end
-                self._consumed = (data, end)
+        return (incoming[0], self._offset()) if incoming else (b"", 0)
+
+    def consume_to(self, piece: bytes, offset: int) -> None:
+        """Be done with the piece that :meth:`first_piece` gave, as far as `offset`, where a packet ends."""
+        if offset < len(piece):
+            self._consumed = (piece, offset)
+        elif self.incoming and self.incoming[0] is piece:
+            del self.incoming[0]
 
     @property
     def pending(self) -> int:

@@ -1,0 +1,78 @@
+/* A second module in the same file, xsffi._shortcuts: what is done without a step of Python, where that counts.
+ * xsffi/backends/extension.py loads it. */
+
+#ifndef PYPY_VERSION
+
+/* take_replies(data, offset, first, replies): see xsffi/protocol/wire.py */
+static PyObject *xsffi_take_replies(PyObject *module, PyObject *args)
+{
+    PyObject *data, *replies;
+    Py_ssize_t offset, size;
+    unsigned long first;
+    const char *bytes;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "SnkO!", &data, &offset, &first, &PyList_Type, &replies))
+        return NULL;
+    bytes = PyBytes_AsString(data);
+    size = PyBytes_Size(data);
+    while (offset >= 0 && size - offset >= XSFFI_HEADER_SIZE) {
+        PyObject *reply, *type, *payload;
+        uint32_t header[4], place;
+
+        memcpy(header, bytes + offset, sizeof header);
+        place = header[1] - (uint32_t)first;
+        if (header[3] > (size_t)(size - offset - XSFFI_HEADER_SIZE) || header[1] < first ||
+            place >= (size_t)PyList_Size(replies) || header[0] == XSFFI_WATCH_EVENT)
+            break;
+        reply = PyTuple_New(2);
+        type = PyLong_FromUnsignedLong(header[0]);
+        payload = PyBytes_FromStringAndSize(bytes + offset + XSFFI_HEADER_SIZE, header[3]);
+        if (reply == NULL || type == NULL || payload == NULL) {
+            Py_XDECREF(reply);
+            Py_XDECREF(type);
+            Py_XDECREF(payload);
+            return NULL;
+        }
+        PyTuple_SetItem(reply, 0, type);
+        PyTuple_SetItem(reply, 1, payload);
+        if (PyList_SetItem(replies, (Py_ssize_t)place, reply) < 0)
+            return NULL;
+        offset += XSFFI_HEADER_SIZE + (Py_ssize_t)header[3];
+    }
+    return PyLong_FromSsize_t(offset);
+}
+
+static PyMethodDef xsffi_shortcuts_functions[] = {
+    {"take_replies", xsffi_take_replies, METH_VARARGS, "take_replies in xsffi/protocol/wire.py, in C."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyModuleDef xsffi_shortcuts_module = {
+    PyModuleDef_HEAD_INIT, "xsffi._shortcuts", NULL, -1, xsffi_shortcuts_functions, NULL, NULL, NULL, NULL,
+};
+
+static bool xsffi_add_type(PyObject *module, const char *name, PyType_Spec *spec)
+{
+    PyObject *type = PyType_FromSpec(spec);
+
+    if (type != NULL && PyModule_AddObject(module, name, type) == 0)
+        return true;
+    Py_XDECREF(type);
+    return false;
+}
+
+PyMODINIT_FUNC PyInit__shortcuts(void)
+{
+    PyObject *module = PyModule_Create(&xsffi_shortcuts_module);
+
+    if (module == NULL)
+        return NULL;
+    if (xsffi_add_type(module, "Reading", &xsffi_reading_spec) && xsffi_add_type(module, "Reader", &xsffi_reader_spec) &&
+        xsffi_add_type(module, "NativeTurns", &xsffi_turns_spec))
+        return module;
+    Py_DECREF(module);
+    return NULL;
+}
+
+#endif

@@ -1,0 +1,180 @@
+"""Whose turn it is on a connection that threads share, and the short way for a request that meets nobody there.
+
+Of those that wait, one leads: it reads for all (:mod:`xsffi.backends.wire`). A request that comes while nobody waits
+for anything needs none of that: it is sent, and what comes in is its reply. On a unix socket :meth:`Turns.call` does
+that, in C where the extension is there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from time import monotonic
+from typing import Any, Union
+
+from ..errors import XenStoreError
+from ..paths import encode
+from ..protocol.session import Pending, Session
+from ..protocol.wire import HEADER_SIZE, MessageType, encode_packet, unpack_header
+from .extension import shortcuts
+from .transports import NativeSocketTransport, SocketTransport, Transport
+
+__all__ = ["Leader", "Reply", "Turns", "nobody", "open_turns"]
+
+_READ = int(MessageType.READ)
+_WATCH_EVENT = int(MessageType.WATCH_EVENT)
+_END_OF_STREAM = [b""]
+
+# What became of a request that went the short way: the payload of a reply of the type expected; type and payload of
+# any other, or where somebody is to be told that the turn is over; the pending request, where something else came than
+# its reply alone; None, where nothing was sent.
+Reply = Union[bytes, "tuple[int, bytes]", Pending[Any], None]
+
+
+class Leader:
+    """The thread that reads for all, for one wait of it.
+
+    A signal handler runs in the middle of the wait that it interrupted, and may use the client in its turn: it takes
+    over from the outer wait of its own thread, and gives the lead back to it.
+    """
+
+    __slots__ = ("__weakref__", "outer", "thread")
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+        # Weak, since Ctrl-C may have ended that wait before it could say so: then nobody else knows of it.
+        self.outer: Callable[[], Leader | None] = nobody
+
+
+def nobody() -> None:
+    """No outer wait."""
+    return
+
+
+# Leads while threads carry their requests the short way in C, where no signal handler runs in the middle of it.
+_ALONE = Leader()
+_ALONE.thread = -1
+
+
+class Turns:
+    """The state that decides whose turn it is. A connection of another kind than a socket has no short way."""
+
+    def __init__(self) -> None:
+        self.leader: Leader | None = None  # who reads for all
+        self.over: Callable[[], XenStoreError] | None = None  # makes what every call raises, once there is something
+        self.changing = False  # the session is in the middle of a step
+        self.followers: dict[SimpleQueue[None], bool] = {}  # each with whether it waits for events
+        self.spares: list[Pending[Any]] = []  # known to the session, for requests that go the short way
+
+    def call(self, type: int, payload: bytes, tx_id: int, timeout: float | None) -> Reply:
+        """Carry a request the short way, if nobody else waits for anything; wait `timeout` seconds at most."""
+        return None
+
+    def read(self, path: str) -> Reply:
+        """The same for READ outside a transaction. A path that is wrong raises, or gives None too."""
+        return None
+
+
+class SocketTurns(Turns):
+    """Those of a unix socket, in Python.
+
+    A signal handler may run between any two steps, and may lead and read for itself then. So what comes in is kept
+    where the next one to receive finds it, :attr:`SocketTransport.held`, until it is known to be the reply, whole.
+    """
+
+    def __init__(self, transport: SocketTransport, session: Session, lock: threading.RLock) -> None:
+        """Where the connection is used by the ordinary way too: its transport, its session, and the session's lock."""
+        super().__init__()
+        self._session = session
+        self._lock = lock
+        self._send, self._receive = transport.send_now, transport.hold_now
+        self._wait, self._spin, self._held = transport.wait, transport.spin, transport.held
+        self._incoming, self._outgoing = session.incoming, session.outgoing
+
+    def read(self, path: str) -> Reply:
+        return self.call(_READ, encode(path) + b"\0", 0, None)
+
+    def call(self, type: int, payload: bytes, tx_id: int, timeout: float | None) -> Reply:
+        if self.over is not None:  # first of all: in a child process the lock may be taken for good
+            return None
+        me = Leader()
+        pending: Pending[Any] | None = None
+        reply: tuple[int, bytes] | None = None
+        try:
+            with self._lock:
+                if self._is_free():
+                    self.leader = me
+                    pending = self.spares.pop()
+            if pending is None:
+                return None
+            # A unix socket takes a message of this size whole or not at all.
+            if self._send(encode_packet(type, pending.req_id, tx_id, payload)):
+                reply = self._reply(pending.req_id, timeout)
+                if reply is None:
+                    return pending
+            if not pending.done:  # else a handler took the reply too
+                self.spares.append(pending)
+        except BaseException:
+            if pending is not None:
+                self._session.expect_no_more(pending)
+            raise
+        finally:
+            if self.leader is me:
+                self.leader = None
+        if reply is not None and reply[0] == type and not self.followers and self.over is None:
+            return reply[1]
+        return reply
+
+    def _is_free(self) -> bool:
+        """Whether nobody leads, and nothing waits to be sent or handed on."""
+        return not (
+            self.leader is not None
+            or self.over is not None
+            or self.changing
+            or not self.spares
+            or self._incoming
+            or self._outgoing
+            or self._held
+        )
+
+    def _reply(self, req_id: int, timeout: float | None) -> tuple[int, bytes] | None:
+        """Type and payload of the reply; None where something else came, or nothing in time, or a handler took it."""
+        held = self._held
+        receive = self._receive
+        begin = monotonic()
+        spin = self._spin.time()
+        until = begin + spin
+        while True:
+            if not receive():
+                if monotonic() < until:
+                    continue
+                self._wait(timeout, False)
+                if not receive():
+                    return None
+            if held[-1:] == _END_OF_STREAM:
+                return None
+            data = held[0] if len(held) == 1 else b"".join(held)
+            if len(data) < HEADER_SIZE:
+                continue
+            type, its_id, _, length = unpack_header(data)
+            if type == _WATCH_EVENT or its_id != req_id or len(data) > HEADER_SIZE + length:
+                return None
+            if len(data) == HEADER_SIZE + length:
+                if not held:
+                    return None
+                held.clear()
+                self._spin.learn(spin > 0, begin)
+                return type, data[HEADER_SIZE:]
+
+
+def open_turns(transport: Transport, session: Session, lock: threading.RLock) -> Turns:
+    """Those of this connection; `lock` guards the session."""
+    if isinstance(transport, NativeSocketTransport):
+        if shortcuts is None:  # PyPy has no such classes
+            return Turns()
+        turns: Turns = shortcuts.NativeTurns(*transport.in_c(), lock, session.incoming, session.outgoing, _ALONE)
+        return turns
+    if isinstance(transport, SocketTransport):
+        return SocketTurns(transport, session, lock)
+    return Turns()
