@@ -13,7 +13,7 @@ from collections.abc import Iterable
 
 from .backends.base import Backend
 from .errors import NodeNotFoundError, TransactionConflictError
-from .paths import encode, join, parent
+from .paths import encode, parent
 from .protocol.programs import iterate, walk
 from .protocol.requests import Watch
 from .records import Node
@@ -72,7 +72,7 @@ class _Tree:
         while level:
             found = [self._nodes[path] for path in level if path in self._nodes]
             nodes += found
-            level = [join(node.path, name) for node in found for name in node.children]
+            level = [path for node in found for path in _below(node)]
         if not nodes:
             raise NodeNotFoundError(errno.ENOENT, "No such file or directory", self._top)
         return nodes
@@ -91,4 +91,10 @@ class _Tree:
         while paths:
             node = self._nodes.pop(paths.pop(), None)
             if node is not None:
-                paths += [join(node.path, name) for name in node.children]
+                paths += _below(node)
+
+
+def _below(node: Node) -> list[str]:
+    """The paths of its children."""
+    prefix = "/" if node.path == "/" else f"{node.path}/"
+    return [prefix + name for name in node.children]

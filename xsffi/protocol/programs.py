@@ -113,8 +113,8 @@ def walk(tops: Sequence[bytes], levels: int | None = None) -> Walk:
                 value, children, permissions = outcomes[3 * index : 3 * index + 3]
                 if isinstance(children, TooBigError):
                     children = yield from _whole_directory(path)
-                error = next((o for o in (value, children, permissions) if isinstance(o, XenStoreError)), None)
-                if error is not None:
+                if not (type(value) is bytes and type(children) is list and type(permissions) is list):
+                    error = next(o for o in (value, children, permissions) if isinstance(o, XenStoreError))
                     if depth == 1 or not isinstance(error, NodeNotFoundError):
                         yield error
                     continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..errors import InvalidArgumentError, ProtocolError
@@ -229,10 +230,7 @@ class GetPermissions(Request["list[Permission]"]):
         return self.path + b"\0"
 
     def decode(self, payload: bytes) -> list[Permission]:
-        try:
-            return [Permission.parse(text) for text in _names(payload)]
-        except InvalidArgumentError as error:
-            raise ProtocolError(errno.EPROTO, f"permissions came malformed: {payload[:64]!r}") from error
+        return list(_permissions(payload))
 
     @classmethod
     def parse(cls, payload: bytes) -> GetPermissions:
@@ -627,6 +625,14 @@ def _names(payload: bytes) -> list[str]:
     # What a daemon stores was checked by it; a name beyond ASCII is kept, not lost.
     text = payload.decode("utf-8", "surrogateescape")
     return text[:-1].split("\0") if text[-1] == "\0" else text.split("\0")
+
+
+@lru_cache(maxsize=256)  # a store has many nodes, and few lists of permissions
+def _permissions(payload: bytes) -> tuple[Permission, ...]:
+    try:
+        return tuple(map(Permission.parse, _names(payload)))
+    except InvalidArgumentError as error:
+        raise ProtocolError(errno.EPROTO, f"permissions came malformed: {payload[:64]!r}") from error
 
 
 def _text(payload: bytes) -> str:
