@@ -65,11 +65,11 @@ def _machine() -> dict[str, Any]:
 
 def _table(kind: str, rows: list[ratios.Row]) -> Table:
     table = Table(title=kind)
-    for heading in ("work", "against", "a second", "a second, they", "ratio", "CPU µs each"):
+    for heading in ("work", "against", "a second", "a second, they", "ratio", "CPU µs", "daemon's"):
         table.add_column(heading, justify="left" if heading in ("work", "against") else "right")
     for row in rows:
-        cpu = f"{row.cpu * 1e6:.1f}" if row.cpu is not None else ""
-        table.add_row(row.work, row.against, f"{row.rate:,.0f}", f"{row.their_rate:,.0f}", f"{row.ratio:.2f}", cpu)
+        times = [f"{seconds * 1e6:.1f}" for seconds in (row.cpu, row.daemon)]
+        table.add_row(row.work, row.against, f"{row.rate:,.0f}", f"{row.their_rate:,.0f}", f"{row.ratio:.2f}", *times)
     return table
 
 

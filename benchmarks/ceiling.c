@@ -1,8 +1,10 @@
-/* What the daemon can do at most: reads of one node over its socket, pipelined, with nothing else to do. And what libxenstore
- * does from C, one at a time.
+/* What any client could reach: requests that are encoded already, over the daemon's socket, with nothing else to do. And what
+ * libxenstore does from C, one at a time. Each prints how many seconds it took.
  *
- *   ceiling pipelined SOCKET PATH COUNT WINDOW   prints the seconds that COUNT reads took
- *   ceiling libxenstore LIBRARY PATH COUNT       the same by xs_read, at $XENSTORED_PATH
+ *   ceiling pipelined SOCKET FILE WINDOW    the messages in FILE, in windows of so many, two of them on their way
+ *   ceiling transaction SOCKET FILE WINDOW  the same in a transaction, which FILE neither starts nor ends
+ *   ceiling single SOCKET FILE COUNT        the first message in FILE so often, polling for its reply
+ *   ceiling libxenstore LIBRARY PATH COUNT  xs_read so often, at $XENSTORED_PATH
  */
 
 #include <dlfcn.h>
@@ -14,6 +16,11 @@
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { TRANSACTION_START = 6, TRANSACTION_END = 7, ERROR = 16, HEADER_SIZE = 16 };
+
+static char replies[1 << 20];
+static size_t have;
 
 static double now(void)
 {
@@ -29,70 +36,131 @@ static void fail(const char *what)
     exit(1);
 }
 
-/* Receives so many whole replies. */
-static void receive(int fd, long count)
+static size_t size_of(const char *message)
 {
-    static char buffer[1 << 20];
-    static size_t have;
+    uint32_t header[4];
 
-    while (count > 0) {
-        size_t at = 0;
+    memcpy(header, message, sizeof header);
+    return HEADER_SIZE + header[3];
+}
 
-        while (count > 0 && have - at >= 16) {
-            uint32_t header[4];
+static void send_all(int fd, const char *data, size_t size)
+{
+    while (size > 0) {
+        ssize_t n = write(fd, data, size);
 
-            memcpy(header, buffer + at, sizeof header);
-            if (have - at < 16 + header[3])
-                break;
-            at += 16 + header[3];
-            count--;
-        }
-        memmove(buffer, buffer + at, have - at);
-        have -= at;
-        if (count > 0) {
-            ssize_t n = read(fd, buffer + have, sizeof buffer - have);
-
-            if (n <= 0)
-                fail("read");
-            have += (size_t)n;
-        }
+        if (n < 0)
+            fail("write");
+        data += n;
+        size -= (size_t)n;
     }
 }
 
-static double pipelined(const char *socket_path, const char *path, long count, long window)
+/* Receives so many whole replies; the last of them stays at the start of the buffer until the next call. */
+static void receive(int fd, long count, int flags)
+{
+    static size_t done; /* bytes at the start that were seen before */
+
+    memmove(replies, replies + done, have - done);
+    have -= done;
+    done = 0;
+    while (count > 0) {
+        while (count > 0 && have - done >= HEADER_SIZE && have - done >= size_of(replies + done)) {
+            uint32_t type;
+
+            memcpy(&type, replies + done, sizeof type);
+            if (type == ERROR) {
+                fprintf(stderr, "the daemon answers %s\n", replies + done + HEADER_SIZE);
+                exit(1);
+            }
+            if (--count > 0)
+                done += size_of(replies + done);
+        }
+        if (count > 0) {
+            ssize_t n;
+
+            memmove(replies, replies + done, have - done);
+            have -= done;
+            done = 0;
+            do
+                n = recv(fd, replies + have, sizeof replies - have, flags);
+            while (n < 0 && flags);
+            if (n <= 0)
+                fail("recv");
+            have += (size_t)n;
+        }
+    }
+    memmove(replies, replies + done, have - done);
+    have -= done;
+    done = size_of(replies);
+}
+
+static int connect_to(const char *path)
 {
     struct sockaddr_un address = { .sun_family = AF_UNIX };
-    uint32_t length = (uint32_t)strlen(path) + 1;
-    size_t size = 16 + length;
-    char *batch = malloc(size * (size_t)window);
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
-    double begin;
-    long sent = 0, received = 0;
 
-    strncpy(address.sun_path, socket_path, sizeof address.sun_path - 1);
-    if (!batch || fd < 0 || connect(fd, (void *)&address, sizeof address))
-        fail(socket_path);
-    for (long i = 0; i < window; i++) {
-        uint32_t header[4] = { 2, (uint32_t)i + 1, 0, length };
+    strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+    if (fd < 0 || connect(fd, (void *)&address, sizeof address))
+        fail(path);
+    return fd;
+}
 
-        memcpy(batch + size * (size_t)i, header, sizeof header);
-        memcpy(batch + size * (size_t)i + 16, path, length);
-    }
-    begin = now();
-    /* Two windows are on their way at a time. */
-    while (received < count) {
-        while (sent < count && sent - received < 2 * window) {
-            long n = count - sent < window ? count - sent : window;
+static char *contents(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    char *data;
 
-            if (write(fd, batch, size * (size_t)n) != (ssize_t)(size * (size_t)n))
-                fail("write");
-            sent += n;
+    if (!file || fseek(file, 0, SEEK_END))
+        fail(path);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    data = malloc(*size);
+    if (!data || fread(data, 1, *size, file) != *size)
+        fail(path);
+    fclose(file);
+    return data;
+}
+
+static void pipelined(int fd, char *data, size_t size, long window)
+{
+    char *end = data + size;
+    long on_their_way = 0;
+
+    while (data < end || on_their_way > 0) {
+        while (data < end && on_their_way < 2 * window) {
+            char *stop = data;
+            long count = 0;
+
+            for (; stop < end && count < window; count++)
+                stop += size_of(stop);
+            send_all(fd, data, (size_t)(stop - data));
+            data = stop;
+            on_their_way += count;
         }
-        long n = sent - received < window ? sent - received : window;
-        receive(fd, n);
-        received += n;
+        long count = on_their_way < window ? on_their_way : window;
+        receive(fd, count, 0);
+        on_their_way -= count;
     }
-    return now() - begin;
+}
+
+static void in_transaction(int fd, char *data, size_t size, long window)
+{
+    struct {
+        uint32_t header[4];
+        char payload[2];
+    } start = { { TRANSACTION_START, 1, 0, 1 }, "" }, end = { { TRANSACTION_END, 2, 0, 2 }, "T" };
+    uint32_t id;
+
+    send_all(fd, (char *)&start, HEADER_SIZE + 1);
+    receive(fd, 1, 0);
+    id = (uint32_t)atol(replies + HEADER_SIZE);
+    for (size_t at = 0; at < size; at += size_of(data + at))
+        memcpy(data + at + 8, &id, sizeof id);
+    pipelined(fd, data, size, window);
+    end.header[2] = id;
+    send_all(fd, (char *)&end, HEADER_SIZE + 2);
+    receive(fd, 1, 0);
 }
 
 static double one_by_one(const char *library, const char *path, long count)
@@ -126,14 +194,31 @@ static double one_by_one(const char *library, const char *path, long count)
 
 int main(int argc, char **argv)
 {
-    double seconds;
+    double begin;
+    size_t size;
+    char *data;
+    int fd;
 
-    if (argc == 6 && !strcmp(argv[1], "pipelined"))
-        seconds = pipelined(argv[2], argv[3], atol(argv[4]), atol(argv[5]));
-    else if (argc == 5 && !strcmp(argv[1], "libxenstore"))
-        seconds = one_by_one(argv[2], argv[3], atol(argv[4]));
+    if (argc != 5)
+        return 2;
+    if (!strcmp(argv[1], "libxenstore")) {
+        printf("%.9f\n", one_by_one(argv[2], argv[3], atol(argv[4])));
+        return 0;
+    }
+    fd = connect_to(argv[2]);
+    data = contents(argv[3], &size);
+    begin = now();
+    if (!strcmp(argv[1], "pipelined"))
+        pipelined(fd, data, size, atol(argv[4]));
+    else if (!strcmp(argv[1], "transaction"))
+        in_transaction(fd, data, size, atol(argv[4]));
+    else if (!strcmp(argv[1], "single"))
+        for (long count = atol(argv[4]); count > 0; count--) {
+            send_all(fd, data, size_of(data));
+            receive(fd, 1, MSG_DONTWAIT);
+        }
     else
         return 2;
-    printf("%.9f\n", seconds);
+    printf("%.9f\n", now() - begin);
     return 0;
 }

@@ -37,11 +37,16 @@ def timed(work: Callable[[], object], operations: int) -> Callable[[], float]:
 
 
 def compare(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, Result]:
-    """Let each contender, which gives the seconds for one of its operations, take its turn in each round."""
+    """Let each contender, which gives the seconds for one of its operations, take its turn in each round.
+
+    Their order changes, so that what else happens on the machine hits all of them alike.
+    """
     for contender in contenders.values():
         contender()  # what is done once is done now
     results: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders.items())
     for _ in range(rounds):
-        for name, contender in contenders.items():
+        for name, contender in order:
             results[name].append(contender())
+        order = order[1:] + order[:1]
     return {name: Result(seconds) for name, seconds in results.items()}

@@ -17,7 +17,7 @@ from daemons import Daemon, Packages
 import xsffi
 from xsffi.backends import transports
 
-__all__ = ["build_ceiling", "clients", "lowlevel", "prepare", "pyxs_client"]
+__all__ = ["build_ceiling", "clients", "lowlevel", "prepare", "processor_time", "pyxs_client"]
 
 
 def prepare(packages: Packages) -> None:
@@ -58,15 +58,27 @@ def clients(daemon: Daemon) -> Iterator[dict[str, xsffi.Client]]:
     opened = {
         "libxenstore": xsffi.Client(daemon.socket_path, backend="libxenstore"),
         "wire": xsffi.Client(daemon.socket_path, backend="wire"),
+        "wire, pure Python": pure_python_client(daemon),
     }
-    extension, transports.lib = transports.lib, None  # type: ignore[attr-defined]
-    opened["wire, pure Python"] = xsffi.Client(daemon.socket_path, backend="wire")
-    transports.lib = extension  # type: ignore[attr-defined]
     try:
         yield opened
     finally:
         for client in opened.values():
             client.close()
+
+
+def pure_python_client(daemon: Daemon) -> xsffi.Client:
+    """A client that was opened as where the extension was not built."""
+    extension, transports.lib = transports.lib, None  # type: ignore[attr-defined]
+    try:
+        return xsffi.Client(daemon.socket_path, backend="wire")
+    finally:
+        transports.lib = extension  # type: ignore[attr-defined]
+
+
+def processor_time(daemon: Daemon) -> float:
+    """How many seconds of a processor the daemon has used."""
+    return int(Path(f"/proc/{daemon.pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def build_ceiling(directory: Path) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,19 +14,25 @@ from daemons import Daemon, Packages
 
 import xsffi
 from xsffi import Client, Node, Permission
+from xsffi.protocol.requests import Directory, GetPermissions, Read, Request, SetPermissions, Write
+from xsffi.protocol.wire import encode_packet
 
 from .measure import compare, timed
-from .peers import clients, lowlevel, pyxs_client
+from .peers import clients, lowlevel, processor_time, pyxs_client
 
-__all__ = ["Row", "all_rows"]
+__all__ = ["Ceiling", "Row", "all_rows"]
 
 NODE = "/local/domain/5/name"
 OLD = "xen.lowlevel.xs"
-SINGLES = 1000  # requests in one turn
+SINGLES = 500  # requests in one turn; there are three times the rounds, since a trip is short and noise lasts long
 MANY = 10_000
 TREE = 20_000
-EVENTS = 2000
+EVENTS = 1000  # oxenstored leaves a connection alone that has more than some 1,100 of them unread
 OWNER = [Permission(0, "n")]
+C_LIBRARY = "libxenstore from C"
+C_SINGLE = "C, one at a time"
+C_PIPELINED = "C, pipelined"
+WINDOW = 64  # requests
 
 
 class Row(NamedTuple):
@@ -36,27 +43,62 @@ class Row(NamedTuple):
     rate: float  # operations a second
     their_rate: float
     ratio: float
-    cpu: float | None  # seconds of this process's time for one operation
+    cpu: float  # seconds of this process's time for one operation
+    daemon: float  # seconds of the daemon's time for one operation: the least that it takes, whoever asks
+
+
+class Ceiling:
+    """The C program, which sends what was encoded before."""
+
+    def __init__(self, program: Path, daemon: Daemon) -> None:
+        self._program = program
+        self._daemon = daemon
+
+    def pipelined(self, requests: Sequence[Request[Any]], operations: int) -> Callable[[], float]:
+        """All of them, pipelined."""
+        return self._contender("pipelined", requests, WINDOW, operations)
+
+    def in_a_transaction(self, requests: Sequence[Request[Any]], operations: int) -> Callable[[], float]:
+        """All of them in a transaction, pipelined."""
+        return self._contender("transaction", requests, WINDOW, operations)
+
+    def one_by_one(self, request: Request[Any], count: int) -> Callable[[], float]:
+        """One, so many times, each after the reply to the one before."""
+        return self._contender("single", [request], count, count)
+
+    def _contender(
+        self, mode: str, requests: Sequence[Request[Any]], number: int, operations: int
+    ) -> Callable[[], float]:
+        messages = self._daemon.directory / f"{mode}-{operations}"
+        messages.write_bytes(
+            b"".join(
+                encode_packet(request.type, req_id, 0, request.payload()) for req_id, request in enumerate(requests, 1)
+            )
+        )
+        return program(self._program, mode, self._daemon.socket_path, messages, number, operations=operations)
 
 
 def all_rows(daemon: Daemon, packages: Packages, ceiling: Path, rounds: int) -> list[Row]:
     """Every row, on one daemon."""
     old = lowlevel(packages)
+    top = Ceiling(ceiling, daemon)
     with clients(daemon) as forms:
         forms["wire"].write(NODE, "0123456789")
         rows = _reads(forms, old, daemon, packages, ceiling, rounds)
-        rows += _many(forms, old, daemon, ceiling, rounds)
-        rows += _transactions(forms, old, rounds)
-        rows += _trees(forms, daemon, max(3, rounds // 3))
+        rows += _many(forms, old, daemon, top, rounds)
+        rows += _transactions(forms, old, daemon, top, rounds)
+        rows += _trees(forms, daemon, top, max(3, rounds // 3))
         rows += _events(forms, old, daemon, rounds)
     return rows
 
 
-def _rows(work: dict[str, str], contenders: dict[str, Callable[[], float]], rounds: int, *against: str) -> list[Row]:
+def _rows(
+    work: dict[str, str], contenders: dict[str, Callable[[], float]], rounds: int, daemon: Daemon, *against: str
+) -> list[Row]:
     results = compare(contenders, rounds)
     rows = []
     for name, text in work.items():
-        cpu = _cpu(contenders[name])
+        cpu, daemons = _processor_times(contenders[name], daemon)
         for other in against:
             if other in results:
                 rows.append(
@@ -67,19 +109,25 @@ def _rows(work: dict[str, str], contenders: dict[str, Callable[[], float]], roun
                         results[other].rate,
                         results[name].ratio_to(results[other]),
                         cpu,
+                        daemons,
                     )
                 )
     return rows
 
 
-def _cpu(contender: Callable[[], float]) -> float:
-    """The processor's time for one operation, of this process."""
-    begin, wall = time.process_time(), time.perf_counter()
-    each = contender()
-    return (time.process_time() - begin) / (time.perf_counter() - wall) * each
+def _processor_times(contender: Callable[[], float], daemon: Daemon) -> tuple[float, float]:
+    """The processor's time for one operation, of this process and of the daemon: medians of a few turns."""
+    ours, theirs = [], []
+    for _ in range(5):
+        cpu, daemons, wall = time.process_time(), processor_time(daemon), time.perf_counter()
+        each = contender()
+        share = each / (time.perf_counter() - wall)
+        ours.append((time.process_time() - cpu) * share)
+        theirs.append((processor_time(daemon) - daemons) * share)
+    return statistics.median(ours), statistics.median(theirs)
 
 
-def _program(*arguments: object, operations: int) -> Callable[[], float]:
+def program(*arguments: object, operations: int) -> Callable[[], float]:
     """A contender that is a program and prints how many seconds it took."""
 
     def contender() -> float:
@@ -103,7 +151,7 @@ def _reads(
         name: timed(_repeat(lambda client=client: client.read(NODE), SINGLES), SINGLES)  # type: ignore[misc]
         for name, client in forms.items()
     }
-    contenders["libxenstore from C"] = _program(
+    contenders[C_LIBRARY] = program(
         "env",
         f"LD_LIBRARY_PATH={packages.library_path}",
         ceiling,
@@ -113,6 +161,7 @@ def _reads(
         SINGLES,
         operations=SINGLES,
     )
+    contenders[C_SINGLE] = Ceiling(ceiling, daemon).one_by_one(Read(NODE.encode()), SINGLES)
     if old is not None:
         contenders[OLD] = timed(_repeat(lambda: old.read("", NODE), SINGLES), SINGLES)
     pyxs = pyxs_client(daemon)
@@ -120,26 +169,26 @@ def _reads(
         contenders["pyxs"] = timed(_repeat(lambda: pyxs.read(NODE.encode()), SINGLES), SINGLES)
     try:
         work = {name: f"read, {name}" for name in forms}
-        return _rows(work, contenders, rounds, OLD, "pyxs", "libxenstore from C")
+        return _rows(work, contenders, 3 * rounds, daemon, OLD, "pyxs", C_LIBRARY, C_SINGLE)
     finally:
         if pyxs is not None:
             pyxs.close()
 
 
-def _many(forms: dict[str, Client], old: Any, daemon: Daemon, ceiling: Path, rounds: int) -> list[Row]:
+def _many(forms: dict[str, Client], old: Any, daemon: Daemon, ceiling: Ceiling, rounds: int) -> list[Row]:
     paths = [NODE] * MANY
     contenders = {
         name: timed(lambda client=client: client.read_many(paths), MANY)  # type: ignore[misc]
         for name, client in forms.items()
     }
-    contenders["the ceiling (C)"] = _program(ceiling, "pipelined", daemon.socket_path, NODE, MANY, 256, operations=MANY)
+    contenders[C_PIPELINED] = ceiling.pipelined([Read(NODE.encode())] * MANY, MANY)
     if old is not None:
         contenders[OLD] = timed(_repeat(lambda: old.read("", NODE), SINGLES), SINGLES)
     work = {name: f"read_many of {MANY:,}, {name}" for name in forms}
-    return _rows(work, contenders, rounds, OLD, "the ceiling (C)")
+    return _rows(work, contenders, rounds, daemon, OLD, C_PIPELINED)
 
 
-def _transactions(forms: dict[str, Client], old: Any, rounds: int) -> list[Row]:
+def _transactions(forms: dict[str, Client], old: Any, daemon: Daemon, ceiling: Ceiling, rounds: int) -> list[Row]:
     top = "/local/domain/5/device"
     paths = [f"{top}/vif/{number // 10}/key-{number % 10}" for number in range(100)]
     permissions = [Permission(5, "n"), Permission(0, "r")]
@@ -164,17 +213,24 @@ def _transactions(forms: dict[str, Client], old: Any, rounds: int) -> list[Row]:
     }
     if old is not None:
         contenders[OLD] = timed(build_old, 1)
+    requests = [request for path in paths for request in _written(path.encode(), permissions)]
+    contenders[C_PIPELINED] = ceiling.in_a_transaction(requests, 1)
     work = {name: f"100 writes with permissions in a transaction, {name}" for name in forms}
-    rows = _rows(work, contenders, rounds, OLD)
+    rows = _rows(work, contenders, rounds, daemon, OLD, C_PIPELINED)
     forms["wire"].rm(top)
     return rows
 
 
-def _trees(forms: dict[str, Client], daemon: Daemon, rounds: int) -> list[Row]:
+def _written(path: bytes, permissions: list[Permission]) -> tuple[Request[Any], ...]:
+    return Write(path, b"value"), SetPermissions(path, permissions)
+
+
+def _trees(forms: dict[str, Client], daemon: Daemon, ceiling: Ceiling, rounds: int) -> list[Row]:
     top = "/tree"
     leaves = [Node(f"{top}/{number // 100}/{number % 100}", b"value", [], OWNER) for number in range(TREE)]
     forms["wire"].load(leaves)
-    count = len(forms["wire"].dump(top))
+    nodes = forms["wire"].dump(top)
+    count = len(nodes)
 
     def listed() -> None:
         assert daemon.tool("xenstore-ls", "-fp", top, timeout=600).stdout.count("\n") == count - 1
@@ -185,8 +241,12 @@ def _trees(forms: dict[str, Client], daemon: Daemon, rounds: int) -> list[Row]:
         if name != "libxenstore"  # the same connection as the wire's
     }
     contenders["xenstore-ls -fp"] = timed(listed, count)
+    paths = [node.path.encode() for node in nodes]
+    contenders[C_PIPELINED] = ceiling.pipelined(
+        [q(path) for path in paths for q in (Read, Directory, GetPermissions)], count
+    )
     work = {name: f"dump of {TREE:,} nodes, {name}" for name in contenders if name.startswith("wire")}
-    rows = _rows(work, contenders, rounds, "xenstore-ls -fp")
+    rows = _rows(work, contenders, rounds, daemon, "xenstore-ls -fp", C_PIPELINED)
     forms["wire"].rm(top)
     return rows
 
@@ -231,7 +291,8 @@ def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> 
                 client.read_watch()  # the one that comes at once
                 begin = time.perf_counter()
                 fire()
-                client.run()
+                client.run(timeout=60)
+                assert seen >= EVENTS, f"{seen} events of {EVENTS} came"
                 return (time.perf_counter() - begin) / EVENTS
 
         return contender
@@ -251,7 +312,7 @@ def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> 
         contenders = {name: called_back(client) for name, client in forms.items()}
         if old is not None:
             contenders[OLD] = read_old
-        rows += _rows({name: f"events to a callback, {name}" for name in forms}, contenders, rounds, OLD)
+        rows += _rows({name: f"events to a callback, {name}" for name in forms}, contenders, rounds, daemon, OLD)
         alone = "with one watch"
         for name, client in forms.items():
             with xsffi.Client(daemon.socket_path, backend=client.backend.name) as crowded:
@@ -262,7 +323,7 @@ def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> 
                 list(crowded.events(timeout=0.1))
                 pair = {"crowd": called_back(crowded), alone: called_back(client)}
                 # The daemon looks through all watches at each write: both sides wait for that.
-                rows += _rows({"crowd": f"events with {MANY:,} watches set, {name}"}, pair, rounds, alone)
+                rows += _rows({"crowd": f"events with {MANY:,} watches set, {name}"}, pair, rounds, daemon, alone)
     finally:
         commands.close()
         writer.wait()

@@ -17,6 +17,7 @@ __all__ = ["DOMID_MAX", "Permission", "PermissionLike", "parse_permissions", "va
 
 DOMID_MAX = 65535  # a domid is 16 bits wide; those from 0x7ff0 on name no domain but roles ("self", "idle", …)
 
+_ACCESSES = ("n", "r", "w", "b")
 _PATTERN = re.compile(r"([nrwb])([0-9]{1,5})", re.ASCII).fullmatch
 
 
@@ -65,11 +66,20 @@ def parse_permissions(permissions: Iterable[PermissionLike]) -> list[Permission]
     """
     if isinstance(permissions, (str, bytes, Permission)) or not isinstance(permissions, Iterable):
         raise TypeError(f"permissions are a list, such as ['n0', 'r5'], not {permissions!r}")
-    # A Permission was not necessarily made by parse(): its text is the check.
-    parsed = [Permission.parse(str(item) if isinstance(item, Permission) else item) for item in permissions]
+    parsed = [_checked(item) for item in permissions]
     if not parsed:
         raise InvalidArgumentError(errno.EINVAL, "a node has at least one permission: the first names its owner")
     return parsed
+
+
+def _checked(item: PermissionLike) -> Permission:
+    if not isinstance(item, Permission):
+        return Permission.parse(item)
+    # Not each was made by parse(), so what it holds may be anything.
+    domid, access = item
+    if type(domid) is int and 0 <= domid <= DOMID_MAX and type(access) is str and access in _ACCESSES:
+        return item
+    return Permission.parse(str(item))
 
 
 def validate_domid(domid: int) -> int:

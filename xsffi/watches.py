@@ -221,7 +221,7 @@ class Watches:
                 self._stop_bell = None
 
     def _next(self, timeout: float | None) -> tuple[WatchEvent, Watch] | None:
-        deadline = None if timeout is None else monotonic() + timeout
+        deadline = monotonic() + timeout if timeout else None
         while True:
             event = self._backend.next_event(timeout)
             if event is None:

@@ -208,9 +208,36 @@ static PyObject *xsffi_reader_read(PyObject *self, PyObject *path)
     return contents;
 }
 
+/* check_watch(): path and token of the next event; None where there is none, or something is wrong. */
+static PyObject *xsffi_reader_check_watch(PyObject *self, PyObject *nothing)
+{
+    struct xsffi_use *use = ((struct xsffi_reader *)self)->use;
+    PyObject *path, *token, *event;
+    char **found = NULL;
+
+    (void)nothing;
+    Py_BEGIN_ALLOW_THREADS
+    __atomic_add_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
+    if (!__atomic_load_n(&use->over, __ATOMIC_SEQ_CST))
+        found = xs_check_watch(use->handle);
+    __atomic_sub_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
+    Py_END_ALLOW_THREADS
+    if (found == NULL)
+        Py_RETURN_NONE;
+    path = PyUnicode_DecodeUTF8(found[XS_WATCH_PATH], (Py_ssize_t)strlen(found[XS_WATCH_PATH]), "surrogateescape");
+    token = PyUnicode_DecodeUTF8(found[XS_WATCH_TOKEN], (Py_ssize_t)strlen(found[XS_WATCH_TOKEN]), "surrogateescape");
+    free(found);
+    event = path == NULL || token == NULL ? NULL : PyTuple_Pack(2, path, token);
+    Py_XDECREF(path);
+    Py_XDECREF(token);
+    return event;
+}
+
 static PyMethodDef xsffi_reader_methods[] = {
     {"read", xsffi_reader_read, METH_O,
      "read(path): the value; else the errno, or None where the path is for Python to look at."},
+    {"check_watch", xsffi_reader_check_watch, METH_NOARGS,
+     "check_watch(): path and token of the next event; None where there is none, or something is wrong."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -116,9 +116,11 @@ class LibraryBackend:
         self._readers.handle = self._xs.handle
         self._memory: list[Any] = []
         #: read() of the client starts with this (see :meth:`~xsffi.backends.base.Backend.finish_read`).
-        self.try_read: Callable[[str], Any] = _not_tried
+        self.try_read: Callable[[str], Any] = _nothing
+        self._try_check_watch: Callable[[], Any] = _nothing
         if shortcuts is not None:
-            self.try_read = shortcuts.Reader(self.use, self._readers).read
+            reader = shortcuts.Reader(self.use, self._readers)
+            self.try_read, self._try_check_watch = reader.read, reader.check_watch
         self._events: int | None = None
         self._readiness: select.epoll | None = None
         tell_of_forks(self)
@@ -216,6 +218,12 @@ class LibraryBackend:
         return open_wire(self._path)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
+        event = self._try_check_watch()
+        if self._over is not None:
+            self._let_go_if_unused()  # it may have been the last one inside
+        return WatchEvent(*event) if event is not None else self._wait_for_event(timeout)
+
+    def _wait_for_event(self, timeout: float | None) -> WatchEvent | None:
         deadline = None if timeout is None else monotonic() + timeout
         with self._use():
             events = self._events_descriptor()
@@ -396,8 +404,8 @@ class LibraryBackend:
             self._line.close()
 
 
-def _not_tried(path: str) -> None:
-    """There is no short way to read."""
+def _nothing(*args: object) -> None:
+    """What the short ways come to where there is none."""
 
 
 def _given_up_error() -> ConnectionLostError:

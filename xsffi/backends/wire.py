@@ -108,6 +108,11 @@ class WireBackend:
         return open_wire(self._path, self._timeout)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
+        with self._lock:
+            event = self._take_event()
+        return event if event is not None else self._wait_for_event(timeout)
+
+    def _wait_for_event(self, timeout: float | None) -> WatchEvent | None:
         deadline = None if timeout is None else monotonic() + timeout
         in_time = True
         while True:
@@ -272,7 +277,8 @@ class WireBackend:
         if not events:
             return None
         event = events.popleft()
-        self._update_bell()
+        if not events:
+            self._update_bell()
         return event
 
     def _drop_events(self, token: str) -> None:
