@@ -7,7 +7,7 @@ import argparse
 import json
 import os
 import platform
-import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -47,10 +47,16 @@ def main() -> None:
         with start_daemon("xenstored") as daemon:
             os.environ["XENSTORED_PATH"] = daemon.socket_path
             found["growth"] = growth.measure(daemon, options.rounds)
+            size, nodes = growth.dump_memory(daemon, 100_000)
+        found["dump_memory"] = {"bytes": size, "nodes": nodes}
         growth.plot(found["growth"], options.output)
         console.print(_growth_table(found["growth"]))
-    found["import_seconds"] = _import_time()
-    console.print(f"from xsffi import Client: {found['import_seconds'] * 1000:.0f} ms")
+        console.print(f"peak memory of a dump of {nodes:,} nodes, with its result: {size / 2**20:.0f} MiB")
+    found["import_seconds"] = {
+        program: _import_time(program) for program in ("import xsffi", "from xsffi import Client")
+    }
+    for program, seconds in found["import_seconds"].items():
+        console.print(f"{program}: {seconds * 1000:.1f} ms")
     (options.output / "results.json").write_text(json.dumps(found, indent=2) + "\n")
     console.print(f"written: {options.output}")
 
@@ -81,14 +87,13 @@ def _growth_table(found: dict[str, Any]) -> Table:
         for name, points in series.items():
             text = "  ".join(f"{x:g}: {seconds * 1e6:.1f}" for x, seconds in points)
             table.add_row(what, name, text)
-    table.caption = f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MiB"
     return table
 
 
-def _import_time() -> float:
-    program = "import time; begin = time.perf_counter(); from xsffi import Client; print(time.perf_counter() - begin)"
-    times = [float(subprocess.check_output([sys.executable, "-c", program])) for _ in range(7)]
-    return sorted(times)[3]
+def _import_time(program: str) -> float:
+    """How many seconds this takes in a new process."""
+    timed = f"import time; begin = time.perf_counter(); {program}; print(time.perf_counter() - begin)"
+    return statistics.median(float(subprocess.check_output([sys.executable, "-c", timed])) for _ in range(9))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +19,7 @@ from xsffi import Client, Node, Permission
 from .measure import compare, timed
 from .peers import clients
 
-__all__ = ["measure", "plot"]
+__all__ = ["dump_memory", "measure", "plot"]
 
 OWNER = [Permission(0, "n")]
 Series = dict[str, list[tuple[float, float]]]  # by name: (how many, seconds for one)
@@ -32,6 +34,27 @@ def measure(daemon: Daemon, rounds: int) -> dict[str, Series]:
             "threads on one client, for a read": _threads(forms, rounds),
             "bytes in a value, for a read": _values(forms, rounds),
         }
+
+
+# Prints by how many bytes a dump raised the peak of its process, and how many nodes there were.
+_DUMP = """
+import resource, sys
+from xsffi import Client
+with Client(sys.argv[1], backend="wire") as xs:
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    nodes = xs.dump(sys.argv[2])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, len(nodes))
+"""
+
+
+def dump_memory(daemon: Daemon, count: int) -> tuple[int, int]:
+    """The memory, in bytes, that a dump of about so many nodes takes with its result, and how many they are."""
+    with Client(daemon.socket_path, backend="wire") as xs:
+        xs.load(Node(f"/growth/{n // 100}/{n % 100}", b"value", [], OWNER) for n in range(count))
+        said = subprocess.check_output([sys.executable, "-c", _DUMP, daemon.socket_path, "/growth"])
+        xs.rm("/growth")
+    size, nodes = map(int, said.split())
+    return size, nodes
 
 
 def plot(found: dict[str, Series], directory: Path) -> None:
