@@ -43,7 +43,58 @@ static PyObject *xsffi_take_replies(PyObject *module, PyObject *args)
     return PyLong_FromSsize_t(offset);
 }
 
+/* The text from `text` to a NUL or the end, and in `rest` what is behind that. */
+static PyObject *xsffi_text(const char *text, const char *end, const char **rest)
+{
+    const char *nul = memchr(text, 0, (size_t)(end - text));
+    const char *stop = nul == NULL ? end : nul;
+
+    *rest = nul == NULL ? end : nul + 1;
+    return PyUnicode_DecodeUTF8(text, stop - text, "surrogateescape");
+}
+
+/* take_events(data, offset): see xsffi/protocol/wire.py */
+static PyObject *xsffi_take_events(PyObject *module, PyObject *args)
+{
+    PyObject *data, *events = PyList_New(0);
+    Py_ssize_t offset, size;
+    const char *bytes;
+
+    (void)module;
+    if (events == NULL || !PyArg_ParseTuple(args, "Sn", &data, &offset))
+        goto failed;
+    bytes = PyBytes_AsString(data);
+    size = PyBytes_Size(data);
+    while (offset >= 0 && size - offset >= XSFFI_HEADER_SIZE) {
+        const char *text = bytes + offset + XSFFI_HEADER_SIZE, *end;
+        PyObject *path, *token, *event;
+        uint32_t header[4];
+        int added;
+
+        memcpy(header, bytes + offset, sizeof header);
+        if (header[0] != XSFFI_WATCH_EVENT || header[3] > (size_t)(size - offset - XSFFI_HEADER_SIZE))
+            break;
+        end = text + header[3];
+        path = xsffi_text(text, end, &text);
+        token = xsffi_text(text, end, &text);
+        event = path == NULL || token == NULL ? NULL : PyTuple_Pack(2, path, token);
+        Py_XDECREF(path);
+        Py_XDECREF(token);
+        added = event == NULL ? -1 : PyList_Append(events, event);
+        Py_XDECREF(event);
+        if (added < 0)
+            goto failed;
+        offset = end - bytes;
+    }
+    return Py_BuildValue("(Nn)", events, offset);
+
+failed:
+    Py_XDECREF(events);
+    return NULL;
+}
+
 static PyMethodDef xsffi_shortcuts_functions[] = {
+    {"take_events", xsffi_take_events, METH_VARARGS, "take_events in xsffi/protocol/wire.py, in C."},
     {"take_replies", xsffi_take_replies, METH_VARARGS, "take_replies in xsffi/protocol/wire.py, in C."},
     {NULL, NULL, 0, NULL},
 };

@@ -113,15 +113,14 @@ static bool xsffi_is_something(PyObject *member)
     return member != NULL && member != Py_None;
 }
 
-/* Whether nobody leads but those who carry a request each, and nothing waits to be sent or handed on, and no other
- * thread is in the middle of a step; -1: an exception. */
+/* Whether nobody leads but those who carry a request each, and no other thread is in the middle of a step; -1: an
+ * exception. */
 static int xsffi_is_free(struct xsffi_turns *self)
 {
     PyObject *free, *released;
     int is_free;
 
-    if (xsffi_is_something(self->over) || self->changing || PyList_Size(self->spares) == 0 ||
-        PyList_Size(self->incoming) != 0 || PyObject_Size(self->outgoing) != 0)
+    if (xsffi_is_something(self->over) || self->changing)
         return 0;
     if (xsffi_is_something(self->leader) && self->leader != self->alone)
         return 0;
@@ -190,6 +189,8 @@ static PyObject *xsffi_carry(struct xsffi_turns *self, uint32_t type, uint32_t t
     case 0:
         Py_RETURN_NONE;
     }
+    if (PyList_Size(self->spares) == 0 || PyList_Size(self->incoming) != 0 || PyObject_Size(self->outgoing) != 0)
+        Py_RETURN_NONE;
     spare = xsffi_take_spare(self, &req_id);
     if (spare == NULL)
         return NULL;
@@ -269,6 +270,39 @@ static PyObject *xsffi_turns_read(PyObject *self, PyObject *path)
     return xsffi_carry((struct xsffi_turns *)self, XSFFI_READ, XBT_NULL, (uint32_t)length, &message, -1);
 }
 
+/* receive_now() */
+static PyObject *xsffi_turns_receive_now(PyObject *object, PyObject *nothing)
+{
+    struct xsffi_turns *self = (struct xsffi_turns *)object;
+    struct xsffi_stream *s = self->stream;
+    PyObject *piece;
+    ssize_t n;
+    int added;
+
+    (void)nothing;
+    switch (xsffi_is_free(self)) {
+    case -1:
+        return NULL;
+    case 0:
+        Py_RETURN_NONE;
+    }
+    if (xsffi_is_something(self->leader) || s->held)
+        Py_RETURN_NONE;
+    n = recv(s->fd, self->buffer, (size_t)self->capacity, MSG_DONTWAIT); /* with the GIL: it does not wait */
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+        Py_RETURN_FALSE;
+    if (n <= 0)
+        Py_RETURN_NONE; /* the next one to receive finds out */
+    s->replies = 0;
+    xsffi_follow(s, self->buffer, (size_t)n);
+    piece = PyBytes_FromStringAndSize(self->buffer, n);
+    added = piece == NULL ? -1 : PyList_Append(self->incoming, piece);
+    Py_XDECREF(piece);
+    if (added < 0)
+        return NULL;
+    Py_RETURN_TRUE;
+}
+
 /* NativeTurns(stream, buffer, capacity, owner, lock, incoming, outgoing, alone) */
 static PyObject *xsffi_turns_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
@@ -345,6 +379,7 @@ static PyMemberDef xsffi_turns_members[] = {
 
 static PyMethodDef xsffi_turns_methods[] = {
     {"call", xsffi_turns_call, METH_VARARGS, "call(type, payload, tx_id, timeout): see Turns.call in turns.py"},
+    {"receive_now", xsffi_turns_receive_now, METH_NOARGS, "receive_now(): see Turns.receive_now in turns.py"},
     {"read", xsffi_turns_read, METH_O, "read(path): see Turns.read in turns.py"},
     {NULL, NULL, 0, NULL},
 };

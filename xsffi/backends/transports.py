@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from ..addresses import Kind, kind_of
 from ..errors import ConnectionLostError, XenStoreError, error_from_errno
-from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, TakeReplies, take_replies
+from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, Splitters
 from .bell import Bell
 from .extension import ffi, lib, shortcuts
 from .spin import Spin
@@ -53,8 +53,8 @@ class Transport(Protocol):
     joined: bool  # whether several messages may be sent as one piece
 
     @property
-    def take_replies(self) -> TakeReplies:
-        """How what came in is split."""
+    def splitters(self) -> Splitters:
+        """How what came in is taken apart."""
 
     def send(self, data: bytes | memoryview, sent: list[int]) -> bool:
         """Send what can be sent at once, append its length to `sent`; False where nothing could.
@@ -87,7 +87,7 @@ class _Waiting:
     """The waiting that both kinds share: a descriptor, and a bell to end the wait."""
 
     def __init__(self, descriptor: int) -> None:
-        self.take_replies: TakeReplies = take_replies
+        self.splitters = Splitters()
         self._bell = Bell()
         self._descriptor = descriptor
         # Not a poll object: a signal handler that interrupts a wait may use the client too, and wait in its turn.
@@ -159,6 +159,16 @@ class SocketTransport(_Waiting):
             return False
         return True
 
+    def receive_now(self, incoming: list[bytes]) -> bool | None:
+        """The same, into the list; None where the stream is broken."""
+        try:
+            incoming.extend(map(self._recv, _RECEIVE_SIZE))
+        except BlockingIOError:
+            return False
+        except OSError:
+            return None
+        return True if incoming[-1:] != [b""] else None
+
     def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
         held = self.held
         if held:
@@ -211,7 +221,7 @@ class NativeSocketTransport(SocketTransport):
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(connection)
         if shortcuts is not None:
-            self.take_replies = shortcuts.take_replies
+            self.splitters = Splitters(shortcuts.take_replies, shortcuts.take_events)
         self._stream = ffi.new("struct xsffi_stream *")
         self._stream.fd = connection.fileno()
         self._stream.wake_fd = self._bell.fileno()

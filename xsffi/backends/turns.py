@@ -75,6 +75,10 @@ class Turns:
         """The same for READ outside a transaction. A path that is wrong raises, or gives None too."""
         return None
 
+    def receive_now(self) -> bool | None:
+        """Take in what is there, if nobody leads: False where nothing is. None: that is for who leads to find out."""
+        return None
+
 
 class SocketTurns(Turns):
     """Those of a unix socket, in Python.
@@ -88,7 +92,7 @@ class SocketTurns(Turns):
         super().__init__()
         self._session = session
         self._lock = lock
-        self._send, self._receive = transport.send_now, transport.hold_now
+        self._send, self._receive, self._receive_into = transport.send_now, transport.hold_now, transport.receive_now
         self._wait, self._spin, self._held = transport.wait, transport.spin, transport.held
         self._incoming, self._outgoing = session.incoming, session.outgoing
 
@@ -103,7 +107,7 @@ class SocketTurns(Turns):
         reply: tuple[int, bytes] | None = None
         try:
             with self._lock:
-                if self._is_free():
+                if self._is_free() and self.spares and not self._incoming and not self._outgoing:
                     self.leader = me
                     pending = self.spares.pop()
             if pending is None:
@@ -126,17 +130,15 @@ class SocketTurns(Turns):
             return reply[1]
         return reply
 
+    def receive_now(self) -> bool | None:
+        if self.over is not None:
+            return None
+        with self._lock:
+            return self._receive_into(self._incoming) if self._is_free() else None
+
     def _is_free(self) -> bool:
-        """Whether nobody leads, and nothing waits to be sent or handed on."""
-        return not (
-            self.leader is not None
-            or self.over is not None
-            or self.changing
-            or not self.spares
-            or self._incoming
-            or self._outgoing
-            or self._held
-        )
+        """Whether nobody leads, and nothing waits for who leads next."""
+        return self.leader is None and self.over is None and not self.changing and not self._held
 
     def _reply(self, req_id: int, timeout: float | None) -> tuple[int, bytes] | None:
         """Type and payload of the reply; None where something else came, or nothing in time, or a handler took it."""

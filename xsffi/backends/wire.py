@@ -54,7 +54,7 @@ class WireBackend:
         self._path = path
         self._transport = transport
         self._timeout = timeout
-        self._session = Session(transport.payload_max, transport.joined, transport.take_replies)
+        self._session = Session(transport.payload_max, transport.joined, transport.splitters)
         self._payload_max = transport.payload_max
         self._lock = threading.RLock()
         self._turns = open_turns(transport, self._session, self._lock)
@@ -108,9 +108,19 @@ class WireBackend:
         return open_wire(self._path, self._timeout)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
-        with self._lock:
-            event = self._take_event()
-        return event if event is not None else self._wait_for_event(timeout)
+        while True:
+            with self._lock:
+                event = self._take_event()
+            if event is not None:
+                return event
+            received = self._turns.receive_now()
+            if received is None or (received is False and timeout != 0):
+                return self._wait_for_event(timeout)
+            if received is False:
+                return None
+            with self._lock:
+                if self._turns.over is None:
+                    self._process()
 
     def _wait_for_event(self, timeout: float | None) -> WatchEvent | None:
         deadline = None if timeout is None else monotonic() + timeout

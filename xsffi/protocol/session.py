@@ -17,7 +17,7 @@ import sys
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import islice, starmap
 from typing import Any, Generic, TypeVar
 
 from ..errors import ProtocolError, XenStoreError, error_from_wire
@@ -28,11 +28,10 @@ from .wire import (
     MessageType,
     Packet,
     PacketReader,
-    TakeReplies,
+    Splitters,
     check_payload_size,
     encode_packet,
     pack_header,
-    take_replies,
     too_big_error,
 )
 
@@ -155,12 +154,10 @@ class Batch:
 class Session:
     """The state of one connection. Its methods are for one thread at a time."""
 
-    def __init__(
-        self, payload_max: int = PAYLOAD_MAX, joined: bool = True, take_replies: TakeReplies = take_replies
-    ) -> None:
+    def __init__(self, payload_max: int = PAYLOAD_MAX, joined: bool = True, splitters: Splitters | None = None) -> None:
         """`payload_max`: the longest payload of a request that the connection carries, in bytes. `joined`: whether
-        several messages may be sent as one piece; the kernel's device takes them one by one. `take_replies` does what
-        :func:`~xsffi.protocol.wire.take_replies` does."""
+        several messages may be sent as one piece; the kernel's device takes them one by one. `splitters`: None for
+        those in Python."""
         self._reader = PacketReader()
         self.incoming = self._reader.incoming  # what came in and is not processed; a transport may append to it itself
         self.events: deque[WatchEvent] = deque()
@@ -169,7 +166,7 @@ class Session:
         self._pending: dict[int, Pending[Any]] = {}
         self._batch_refs: list[weakref.ref[Batch]] = []  # weak: Ctrl-C may end the wait before forget()
         self._joined = joined
-        self._take_replies = take_replies
+        self._take_replies, self._take_events = splitters or Splitters()
         self._last_id = 0
         self._payload_max = payload_max
 
@@ -271,10 +268,17 @@ class Session:
         batches = self._batches()
         reader = self._reader
         while True:
-            # Replies to batches at speed: a piece holds many. One that is taken twice, after Ctrl-C, is the same.
+            # At speed first: a piece holds many replies to batches, or events. A reply that is taken twice, after
+            # Ctrl-C, is the same.
             for batch in batches:
                 piece, offset = reader.first_piece()
                 reader.consume_to(piece, self._take_replies(piece, offset, batch.first, batch.replies))
+            piece, offset = reader.first_piece()
+            events, offset = self._take_events(piece, offset)
+            if events:
+                self.events.extend(starmap(WatchEvent, events))
+                reader.consume_to(piece, offset)
+                continue
             packet = reader.peek()
             if packet is None:
                 break

@@ -22,10 +22,11 @@ __all__ = [
     "MessageType",
     "Packet",
     "PacketReader",
-    "TakeReplies",
+    "Splitters",
     "check_payload_size",
     "encode_packet",
     "pack_header",
+    "take_events",
     "take_replies",
     "too_big_error",
     "unpack_header",
@@ -72,9 +73,6 @@ _WATCH_EVENT = int(MessageType.WATCH_EVENT)
 _HEADER = struct.Struct("=IIII")
 pack_header = _HEADER.pack  #: the header of a message, from type, req_id, tx_id and length
 _unpack_from = _HEADER.unpack_from
-
-
-TakeReplies = Callable[[bytes, int, int, "list[Any]"], int]  # as :func:`take_replies`
 
 
 class Packet(NamedTuple):
@@ -131,6 +129,30 @@ def take_replies(data: bytes, offset: int, first: int, replies: list[Any]) -> in
         offset = end
         start = end + HEADER_SIZE
     return offset
+
+
+def take_events(data: bytes, offset: int) -> tuple[list[tuple[str, str]], int]:
+    """The events that lie whole in `data`, from `offset` on: path and token of each; and the offset of what is none."""
+    events = []
+    size = len(data)
+    start = offset + HEADER_SIZE
+    while start <= size:
+        type, _, _, length = _unpack_from(data, offset)
+        end = start + length
+        if end > size or type != _WATCH_EVENT:
+            break
+        path, _, rest = data[start:end].decode("utf-8", "surrogateescape").partition("\0")
+        events.append((path, rest.partition("\0")[0]))
+        offset = end
+        start = end + HEADER_SIZE
+    return events, offset
+
+
+class Splitters(NamedTuple):
+    """How the common case, many messages of a kind in one piece, is taken apart: here or, faster, in C."""
+
+    take_replies: Callable[[bytes, int, int, list[Any]], int] = take_replies
+    take_events: Callable[[bytes, int], tuple[list[tuple[str, str]], int]] = take_events
 
 
 class PacketReader:
