@@ -18,9 +18,11 @@ from daemons import load_packages, start_xenstored  # noqa: E402
 # The tests that exercise the binding, on one daemon: what libxenstore allocates does not depend on which.
 TESTS = [
     "tests/conformance",
+    "tests/backends/test_turns.py",
+    "tests/backends/test_shortcuts.py",
     "tests/robustness/test_lost_daemon.py",
     "-k",
-    "libxenstore and xenstored and not oxenstored",
+    "((libxenstore or wire) and xenstored and not oxenstored) or shortcuts",
 ]
 
 # A program that does what must be found: it loses a value, and reads one after it was freed.

@@ -101,7 +101,9 @@ class TestSocketBridge:
             while sum(sizes) < 16 + len("/local/domain/5\0"):
                 time.sleep(0.005)
                 sizes.append(len(client.recv(100)))
-        assert sizes == [3] * 10 + [2]
+        # Two may come as one still, where the second is sent while the client is inside recv for the first.
+        assert sum(sizes) == 32
+        assert sizes.count(3) >= 8
 
     def test_serves_several_clients_at_once(self, daemon: Daemon) -> None:
         with ExitStack() as stack:

@@ -113,14 +113,14 @@ static bool xsffi_is_something(PyObject *member)
     return member != NULL && member != Py_None;
 }
 
-/* Whether nobody leads but those who carry a request each, and no other thread is in the middle of a step; -1: an
- * exception. */
+/* Whether nobody leads but those who carry a request each, and nothing is held for who leads next, and no other thread is
+ * in the middle of a step; -1: an exception. */
 static int xsffi_is_free(struct xsffi_turns *self)
 {
     PyObject *free, *released;
     int is_free;
 
-    if (xsffi_is_something(self->over) || self->changing)
+    if (xsffi_is_something(self->over) || self->changing || self->stream->held)
         return 0;
     if (xsffi_is_something(self->leader) && self->leader != self->alone)
         return 0;
@@ -286,7 +286,7 @@ static PyObject *xsffi_turns_receive_now(PyObject *object, PyObject *nothing)
     case 0:
         Py_RETURN_NONE;
     }
-    if (xsffi_is_something(self->leader) || s->held)
+    if (xsffi_is_something(self->leader))
         Py_RETURN_NONE;
     n = recv(s->fd, self->buffer, (size_t)self->capacity, MSG_DONTWAIT); /* with the GIL: it does not wait */
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -344,7 +344,7 @@ static PyObject *xsffi_turns_new(PyTypeObject *type, PyObject *args, PyObject *k
     return (PyObject *)self;
 }
 
-/* No cycle goes through it: what it holds knows nothing of it. */
+/* No cycle goes through it, so it has no part in the collection of garbage: what it holds knows nothing of it. */
 static void xsffi_turns_dealloc(PyObject *object)
 {
     struct xsffi_turns *self = (struct xsffi_turns *)object;

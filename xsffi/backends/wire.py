@@ -435,7 +435,9 @@ class WireBackend:
 
     def _lose(self, error: XenStoreError) -> None:
         lost = error if isinstance(error, ConnectionLostError) else lost_error(error)
-        self._end(lambda: ConnectionLostError(lost.errno, lost.strerror))
+        # Not the error itself: by its traceback it would hold on to the backend, which holds on to this.
+        reason, text = lost.errno, lost.strerror
+        self._end(lambda: ConnectionLostError(reason, text))
         self._transport.shut()
 
     def _end(self, over: Callable[[], XenStoreError]) -> None:
