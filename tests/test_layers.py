@@ -45,6 +45,7 @@ STOREYS = (
             "backends.spin",
             "backends.transports",
             "backends.turns",
+            "backends.sharing",
             "backends.wire",
             "backends.library",
             "backends.selection",

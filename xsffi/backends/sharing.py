@@ -1,0 +1,330 @@
+"""One connection to the daemon, and the threads that share it.
+
+There is no thread of ours. Of those that wait, one leads: it reads for all, and wakes the others as their replies and
+events come. When it has what it waited for, it leaves, and wakes one of those that follow to lead in its place.
+
+The lock guards the session and is held for a few steps of Python only, never while waiting. It can be taken again by
+the thread that has it, so that a signal handler may close a client whose call it interrupted.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from queue import Empty, SimpleQueue
+from time import monotonic
+from typing import Any
+
+from ..errors import ConnectionLostError, XenStoreError, error_from_errno
+from ..protocol.session import Batch, Pending, Session
+from ..records import WatchEvent
+from .base import closed_error, forked_error
+from .bell import Bell
+from .transports import Transport, lost_error
+from .turns import Leader, nobody, open_turns
+
+__all__ = ["SharedConnection"]
+
+# A follower looks about itself once in so many seconds, in case that Ctrl-C hit the leader between leaving and waking
+# it.
+_FOLLOWER_PATIENCE = 0.5
+
+
+class SharedConnection:
+    """A session, its transport, and whose turn it is."""
+
+    def __init__(self, transport: Transport) -> None:
+        """`transport` is the connection's from here on."""
+        self.session = Session(transport.payload_max, transport.joined, transport.splitters)
+        self.lock = threading.RLock()
+        self.turns = open_turns(transport, self.session, self.lock)
+        self._transport = transport
+        self._let_go = False  # descriptors were given back
+        self._readiness: select.epoll | None = None
+        self._bell: Bell | None = None  # rung while there are events, or the connection is over
+        self._bell_rung = False
+
+    # Sending.
+
+    @contextmanager
+    def sending(self) -> Iterator[None]:
+        """Have the session to oneself, to put a request into it; raises where it is over."""
+        with self.lock:
+            self.check()
+            if self.turns.changing:
+                raise _reentered_error()
+            self.turns.changing = True
+            try:
+                yield
+            finally:
+                self.turns.changing = False
+
+    def flush(self, leading: bool = False) -> None:
+        """Send what can be sent without waiting; the lock is held."""
+        session = self.session
+        send = self._transport.send
+        try:
+            while True:
+                data = session.data_to_send()
+                if data is None:
+                    return
+                try:
+                    if not send(data, session.sent):
+                        break
+                except ConnectionLostError:
+                    raise
+                except XenStoreError as error:
+                    session.refuse(error)
+        except ConnectionLostError as error:
+            self._lose(error)
+            return
+        if self.turns.leader is not None and not leading:
+            self._transport.wake()  # it waits for what comes in: it must now wait for room to send too
+
+    # Events.
+
+    def next_event(self, timeout: float | None) -> WatchEvent | None:
+        while True:
+            with self.lock:
+                event = self._take_event()
+            if event is not None:
+                return event
+            received = self.turns.receive_now()
+            if received is None or (received is False and timeout != 0):
+                return self._wait_for_event(timeout)
+            if received is False:
+                return None
+            with self.lock:
+                if self.turns.over is None:
+                    self._process()
+
+    def _wait_for_event(self, timeout: float | None) -> WatchEvent | None:
+        deadline = None if timeout is None else monotonic() + timeout
+        in_time = True
+        while True:
+            with self.lock:
+                event = self._take_event()
+                if event is not None:
+                    return event
+                self.check()
+            if not in_time:
+                return None
+            in_time = self.wait(self._has_event, deadline)
+
+    def _has_event(self) -> bool:
+        return bool(self.session.events)
+
+    def _take_event(self) -> WatchEvent | None:
+        events = self.session.events
+        if not events:
+            return None
+        event = events.popleft()
+        if not events:
+            self._update_bell()
+        return event
+
+    def drop_events(self, token: str) -> None:
+        """None comes any more for this token: those that came before are not to pile up, where nobody reads them."""
+        with self.lock:
+            events = self.session.events
+            if any(event.token == token for event in events):
+                kept = [event for event in events if event.token != token]
+                events.clear()
+                events.extend(kept)
+                self._update_bell()
+
+    def _update_bell(self) -> None:
+        """Have the bell say what there is; the lock is held."""
+        if self._bell is not None:
+            ready = self.turns.over is not None or bool(self.session.events)
+            if ready != self._bell_rung:
+                self._bell_rung = ready
+                self._bell.ring() if ready else self._bell.silence()
+
+    def fileno(self) -> int:
+        with self.lock:
+            if self._let_go or self.turns.over is closed_error:
+                self.check()
+            if self._readiness is None:
+                readiness, bell = select.epoll(), Bell()
+                readiness.register(self._transport.fileno(), select.EPOLLIN)
+                readiness.register(bell.fileno(), select.EPOLLIN)
+                self._readiness, self._bell = readiness, bell
+                self._update_bell()
+            return self._readiness.fileno()
+
+    # Waiting.
+
+    def wait(
+        self, ready: Callable[[], bool], deadline: float | None, pending: Pending[Any] | Batch | None = None
+    ) -> bool:
+        """Wait until `ready`, leading or following; False where the deadline came first. Raises once the connection is
+        over.
+
+        `pending` is the request whose reply is waited for; without one it is events.
+        """
+        me = Leader()
+        bell: SimpleQueue[None] | None = None
+        try:
+            while not ready():
+                timeout = None if deadline is None else deadline - monotonic()
+                with self.lock:
+                    if ready():
+                        return True
+                    self.check()
+                    leader = self.turns.leader
+                    if leader is not None and leader.thread != me.thread:
+                        if bell is None:
+                            bell = self._enrol(pending)
+                        leader = self.turns.leader  # again: who left just before that told nobody
+                    if leader is None or leader.thread == me.thread:
+                        if leader is not None and leader is not me:
+                            me.outer = weakref.ref(leader)
+                        self.turns.leader = me
+                        if self.session.incoming:  # Ctrl-C hit a leader that had received and not yet handed on
+                            self._process()
+                            if ready():
+                                return True
+                            self.check()
+                        writing = self.session.data_to_send() is not None
+                if self.turns.leader is me:
+                    self._read(timeout, pending.missing if pending is not None else 0, writing)
+                elif bell is not None:
+                    self._follow(bell, timeout)
+                if timeout is not None and timeout <= 0:
+                    return ready()
+            return True
+        finally:
+            if self.turns.leader is me:
+                outer = me.outer
+                self.turns.leader = None if outer is nobody else outer()
+            if me.outer is not nobody and self.turns.leader is not None:
+                self._transport.wake()  # what the outer wait waits for may have been read here
+            if bell is not None:
+                self.turns.followers.pop(bell, None)
+            if self.turns.leader is None:
+                self.hand_over()
+
+    def _enrol(self, pending: Pending[Any] | Batch | None) -> SimpleQueue[None]:
+        bell: SimpleQueue[None] = SimpleQueue()
+        self.turns.followers[bell] = pending is None
+        if pending is not None:
+            pending.wake = lambda: bell.put(None)
+        return bell
+
+    def _follow(self, bell: SimpleQueue[None], timeout: float | None) -> None:
+        patience = _FOLLOWER_PATIENCE if timeout is None else min(max(timeout, 0.0), _FOLLOWER_PATIENCE)
+        try:
+            bell.get(timeout=patience)
+        except Empty:
+            pass
+
+    def _read(self, timeout: float | None, want: int, writing: bool) -> None:
+        """Lead: wait for what comes in, or for room to send, and hand on what came."""
+        session = self.session
+        try:
+            self._transport.receive(session.incoming, timeout, want, writing)
+        except ConnectionLostError as error:
+            with self.lock:
+                if self.turns.over is None:
+                    self._process()  # what came before the end
+                    self._lose(error)
+            return
+        with self.lock:
+            if self.turns.over is None and self._process():
+                self.flush(leading=True)
+
+    def _process(self) -> bool:
+        """Hand on what came in; the lock is held. False where that was nonsense, and the connection is lost."""
+        session = self.session
+        before = len(session.events)
+        if self.turns.changing:
+            raise _reentered_error()
+        self.turns.changing = True
+        try:
+            session.process()
+        except XenStoreError as error:
+            self._lose(error)
+            return False
+        finally:
+            self.turns.changing = False
+        if len(session.events) > before:
+            self._update_bell()
+            self._wake_followers(of_events=True)
+        return True
+
+    def hand_over(self) -> None:
+        """Nobody leads: have a follower do so, or give back what a close left to the last one out."""
+        with self.lock:
+            if self.turns.leader is not None:
+                return
+            if self.turns.over is closed_error:
+                self._give_back()
+            for bell in list(self.turns.followers):
+                bell.put(None)
+                if self.turns.over is None:
+                    break
+
+    def _wake_followers(self, of_events: bool = False) -> None:
+        for bell, waits_for_events in list(self.turns.followers.items()):
+            if waits_for_events or not of_events:
+                bell.put(None)
+
+    # The end.
+
+    def close(self) -> None:
+        with self.lock:
+            if self.turns.over is closed_error or self.turns.over is forked_error:
+                return
+            self.session.events.clear()
+            self._end(closed_error)
+            self._transport.shut()
+            if self.turns.leader is None:
+                self._give_back()
+            else:
+                self._transport.wake()  # it is inside wait(): it gives the descriptors back as it leaves
+
+    def after_fork_in_child(self) -> None:
+        self.lock = threading.RLock()  # another thread of the parent may have had it
+        self.turns.over = forked_error
+        self.session.events.clear()
+        self.turns.leader = None
+        self._give_back()
+
+    def check(self) -> None:
+        over = self.turns.over
+        if over is not None:
+            raise over()
+
+    def _lose(self, error: XenStoreError) -> None:
+        lost = error if isinstance(error, ConnectionLostError) else lost_error(error)
+        # Not the error itself: by its traceback it would hold on to the backend, which holds on to this.
+        reason, text = lost.errno, lost.strerror
+        self._end(lambda: ConnectionLostError(reason, text))
+        self._transport.shut()
+
+    def _end(self, over: Callable[[], XenStoreError]) -> None:
+        """Nothing goes on from here; the lock is held."""
+        self.turns.over = over
+        self.session.fail(over)
+        self._update_bell()
+        self._wake_followers()
+
+    def _give_back(self) -> None:
+        if not self._let_go:
+            self._let_go = True
+            self._transport.close()
+            if self._readiness is not None:
+                self._readiness.close()
+            if self._bell is not None:
+                self._bell.close()
+
+
+def _reentered_error() -> XenStoreError:
+    return error_from_errno(
+        errno.EDEADLK, None, "a signal handler used the client that it had interrupted in the middle of a step"
+    )
