@@ -47,6 +47,7 @@ STOREYS = (
             "backends.turns",
             "backends.sharing",
             "backends.wire",
+            "backends.line",
             "backends.library",
             "backends.selection",
         ),

@@ -12,8 +12,6 @@ from __future__ import annotations
 import errno
 import os
 import select
-import socket
-import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,7 +29,8 @@ from .base import Backend, Outcome, closed_error, forked_error, tell_of_forks
 from .bell import Bell
 from .extension import ffi, lib, shortcuts
 from .libxenstore import LibXenStore
-from .transports import connect, lost_error
+from .line import Line
+from .transports import lost_error
 from .wire import WireBackend, open_wire
 
 __all__ = ["LibraryBackend"]
@@ -102,9 +101,7 @@ class LibraryBackend:
         with _opening:
             self._xs = _open(path, kind)
         self._payload_max = PAYLOAD_MAX if kind is Kind.SOCKET else DEVICE_PAYLOAD_MAX
-        self._own = _own_descriptor(self._xs)
-        self._line = _line(self._own, path) if kind is Kind.SOCKET else None
-        self._is_line_own = self._line is not None and _is_same_file(self._own, self._line.fileno())
+        self._line = Line(_own_descriptor(self._xs), path if kind is Kind.SOCKET else None)
         self._watched = False  # libxenstore has a reader thread
         self._bell = Bell()  # rung when it is over
         self._lock = threading.RLock()  # of the end, and of what is made when first wanted
@@ -244,8 +241,7 @@ class LibraryBackend:
                 readiness = select.epoll()
                 readiness.register(self._events_descriptor(), select.EPOLLIN)
                 readiness.register(self._bell.fileno(), select.EPOLLIN)
-                if self._line is not None:
-                    readiness.register(self._line, 0)  # that it hangs up is always told
+                self._line.watch(readiness)
                 self._readiness = readiness
             return self._readiness.fileno()
 
@@ -273,7 +269,7 @@ class LibraryBackend:
             raise closed_error()
         try:
             event = self._xs.xs_check_watch()
-            if event is None and self._is_line_dead():
+            if event is None and self._line.is_dead():
                 event = self._last_event()
         except XenStoreError as error:
             self._lose()
@@ -295,8 +291,7 @@ class LibraryBackend:
         poll = select.poll()
         poll.register(events, select.POLLIN)
         poll.register(self._bell.fileno(), select.POLLIN)
-        if self._line is not None:
-            poll.register(self._line, 0)
+        self._line.watch(poll)
         poll.poll(None if timeout is None else min(timeout, _LONGEST) * 1000)
 
     def _events_descriptor(self) -> int:
@@ -328,7 +323,7 @@ class LibraryBackend:
         """Whether a request failed because the connection is lost or closed; it is over then."""
         if self._over is not None:
             return True
-        if error.errno == errno.EINVAL and not self._is_line_dead():
+        if error.errno == errno.EINVAL and not self._line.is_dead():
             # Once its reader thread has seen the end of the stream, libxenstore says EINVAL to everything; the daemon
             # says it to a bad request. A good one tells.
             path = lib.xs_get_domain_path(self._xs.handle, 0)
@@ -338,25 +333,18 @@ class LibraryBackend:
         self._lose()
         return True
 
-    def _is_line_dead(self) -> bool:
-        if self._line is None:
-            return False
-        poll = select.poll()
-        poll.register(self._line, 0)
-        return bool(poll.poll(0))
-
     def _lose(self) -> None:
         with self._lock:
             if self._over is None:
-                self._end(lost_error if self._line is None or self._is_line_dead() else _given_up_error)
+                self._end(_given_up_error if self._line.is_there and not self._line.is_dead() else lost_error)
 
     def _end(self, over: Callable[[], XenStoreError]) -> None:
         with self._lock:
             self._over = over
             self._bell.ring()
             reading = lib.xsffi_end_use(self._readers)
-            if self._line is not None and (self._calling or reading):
-                _shut(self._line)  # a thread that waits inside libxenstore comes back from there
+            if self._calling or reading:
+                self._line.shut()  # a thread that waits inside libxenstore comes back from there
 
     def _let_go_if_unused(self) -> None:
         """Free the handle where it is closed and nobody is inside; whoever leaves last does it."""
@@ -368,7 +356,7 @@ class LibraryBackend:
             self._let_go = True
         self._end_reader()
         self._xs.xs_close()
-        self._close_leftover()
+        self._line.close_leftover()
         self._close_descriptors()
 
     def _end_reader(self) -> None:
@@ -376,9 +364,9 @@ class LibraryBackend:
 
         xs_close cancels it where it is, and what it had allocated for the next message is lost then.
         """
-        if not self._watched or self._line is None or not self._is_line_own:
+        if not self._watched or not self._line.is_own:
             return
-        _shut(self._line)
+        self._line.shut()
         deadline = monotonic() + _LAST_EVENTS
         try:
             while monotonic() < deadline:
@@ -387,21 +375,11 @@ class LibraryBackend:
         except XenStoreError:
             pass  # EINVAL: it has gone
 
-    def _close_leftover(self) -> None:
-        """Close the socket of the handle where libxenstore left it open.
-
-        Its reader thread, woken by the end of the stream, forgets the descriptor and then closes it; xs_close cancels
-        that thread, in between at times. It is told by what it is, since its number may be anybody's by now.
-        """
-        if self._line is not None and _is_same_file(self._own, self._line.fileno()):
-            os.close(self._own)
-
     def _close_descriptors(self) -> None:
         self._bell.close()
         if self._readiness is not None:
             self._readiness.close()
-        if self._line is not None:
-            self._line.close()
+        self._line.close()
 
 
 def _nothing(*args: object) -> None:
@@ -424,42 +402,6 @@ def _open(path: str, kind: Kind) -> LibXenStore:
     return LibXenStore(os.fsencode(path), flags)
 
 
-def _line(descriptor: int, path: str) -> socket.socket | None:
-    """A descriptor that hangs up when the daemon dies, which none of those that libxenstore offers does.
-
-    It is a duplicate of the handle's own socket, where `descriptor` is that: shutting it down ends, too, what waits
-    inside libxenstore. A handle begins with it in every version so far, but no header says so, and it is taken only if
-    it is a socket connected to `path`. Else it is a second connection, idle, to the same daemon.
-    """
-    try:
-        if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-            own = socket.socket(fileno=os.dup(descriptor))
-            own.setblocking(True)  # whatever socket.setdefaulttimeout() says: libxenstore's descriptor is the same file
-            if own.family == socket.AF_UNIX and os.path.samefile(own.getpeername(), path):
-                return own
-            own.close()
-    except (OSError, OverflowError, ValueError):
-        pass
-    try:
-        return connect(path)
-    except OSError:
-        return None
-
-
-def _shut(line: socket.socket) -> None:
-    try:
-        line.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass  # the daemon was faster
-
-
-def _is_same_file(descriptor: int, other: int) -> bool:
-    try:
-        return os.path.sameopenfile(descriptor, other)
-    except (OSError, OverflowError):
-        return False  # it is none
-
-
 def _own_descriptor(xs: LibXenStore) -> int:
-    """What should be the descriptor of the handle's own socket: see :func:`_line`."""
+    """What should be the descriptor of the handle's own socket: see :class:`~xsffi.backends.line.Line`."""
     return int(ffi.cast("int *", xs.handle)[0])
