@@ -36,14 +36,17 @@ def measure(daemon: Daemon, rounds: int) -> dict[str, Series]:
         }
 
 
-# Prints by how many bytes a dump raised the peak of its process, and how many nodes there were.
+# Prints by how many bytes a dump raised the peak of its process, and how many nodes there were. Not ru_maxrss, which a
+# process takes over from the one that started it.
 _DUMP = """
-import resource, sys
+import sys
 from xsffi import Client
+def peak():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024
 with Client(sys.argv[1], backend="wire") as xs:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak()
     nodes = xs.dump(sys.argv[2])
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, len(nodes))
+print(peak() - before, len(nodes))
 """
 
 
