@@ -101,7 +101,7 @@ def _nodes(forms: dict[str, Client], daemon: Daemon) -> Series:
     for count in (100, 1000, 10_000, 100_000):
         forms["wire"].load(Node(f"/growth/{n // 100}/{n % 100}", b"value", [], OWNER) for n in range(count))
         wires = {name: client for name, client in forms.items() if name.startswith("wire")}
-        _add(series, count, _each(wires, lambda client: client.dump("/growth"), count, 3))
+        _add(series, count, _each(wires, lambda client: client.dump("/growth"), count, 3 if count > 10_000 else 9))
     forms["wire"].rm("/growth")
     return series
 

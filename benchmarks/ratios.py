@@ -312,7 +312,7 @@ def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> 
         contenders = {name: called_back(client) for name, client in forms.items()}
         if old is not None:
             contenders[OLD] = read_old
-        rows += _rows({name: f"events to a callback, {name}" for name in forms}, contenders, rounds, daemon, OLD)
+        rows += _rows({name: f"events to a callback, {name}" for name in forms}, contenders, 3 * rounds, daemon, OLD)
         alone = "with one watch"
         for name, client in forms.items():
             with xsffi.Client(daemon.socket_path, backend=client.backend.name) as crowded:

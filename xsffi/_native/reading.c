@@ -208,22 +208,27 @@ static PyObject *xsffi_reader_read(PyObject *self, PyObject *path)
     return contents;
 }
 
-/* check_watch(): path and token of the next event; None where there is none, or something is wrong. */
+/* check_watch(): path and token of the next event; None where there is none, False where something is wrong. */
 static PyObject *xsffi_reader_check_watch(PyObject *self, PyObject *nothing)
 {
     struct xsffi_use *use = ((struct xsffi_reader *)self)->use;
     PyObject *path, *token, *event;
     char **found = NULL;
+    int error = EBADF;
 
     (void)nothing;
     Py_BEGIN_ALLOW_THREADS
     __atomic_add_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
-    if (!__atomic_load_n(&use->over, __ATOMIC_SEQ_CST))
+    if (!__atomic_load_n(&use->over, __ATOMIC_SEQ_CST)) {
         found = xs_check_watch(use->handle);
+        error = errno;
+    }
     __atomic_sub_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
     Py_END_ALLOW_THREADS
-    if (found == NULL)
+    if (found == NULL && error == EAGAIN)
         Py_RETURN_NONE;
+    if (found == NULL)
+        Py_RETURN_FALSE;
     path = PyUnicode_DecodeUTF8(found[XS_WATCH_PATH], (Py_ssize_t)strlen(found[XS_WATCH_PATH]), "surrogateescape");
     token = PyUnicode_DecodeUTF8(found[XS_WATCH_TOKEN], (Py_ssize_t)strlen(found[XS_WATCH_TOKEN]), "surrogateescape");
     free(found);
@@ -237,7 +242,7 @@ static PyMethodDef xsffi_reader_methods[] = {
     {"read", xsffi_reader_read, METH_O,
      "read(path): the value; else the errno, or None where the path is for Python to look at."},
     {"check_watch", xsffi_reader_check_watch, METH_NOARGS,
-     "check_watch(): path and token of the next event; None where there is none, or something is wrong."},
+     "check_watch(): path and token of the next event; None where there is none, False where something is wrong."},
     {NULL, NULL, 0, NULL},
 };
 

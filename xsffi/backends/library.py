@@ -114,7 +114,7 @@ class LibraryBackend:
         self._memory: list[Any] = []
         #: read() of the client starts with this (see :meth:`~xsffi.backends.base.Backend.finish_read`).
         self.try_read: Callable[[str], Any] = _nothing
-        self._try_check_watch: Callable[[], Any] = _nothing
+        self._try_check_watch: Callable[[], Any] = _wrong
         if shortcuts is not None:
             reader = shortcuts.Reader(self.use, self._readers)
             self.try_read, self._try_check_watch = reader.read, reader.check_watch
@@ -218,7 +218,11 @@ class LibraryBackend:
         event = self._try_check_watch()
         if self._over is not None:
             self._let_go_if_unused()  # it may have been the last one inside
-        return WatchEvent(*event) if event is not None else self._wait_for_event(timeout)
+        if event:
+            return WatchEvent(*event)
+        if event is None and timeout == 0 and self._over is None and not self._line.is_dead():
+            return None
+        return self._wait_for_event(timeout)
 
     def _wait_for_event(self, timeout: float | None) -> WatchEvent | None:
         deadline = None if timeout is None else monotonic() + timeout
@@ -382,8 +386,13 @@ class LibraryBackend:
         self._line.close()
 
 
-def _nothing(*args: object) -> None:
-    """What the short ways come to where there is none."""
+def _nothing(path: str) -> None:
+    """The short way to read, where there is none."""
+
+
+def _wrong() -> bool:
+    """The short way to look for an event, where there is none: False says that the usual way is to find out."""
+    return False
 
 
 def _given_up_error() -> ConnectionLostError:
