@@ -69,6 +69,13 @@ def test_the_pytest_snippet(pytester: pytest.Pytester, monkeypatch: pytest.Monke
     pytester.runpytest_subprocess("-p", "xsffi.pytest_plugin", "-p", "no:cacheprovider").assert_outcomes(passed=2)
 
 
+def test_the_figures_are_those_that_were_measured() -> None:
+    said = subprocess.run(
+        [sys.executable, "-m", "benchmarks.summary"], cwd=REPOSITORY, stdout=subprocess.PIPE, text=True, check=True
+    ).stdout
+    assert said in README
+
+
 def test_every_error_is_told() -> None:
     told = set(re.findall(r"^\| `(\w+Error)` \|", README, re.MULTILINE))
     errors = {name for name in xsffi.__all__ if issubclass(getattr(xsffi, name), OSError)}
