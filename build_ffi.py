@@ -167,7 +167,6 @@ const char *xsffi_since(const char *function);
 struct xs_handle *xsffi_open_at(const char *path, unsigned long flags);
 struct xsffi_use { struct xs_handle *handle; ...; };
 int xsffi_end_use(struct xsffi_use *use);
-int xsffi_read_value(struct xsffi_use *use, uint32_t transaction, const char *path, char *memory, int capacity);
 void free(void *);
 
 struct xsffi_stream {
@@ -300,8 +299,8 @@ def make_ffi(
         c_source(functions, constants, permissions),
         include_dirs=[str(NATIVE), *header_directories()],
         depends=[str(path) for path in sorted(NATIVE.glob("*.[ch]"))],
-        # dlopen is in the C library itself since glibc 2.34; before, it was in one of its own.
-        libraries=["dl"] if sys.platform == "linux" else [],
+        # dlopen and the mutexes are in the C library itself since glibc 2.34; before, they were in two of their own.
+        libraries=["dl", "pthread"] if sys.platform == "linux" else [],
         py_limited_api=STABLE_ABI,
         define_macros=[("Py_LIMITED_API", "0x03090000")] if STABLE_ABI else [],
     )

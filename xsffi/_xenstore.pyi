@@ -66,8 +66,6 @@ class Lib:
     # Reading: xsffi/_native/reading.c
     def xsffi_end_use(self, use: CData, /) -> int:
         """Lets no reader in any more, and says how many are inside."""
-    def xsffi_read_value(self, use: CData, transaction: int, path: _Chars, memory: CData, capacity: int, /) -> int:
-        """xs_read into memory of the caller's: the length of the value, or the negative of an errno."""
 
     # The library as a whole: xsffi/_native/loader.c
     def xsffi_load(self, soname: _Chars, /) -> CData:

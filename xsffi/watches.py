@@ -221,7 +221,7 @@ class Watches:
                 self._stop_bell = None
 
     def _next(self, timeout: float | None) -> tuple[WatchEvent, Watch] | None:
-        deadline = monotonic() + timeout if timeout else None
+        deadline = monotonic() + timeout if timeout else None  # no time at all stays none
         while True:
             event = self._backend.next_event(timeout)
             if event is None:

@@ -148,8 +148,8 @@ def test_run_may_be_interrupted_and_run_again(xs: Client, alarms: object) -> Non
 
     signal.signal(signal.SIGALRM, interrupt)
     for _ in range(200):
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.001))
         with pytest.raises(Interrupt):
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.001))
             while True:
                 xs.run(timeout=0)
     xs.run(timeout=0)
@@ -164,8 +164,8 @@ def test_an_interrupted_watch_of_libxenstore_is_taken_away(own_daemon: Daemon, a
         signal.signal(signal.SIGALRM, interrupt)
         own_daemon.pause()
         threading.Timer(0.2, own_daemon.resume).start()
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
         with pytest.raises(Interrupt):
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
             xs.watch("/a")
         other.write("/a", "")
         assert xs.backend.next_event(0.2) is None or xs.backend.next_event(0.1) is None

@@ -18,6 +18,14 @@
 #endif
 #endif
 
+/* The protocol, as far as it is spoken here: xsffi/protocol/wire.py has all of it. */
+#define XSFFI_HEADER_SIZE 16
+#define XSFFI_PAYLOAD_MAX 4096
+#define XSFFI_READ 2
+#define XSFFI_WATCH_EVENT 15
+#define XSFFI_ABSOLUTE_MAX 3072
+#define XSFFI_RELATIVE_MAX 2048
+
 /* The daemon's socket, as seen by the one who receives from it: stream.c. Times are nanoseconds. */
 struct xsffi_stream {
     int fd;

@@ -3,9 +3,6 @@
 
 #ifndef PYPY_VERSION
 
-#define XSFFI_ABSOLUTE_MAX 3072
-#define XSFFI_RELATIVE_MAX 2048
-
 static bool xsffi_is_plain(const char *path, size_t size)
 {
     bool after_slash = true; /* a name must begin here; so a slash in front of all is looked at apart */

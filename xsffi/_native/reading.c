@@ -1,6 +1,6 @@
-/* Reads over a handle of libxenstore that cost no more than those of xen.lowlevel.xs: outside a transaction, without a
- * step of Python between the call and its result. On a machine that is awake a trip to the daemon takes ten
- * microseconds, and Python that runs after a wait runs from cold caches: twenty steps of it cost a tenth of that.
+/* What is done over a handle of libxenstore without a step of Python between the call and its result, so that it costs no
+ * more than with xen.lowlevel.xs. On a machine that is awake a trip to the daemon takes ten microseconds, and Python that
+ * runs after a wait runs from cold caches: twenty steps of it cost a tenth of that.
  */
 
 /* A handle, and who reads through it. Whoever wants to free it sets `over` and then looks at `inside`; a reader counts
@@ -19,49 +19,40 @@ static int xsffi_end_use(struct xsffi_use *use)
     return __atomic_load_n(&use->inside, __ATOMIC_SEQ_CST);
 }
 
-/* The value, to be freed; else NULL, and in `error` the errno, EBADF where it is over. Then this reader may have been
- * the last one inside, and who asked for the end has left the rest of it to self._read. */
+#ifndef PYPY_VERSION
+
+/* Whether the handle may be used, until xsffi_leave. */
+static bool xsffi_enter(struct xsffi_use *use)
+{
+    __atomic_add_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
+    return !__atomic_load_n(&use->over, __ATOMIC_SEQ_CST);
+}
+
+/* Whether it is over by now. Then this reader may have been the last one inside, and who asked for the end has left the
+ * rest of it to Python, which looks for that. */
+static bool xsffi_leave(struct xsffi_use *use)
+{
+    __atomic_sub_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&use->over, __ATOMIC_SEQ_CST);
+}
+
+/* The value, to be freed; else NULL, and in `error` the errno, EBADF where it is over. */
 static void *xsffi_read_in_use(struct xsffi_use *use, uint32_t transaction, const char *path, unsigned int *length,
                                int *error)
 {
     void *value = NULL;
 
-    *error = EBADF;
-    __atomic_add_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
-    if (!__atomic_load_n(&use->over, __ATOMIC_SEQ_CST)) {
+    if (xsffi_enter(use)) {
         value = xs_read(use->handle, transaction, path, length);
         *error = errno;
     }
-    __atomic_sub_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&use->over, __ATOMIC_SEQ_CST)) {
+    if (xsffi_leave(use)) {
         free(value);
         value = NULL;
         *error = EBADF;
     }
     return value;
 }
-
-/* A READ whose value is copied into the caller's memory: one crossing between Python and C, where xs_read, a look at
- * what it returned and free would be three. Nothing is left to be freed, either, where Ctrl-C comes with the return.
- * It is the length of the value, or the negative of an errno: EMSGSIZE where it is too long for the memory, EBADF
- * where it is over. */
-static int xsffi_read_value(struct xsffi_use *use, uint32_t transaction, const char *path, char *memory, int capacity)
-{
-    unsigned int length = 0;
-    int error;
-    void *value = xsffi_read_in_use(use, transaction, path, &length, &error);
-
-    if (value == NULL)
-        return error > 0 ? -error : -EINVAL;
-    if (length > (unsigned int)capacity)
-        error = EMSGSIZE;
-    else
-        memcpy(memory, value, length);
-    free(value);
-    return length > (unsigned int)capacity ? -error : (int)length;
-}
-
-#ifndef PYPY_VERSION
 
 /* A base class for the drop-in. */
 struct xsffi_reading {
@@ -182,30 +173,47 @@ static void xsffi_reader_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+static PyObject *xsffi_reader_value_of(PyObject *self, uint32_t transaction, const char *path)
+{
+    unsigned int length = 0;
+    PyObject *contents;
+    void *value;
+    int error;
+
+    Py_BEGIN_ALLOW_THREADS
+    value = xsffi_read_in_use(((struct xsffi_reader *)self)->use, transaction, path, &length, &error);
+    Py_END_ALLOW_THREADS
+    if (value == NULL)
+        return PyLong_FromLong(error);
+    contents = PyBytes_FromStringAndSize(value, length);
+    free(value);
+    return contents;
+}
+
 /* read(path): the value; else the errno, or None where the path is for Python to look at. */
 static PyObject *xsffi_reader_read(PyObject *self, PyObject *path)
 {
-    PyObject *encoded = xsffi_plain_path(path), *contents;
-    unsigned int length = 0;
-    const char *text;
-    void *value;
-    int error;
+    PyObject *encoded = xsffi_plain_path(path), *value;
 
     if (encoded == NULL) {
         if (PyErr_Occurred())
             return NULL;
         Py_RETURN_NONE;
     }
-    text = PyBytes_AsString(encoded);
-    Py_BEGIN_ALLOW_THREADS
-    value = xsffi_read_in_use(((struct xsffi_reader *)self)->use, XBT_NULL, text, &length, &error);
-    Py_END_ALLOW_THREADS
+    value = xsffi_reader_value_of(self, XBT_NULL, PyBytes_AsString(encoded));
     Py_DECREF(encoded);
-    if (value == NULL)
-        return PyLong_FromLong(error);
-    contents = PyBytes_FromStringAndSize(value, length);
-    free(value);
-    return contents;
+    return value;
+}
+
+/* value(transaction, path as bytes): the value; else the errno. */
+static PyObject *xsffi_reader_value(PyObject *self, PyObject *args)
+{
+    unsigned long transaction;
+    const char *path;
+
+    if (!PyArg_ParseTuple(args, "ky", &transaction, &path))
+        return NULL;
+    return xsffi_reader_value_of(self, (uint32_t)transaction, path);
 }
 
 /* check_watch(): path and token of the next event; None where there is none, False where something is wrong. */
@@ -218,12 +226,11 @@ static PyObject *xsffi_reader_check_watch(PyObject *self, PyObject *nothing)
 
     (void)nothing;
     Py_BEGIN_ALLOW_THREADS
-    __atomic_add_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
-    if (!__atomic_load_n(&use->over, __ATOMIC_SEQ_CST)) {
+    if (xsffi_enter(use)) {
         found = xs_check_watch(use->handle);
         error = errno;
     }
-    __atomic_sub_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
+    xsffi_leave(use);
     Py_END_ALLOW_THREADS
     if (found == NULL && error == EAGAIN)
         Py_RETURN_NONE;
@@ -241,13 +248,14 @@ static PyObject *xsffi_reader_check_watch(PyObject *self, PyObject *nothing)
 static PyMethodDef xsffi_reader_methods[] = {
     {"read", xsffi_reader_read, METH_O,
      "read(path): the value; else the errno, or None where the path is for Python to look at."},
+    {"value", xsffi_reader_value, METH_VARARGS, "value(transaction, path as bytes): the value; else the errno."},
     {"check_watch", xsffi_reader_check_watch, METH_NOARGS,
      "check_watch(): path and token of the next event; None where there is none, False where something is wrong."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot xsffi_reader_slots[] = {
-    {Py_tp_doc, "Reads over a handle of libxenstore."},
+    {Py_tp_doc, "Reads values and events over a handle of libxenstore."},
     {Py_tp_new, xsffi_reader_new},
     {Py_tp_dealloc, xsffi_reader_dealloc},
     {Py_tp_methods, xsffi_reader_methods},

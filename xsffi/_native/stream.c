@@ -15,8 +15,6 @@
 #include <sys/socket.h>
 #include <time.h>
 
-#define XSFFI_HEADER_SIZE 16
-#define XSFFI_WATCH_EVENT 15
 #define XSFFI_SPIN_OTHER_WAY 64 /* one wait in so many goes the way that was slower lately */
 /* While more replies than this are missing, naps: so long for each that is, but not so long that the daemon finds the
  * socket's buffer full. In nanoseconds. */

@@ -1,7 +1,7 @@
 /* Whose turn it is on the daemon's socket, and a request that is carried without a step of Python, where nobody else
  * waits for anything: xsffi/backends/turns.py says what it is to do, and does the same in Python.
  *
- * Python looks at `leader`, `over`, `changing` and `spares`, and changes them, with the GIL held; so what is done here
+ * Python looks at `leader`, `over`, `changing`, `spares` and `followers`, and changes them, with the GIL held; so what is done here
  * with the GIL held is one step. Several threads may carry a request each: they take turns by a mutex, which is only ever
  * waited for without the GIL.
  */
@@ -13,8 +13,6 @@
 
 #define XSFFI_PATIENCE 50000000 /* how long to wait for a turn, in nanoseconds, before Python looks about itself */
 #define XSFFI_LONGEST 86400.0 /* seconds: what waits longer, does so several times */
-#define XSFFI_PAYLOAD_MAX 4096
-#define XSFFI_READ 2
 #define XSFFI_USUAL_REPLY 4096
 
 enum xsffi_outcome {
@@ -91,6 +89,7 @@ static enum xsffi_outcome xsffi_take_turn(struct xsffi_turns *self, const struct
     enum xsffi_outcome outcome;
 
     if (pthread_mutex_trylock(&self->turn)) {
+        const int64_t begin = xsffi_now();
         struct timespec until;
 
         clock_gettime(CLOCK_REALTIME, &until);
@@ -101,6 +100,11 @@ static enum xsffi_outcome xsffi_take_turn(struct xsffi_turns *self, const struct
         }
         if (pthread_mutex_timedlock(&self->turn, &until))
             return XSFFI_CALL_NOT_SENT;
+        if (timeout >= 0) {
+            timeout -= xsffi_now() - begin;
+            if (timeout < 0)
+                timeout = 0;
+        }
     }
     self->stream->crowded = __atomic_load_n(&self->inside, __ATOMIC_RELAXED) > 1;
     outcome = xsffi_exchange(self->stream, self->buffer, self->capacity, message, reply, timeout);
@@ -207,9 +211,12 @@ static PyObject *xsffi_carry(struct xsffi_turns *self, uint32_t type, uint32_t t
     Py_BEGIN_ALLOW_THREADS
     outcome = xsffi_take_turn(self, message, &reply, timeout);
     Py_END_ALLOW_THREADS
-    if (--self->inside == 0 && self->leader == self->alone) {
-        self->leader = NULL;
-        Py_DECREF(self->alone);
+    if (--self->inside == 0) {
+        self->stream->crowded = false;
+        if (self->leader == self->alone) {
+            self->leader = NULL;
+            Py_DECREF(self->alone);
+        }
     }
 
     if (outcome == XSFFI_CALL_SENT)

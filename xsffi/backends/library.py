@@ -81,10 +81,6 @@ _CALLS: dict[type[Request[Any]], Callable[[LibXenStore, int, Any], Any]] = {
 # The requests that may be longer than a message; the path alone never is.
 _MAY_BE_TOO_LONG = (r.Write, r.SetPermissions, r.Watch, r.Control, r.GetQuota, r.SetQuota)
 
-_NO_SUCH_NODE = -errno.ENOENT  # as xsffi_read_value says it
-if lib is not None:  # looked up once: each costs a tenth of a microsecond
-    _xsffi_read_value, _unpack = lib.xsffi_read_value, ffi.unpack
-
 _opening = threading.RLock()  # to open at a path of one's own changes the environment for that time
 
 
@@ -111,22 +107,21 @@ class LibraryBackend:
         self._let_go = False  # the handle was freed
         self._readers = ffi.new("struct xsffi_use *")  # those that read in C alone
         self._readers.handle = self._xs.handle
-        self._memory: list[Any] = []
+        # What is in C has no step of Python; it gives an errno instead of a value, and False instead of an event, where
+        # the usual way is to find out what is wrong.
+        self._reader: Any = _NoReader() if shortcuts is None else shortcuts.Reader(self.use, self._readers)
         #: read() of the client starts with this (see :meth:`~xsffi.backends.base.Backend.finish_read`).
-        self.try_read: Callable[[str], Any] = _nothing
-        self._try_check_watch: Callable[[], Any] = _wrong
-        if shortcuts is not None:
-            reader = shortcuts.Reader(self.use, self._readers)
-            self.try_read, self._try_check_watch = reader.read, reader.check_watch
+        self.try_read: Callable[[str], Any] = self._reader.read
         self._events: int | None = None
         self._readiness: select.epoll | None = None
         tell_of_forks(self)
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
         if type(request) is r.Read:
-            value = self._read_value(request.path, tx_id)
-            if value is not None:
+            value = self._reader.value(tx_id, request.path)
+            if type(value) is bytes:
                 return cast(T, value)
+            self._raise_refusal(value, request.path)
         carry = _CALLS.get(type(request))
         if carry is None:
             raise NotSupportedError(
@@ -157,31 +152,17 @@ class LibraryBackend:
                 self._let_go_if_unused()
 
     def finish_read(self, path: str, tried: Any) -> bytes:
-        if tried == errno.ENOENT and self._over is None:
-            raise error_from_errno(errno.ENOENT, path)
-        return self.call(r.Read(encode(path)))
+        encoded = encode(path)
+        if tried is not None:
+            self._raise_refusal(tried, encoded)
+        return self.call(r.Read(encoded))
 
-    def _read_value(self, path: bytes, tx_id: int) -> bytes | None:
-        """The value of a node by one step of C; None where something is wrong, which is for the usual way to tell.
-
-        A node that is missing is nothing unusual, and told at once.
-        """
-        try:
-            memory = self._memory.pop()  # one for each thread that reads just now
-        except IndexError:
-            memory = ffi.new("char[]", PAYLOAD_MAX)
-        try:
-            length = _xsffi_read_value(self._readers, tx_id, path, memory, PAYLOAD_MAX)
-            if length >= 0:
-                contents: bytes = _unpack(memory, length)
-                return contents
-        finally:
-            self._memory.append(memory)
-            if self._over is not None:
-                self._let_go_if_unused()
-        if length == _NO_SUCH_NODE:
-            raise error_from_errno(errno.ENOENT, path.decode("utf-8", "surrogateescape"))
-        return None
+    def _raise_refusal(self, number: int, path: bytes) -> None:
+        """Raise the error that a read in C came to, if the daemon said it; else the usual way is to find out."""
+        if self._over is not None:
+            self._let_go_if_unused()  # it may have been the last one inside
+        elif number not in _SAYS_LOST:
+            raise error_from_errno(number, path.decode("utf-8", "surrogateescape"))
 
     @property
     def use(self) -> int:
@@ -215,7 +196,7 @@ class LibraryBackend:
         return open_wire(self._path)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
-        event = self._try_check_watch()
+        event = self._reader.check_watch()
         if self._over is not None:
             self._let_go_if_unused()  # it may have been the last one inside
         if event:
@@ -386,13 +367,17 @@ class LibraryBackend:
         self._line.close()
 
 
-def _nothing(path: str) -> None:
-    """The short way to read, where there is none."""
+class _NoReader:
+    """In the place of a reader in C: the usual way is to find out."""
 
+    def read(self, path: str) -> None:
+        return None
 
-def _wrong() -> bool:
-    """The short way to look for an event, where there is none: False says that the usual way is to find out."""
-    return False
+    def value(self, tx_id: int, path: bytes) -> int:
+        return errno.EBADF
+
+    def check_watch(self) -> bool:
+        return False
 
 
 def _given_up_error() -> ConnectionLostError:

@@ -13,13 +13,14 @@ import errno
 import select
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import ConnectionLostError, XenStoreError, error_from_errno
+from ..protocol.requests import Read, Request
 from ..protocol.session import Batch, Pending, Session
 from ..records import WatchEvent
 from .base import closed_error, forked_error
@@ -32,6 +33,9 @@ __all__ = ["SharedConnection"]
 # A follower looks about itself once in so many seconds, in case that Ctrl-C hit the leader between leaving and waking
 # it.
 _FOLLOWER_PATIENCE = 0.5
+
+_NOT_YET_KNOWN = Read(b"")  # what a spare is for, until it is known
+T = TypeVar("T")
 
 
 class SharedConnection:
@@ -50,8 +54,46 @@ class SharedConnection:
 
     # Sending.
 
+    def send(self, request: Request[T], tx_id: int) -> Pending[T]:
+        """Send a request whose reply somebody is going to :meth:`wait` for; raises where it is over."""
+        pending: Pending[T] | None = None
+        try:
+            with self._sending():
+                pending = self.session.send(request, tx_id)
+                self._flush()
+                return pending
+        except BaseException:
+            if pending is not None:
+                self.abandon(pending)
+            raise
+
+    def send_many(self, requests: Sequence[Request[Any]], start: int, tx_id: int) -> Batch:
+        """Send a batch of the requests, from `start` on; raises where it is over."""
+        with self._sending():
+            batch = self.session.send_many(requests, start, tx_id)
+            self._flush()
+            return batch
+
+    def abandon(self, pending: Pending[Any]) -> None:
+        """Nobody waits for this reply any more."""
+        with self.lock:
+            self.session.abandon(pending)
+            if self.turns.over is None:
+                self._flush()  # what takes back what the request has set up, if its reply was faster
+
+    def forget(self, batches: Iterable[Batch]) -> None:
+        """Nobody waits for the replies to these batches any more, or they are all there."""
+        with self.lock:
+            for batch in batches:
+                self.session.forget(batch)
+
+    def add_spare(self) -> None:
+        """Have one more for requests that go the short way: there are to be as many as threads that do so at a time."""
+        with self.lock:
+            self.turns.spares.append(self.session.expect(_NOT_YET_KNOWN))
+
     @contextmanager
-    def sending(self) -> Iterator[None]:
+    def _sending(self) -> Iterator[None]:
         """Have the session to oneself, to put a request into it; raises where it is over."""
         with self.lock:
             self.check()
@@ -63,7 +105,7 @@ class SharedConnection:
             finally:
                 self.turns.changing = False
 
-    def flush(self, leading: bool = False) -> None:
+    def _flush(self, leading: bool = False) -> None:
         """Send what can be sent without waiting; the lock is held."""
         session = self.session
         send = self._transport.send
@@ -88,6 +130,7 @@ class SharedConnection:
     # Events.
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
+        """See :meth:`~xsffi.backends.base.Backend.next_event`."""
         while True:
             with self.lock:
                 event = self._take_event()
@@ -99,7 +142,8 @@ class SharedConnection:
             if received is False:
                 return None
             with self.lock:
-                if self.turns.over is None:
+                # Who leads by now is taking in more, and hands on this too.
+                if self.turns.over is None and self.turns.leader is None:
                     self._process()
 
     def _wait_for_event(self, timeout: float | None) -> WatchEvent | None:
@@ -143,9 +187,13 @@ class SharedConnection:
             ready = self.turns.over is not None or bool(self.session.events)
             if ready != self._bell_rung:
                 self._bell_rung = ready
-                self._bell.ring() if ready else self._bell.silence()
+                if ready:
+                    self._bell.ring()
+                else:
+                    self._bell.silence()
 
     def fileno(self) -> int:
+        """See :meth:`~xsffi.backends.base.Backend.fileno`."""
         with self.lock:
             if self._let_go or self.turns.over is closed_error:
                 self.check()
@@ -167,7 +215,7 @@ class SharedConnection:
 
         `pending` is the request whose reply is waited for; without one it is events.
         """
-        me = Leader()
+        me = Leader(threading.get_ident())
         bell: SimpleQueue[None] | None = None
         try:
             while not ready():
@@ -236,7 +284,7 @@ class SharedConnection:
             return
         with self.lock:
             if self.turns.over is None and self._process():
-                self.flush(leading=True)
+                self._flush(leading=True)
 
     def _process(self) -> bool:
         """Hand on what came in; the lock is held. False where that was nonsense, and the connection is lost."""
@@ -277,6 +325,7 @@ class SharedConnection:
     # The end.
 
     def close(self) -> None:
+        """See :meth:`~xsffi.backends.base.Backend.close`."""
         with self.lock:
             if self.turns.over is closed_error or self.turns.over is forked_error:
                 return
@@ -289,6 +338,7 @@ class SharedConnection:
                 self._transport.wake()  # it is inside wait(): it gives the descriptors back as it leaves
 
     def after_fork_in_child(self) -> None:
+        """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
         self.lock = threading.RLock()  # another thread of the parent may have had it
         self.turns.over = forked_error
         self.session.events.clear()
@@ -296,6 +346,7 @@ class SharedConnection:
         self._give_back()
 
     def check(self) -> None:
+        """Raise what ended the connection, if it is over."""
         over = self.turns.over
         if over is not None:
             raise over()

@@ -2,7 +2,7 @@
 
 A daemon on another processor answers in less time than it takes to put a thread to sleep and to wake it, unless that
 processor has other work. So a wait begins with a little spinning, where that was the faster way lately. The extension
-does the same by itself (stream.c).
+does the same by itself (stream.c), and does not spin while other threads have use for the processor.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from ..addresses import Kind, kind_of
 from ..errors import ConnectionLostError, XenStoreError, error_from_errno
-from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, Splitters
+from ..protocol.wire import DEVICE_PAYLOAD_MAX, IN_PYTHON, PAYLOAD_MAX, Splitters
 from .bell import Bell
 from .extension import ffi, lib, shortcuts
 from .spin import Spin
@@ -87,7 +87,7 @@ class _Waiting:
     """The waiting that both kinds share: a descriptor, and a bell to end the wait."""
 
     def __init__(self, descriptor: int) -> None:
-        self.splitters = Splitters()
+        self.splitters = IN_PYTHON
         self._bell = Bell()
         self._descriptor = descriptor
         # Not a poll object: a signal handler that interrupts a wait may use the client too, and wait in its turn.
@@ -150,30 +150,19 @@ class SocketTransport(_Waiting):
             return False
         return True
 
-    def hold_now(self) -> bool:
-        """Receive what is there into `held`; False where nothing is, or the stream is broken, which the next one to
-        receive finds out."""
+    def take_now(self, into: list[bytes]) -> bool | None:
+        """Receive what is there into the list: False where nothing is; None where the stream is broken, which the next
+        one to :meth:`receive` finds out."""
         try:
-            self.held.extend(map(self._recv, _RECEIVE_SIZE))
-        except OSError:
-            return False
-        return True
-
-    def receive_now(self, incoming: list[bytes]) -> bool | None:
-        """The same, into the list; None where the stream is broken."""
-        try:
-            incoming.extend(map(self._recv, _RECEIVE_SIZE))
-        except BlockingIOError:
-            return False
-        except OSError:
+            return self._take(into)
+        except ConnectionLostError:
             return None
-        return True if incoming[-1:] != [b""] else None
 
     def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
         held = self.held
         if held:
             try:
-                incoming.extend(map(held.pop, repeat(0, len(held))))
+                incoming.extend(map(held.pop, repeat(0, len(held))))  # in one step
             except IndexError:
                 pass  # a signal handler was faster
             if incoming[-1:] == [b""]:
@@ -181,26 +170,26 @@ class SocketTransport(_Waiting):
             return
         if want != 1 or writing:
             self.wait(timeout, writing)
-            self._receive_now(incoming)
+            self._take(incoming)
             return
         begin = monotonic()
         spin = self.spin.time()
         while spin and monotonic() - begin < spin:
-            if self._receive_now(incoming):
+            if self._take(incoming):
                 self.spin.learn(True, begin)
                 return
         self.wait(timeout, writing)
-        if self._receive_now(incoming):
+        if self._take(incoming):
             self.spin.learn(spin > 0, begin)
 
-    def _receive_now(self, incoming: list[bytes]) -> bool:
+    def _take(self, into: list[bytes]) -> bool:
         try:
-            incoming.extend(map(self._recv, _RECEIVE_SIZE))
+            into.extend(map(self._recv, _RECEIVE_SIZE))
         except BlockingIOError:
             return False
         except OSError as error:
             raise lost_error(error) from error
-        if incoming[-1:] == [b""]:
+        if into[-1:] == [b""]:
             raise lost_error()
         return True
 

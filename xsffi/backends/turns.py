@@ -1,6 +1,6 @@
 """Whose turn it is on a connection that threads share, and the short way for a request that meets nobody there.
 
-Of those that wait, one leads: it reads for all (:mod:`xsffi.backends.wire`). A request that comes while nobody waits
+Of those that wait, one leads: it reads for all (:mod:`xsffi.backends.sharing`). A request that comes while nobody waits
 for anything needs none of that: it is sent, and what comes in is its reply. On a unix socket :meth:`Turns.call` does
 that, in C where the extension is there.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
+from threading import get_ident
 from time import monotonic
 from typing import Any, Union
 
@@ -24,7 +25,7 @@ __all__ = ["Leader", "Reply", "Turns", "nobody", "open_turns"]
 
 _READ = int(MessageType.READ)
 _WATCH_EVENT = int(MessageType.WATCH_EVENT)
-_END_OF_STREAM = [b""]
+_PIECES = 4  # a reply that comes in more of them goes on the ordinary way: they are joined anew for each that comes
 
 # What became of a request that went the short way: the payload of a reply of the type expected; type and payload of
 # any other, or where somebody is to be told that the turn is over; the pending request, where something else came than
@@ -41,8 +42,9 @@ class Leader:
 
     __slots__ = ("__weakref__", "outer", "thread")
 
-    def __init__(self) -> None:
-        self.thread = threading.get_ident()
+    def __init__(self, thread: int) -> None:
+        """`thread`: its identity, as :func:`threading.get_ident` tells it."""
+        self.thread = thread
         # Weak, since Ctrl-C may have ended that wait before it could say so: then nobody else knows of it.
         self.outer: Callable[[], Leader | None] = nobody
 
@@ -53,8 +55,7 @@ def nobody() -> None:
 
 
 # Leads while threads carry their requests the short way in C, where no signal handler runs in the middle of it.
-_ALONE = Leader()
-_ALONE.thread = -1
+_ALONE = Leader(thread=-1)
 
 
 class Turns:
@@ -72,7 +73,7 @@ class Turns:
         return None
 
     def read(self, path: str) -> Reply:
-        """The same for READ outside a transaction. A path that is wrong raises, or gives None too."""
+        """The same for READ outside a transaction; None, too, where the path is wrong."""
         return None
 
     def receive_now(self) -> bool | None:
@@ -92,17 +93,21 @@ class SocketTurns(Turns):
         super().__init__()
         self._session = session
         self._lock = lock
-        self._send, self._receive, self._receive_into = transport.send_now, transport.hold_now, transport.receive_now
+        self._send, self._take = transport.send_now, transport.take_now
         self._wait, self._spin, self._held = transport.wait, transport.spin, transport.held
         self._incoming, self._outgoing = session.incoming, session.outgoing
 
     def read(self, path: str) -> Reply:
-        return self.call(_READ, encode(path) + b"\0", 0, None)
+        try:
+            encoded = encode(path)
+        except (TypeError, XenStoreError):
+            return None
+        return self.call(_READ, encoded + b"\0", 0, None)
 
     def call(self, type: int, payload: bytes, tx_id: int, timeout: float | None) -> Reply:
         if self.over is not None:  # first of all: in a child process the lock may be taken for good
             return None
-        me = Leader()
+        me = Leader(get_ident())
         pending: Pending[Any] | None = None
         reply: tuple[int, bytes] | None = None
         try:
@@ -134,7 +139,7 @@ class SocketTurns(Turns):
         if self.over is not None:
             return None
         with self._lock:
-            return self._receive_into(self._incoming) if self._is_free() else None
+            return self._take(self._incoming) if self._is_free() else None
 
     def _is_free(self) -> bool:
         """Whether nobody leads, and nothing waits for who leads next."""
@@ -143,18 +148,19 @@ class SocketTurns(Turns):
     def _reply(self, req_id: int, timeout: float | None) -> tuple[int, bytes] | None:
         """Type and payload of the reply; None where something else came, or nothing in time, or a handler took it."""
         held = self._held
-        receive = self._receive
         begin = monotonic()
         spin = self._spin.time()
         until = begin + spin
         while True:
-            if not receive():
+            taken = self._take(held)
+            if taken is False:
                 if monotonic() < until:
                     continue
-                self._wait(timeout, False)
-                if not receive():
-                    return None
-            if held[-1:] == _END_OF_STREAM:
+                self._wait(None if timeout is None else begin + timeout - monotonic(), False)
+                taken = self._take(held)
+            if not taken:
+                return None
+            if len(held) > _PIECES:
                 return None
             data = held[0] if len(held) == 1 else b"".join(held)
             if len(data) < HEADER_SIZE:

@@ -21,14 +21,13 @@ from ..records import WatchEvent
 from .base import Outcome, tell_of_forks
 from .sharing import SharedConnection
 from .transports import Transport, open_transport
-from .turns import Reply, Turns
+from .turns import Reply
 
 __all__ = ["WireBackend", "open_wire"]
 
 T = TypeVar("T")
 
 _BATCHES = 8  # how many batches are on their way at a time
-_NOT_YET_KNOWN = Read(b"")  # what a spare is for, until it is known
 
 
 class WireBackend:
@@ -43,18 +42,17 @@ class WireBackend:
         self._timeout = timeout
         self._payload_max = transport.payload_max
         self._shared = SharedConnection(transport)
-        self._session = self._shared.session
         self._turns = self._shared.turns
         #: read() of the client starts with this (see :meth:`~xsffi.backends.base.Backend.finish_read`).
-        self.try_read: Callable[[str], Any] = self._turns.read if timeout is None else Turns().read
+        self.try_read: Callable[[str], Any] = self._turns.read if timeout is None else _not_tried
         tell_of_forks(self)
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
+        deadline = self._deadline()
         if request.leaves_something:
-            return self._call_among_others(request, tx_id)
+            return self._call_among_others(request, tx_id, deadline)
         payload = request.payload()
         check_payload_size(len(payload), self._payload_max)
-        deadline = None if self._timeout is None else monotonic() + self._timeout
         reply = self._turns.call(request.type, payload, tx_id, self._timeout)
         result = request.decode(reply) if type(reply) is bytes else self._finish(request, tx_id, reply, deadline)
         if isinstance(request, Unwatch):
@@ -62,7 +60,10 @@ class WireBackend:
         return result
 
     def finish_read(self, path: str, tried: Any) -> bytes:
-        return self._finish(Read(encode(path)), 0, tried, self._deadline())
+        request = Read(encode(path))
+        if tried is None:
+            return self.call(request)
+        return self._finish(request, 0, tried, self._deadline())
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         outcomes: list[Outcome] = []
@@ -72,22 +73,19 @@ class WireBackend:
             while start < len(requests) or on_its_way:
                 # While the daemon answers one batch, the next is encoded and sent, and the one before decoded.
                 while start < len(requests) and len(on_its_way) < _BATCHES:
-                    batch = self._send_many(requests, start, tx_id)
+                    batch = self._shared.send_many(requests, start, tx_id)
                     on_its_way.append(batch)
                     start += len(batch.requests)
                 outcomes += self._outcomes(on_its_way)
         finally:
-            with self._shared.lock:
-                for batch in on_its_way:
-                    self._session.forget(batch)
+            self._shared.forget(on_its_way)
         return outcomes
 
     def bulk(self) -> WireBackend:
         return self
 
     def sibling(self) -> WireBackend:
-        with self._shared.lock:
-            self._shared.check()
+        self._shared.check()
         return open_wire(self._path, self._timeout)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
@@ -105,68 +103,41 @@ class WireBackend:
     def _finish(self, request: Request[T], tx_id: int, reply: Reply, deadline: float | None) -> T:
         """Go on from what the short way came to, where that is not simply the reply."""
         if reply is None and not self._turns.spares:
-            self._add_spare()
+            self._shared.add_spare()
             reply = self._turns.call(request.type, request.payload(), tx_id, self._timeout)
             if isinstance(reply, bytes):
                 return request.decode(reply)
         if isinstance(reply, Pending):
             pending: Pending[T] = reply
             pending.request = request
-            self._add_spare()
+            self._shared.add_spare()
             return self._await(pending, deadline)
         self._shared.hand_over()
         if not isinstance(reply, tuple):
-            return self._call_among_others(request, tx_id)
+            return self._call_among_others(request, tx_id, deadline)
         type, payload = reply
         if type == request.type:
             return request.decode(payload)
         raise error_reply(request, type, payload)
 
-    def _add_spare(self) -> None:
-        """Have one more for requests that go the short way: there are to be as many as threads that do so at a time."""
-        with self._shared.lock:
-            self._turns.spares.append(self._session.expect(_NOT_YET_KNOWN))
-
-    def _call_among_others(self, request: Request[T], tx_id: int) -> T:
+    def _call_among_others(self, request: Request[T], tx_id: int, deadline: float | None) -> T:
         """Send the request, and lead or follow until its reply is there."""
-        pending: Pending[T] | None = None
-        try:
-            with self._shared.sending():
-                pending = self._session.send(request, tx_id)
-                self._shared.flush()
-        except BaseException:
-            if pending is not None:
-                self._abandon(pending)
-            raise
-        return self._await(pending, self._deadline())
+        return self._await(self._shared.send(request, tx_id), deadline)
 
     def _await(self, pending: Pending[T], deadline: float | None) -> T:
         try:
             if not self._shared.wait(pending.is_done, deadline, pending):
                 raise self._timeout_error()
         except BaseException:
-            self._abandon(pending)
+            self._shared.abandon(pending)
             raise
         return pending.result()
-
-    def _abandon(self, pending: Pending[Any]) -> None:
-        with self._shared.lock:
-            self._session.abandon(pending)
-            if self._turns.over is None:
-                self._shared.flush()  # what takes back what the request has set up, if its reply was faster
-
-    def _send_many(self, requests: Sequence[Request[Any]], start: int, tx_id: int) -> Batch:
-        with self._shared.sending():
-            batch = self._session.send_many(requests, start, tx_id)
-            self._shared.flush()
-            return batch
 
     def _outcomes(self, on_its_way: deque[Batch]) -> list[Outcome]:
         batch = on_its_way[0]
         if not self._shared.wait(batch.is_done, self._deadline(), batch):
             raise self._timeout_error()
-        with self._shared.lock:
-            self._session.forget(batch)
+        self._shared.forget([batch])
         on_its_way.popleft()
         return batch.outcomes()
 
@@ -175,6 +146,10 @@ class WireBackend:
 
     def _timeout_error(self) -> WaitTimeoutError:
         return WaitTimeoutError(errno.ETIMEDOUT, f"no reply came for {self._timeout} seconds")
+
+
+def _not_tried(path: str) -> None:
+    """The short way to read, where a timeout is to be looked at."""
 
 
 def open_wire(path: str, timeout: float | None = None) -> WireBackend:

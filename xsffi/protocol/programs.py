@@ -113,11 +113,13 @@ def walk(tops: Sequence[bytes], levels: int | None = None) -> Walk:
                 value, children, permissions = outcomes[3 * index : 3 * index + 3]
                 if isinstance(children, TooBigError):
                     children = yield from _whole_directory(path)
+                # By their types first, which is fast, as there may be very many.
                 if not (type(value) is bytes and type(children) is list and type(permissions) is list):
-                    error = next(o for o in (value, children, permissions) if isinstance(o, XenStoreError))
-                    if depth == 1 or not isinstance(error, NodeNotFoundError):
-                        yield error
-                    continue
+                    error = next((o for o in (value, children, permissions) if isinstance(o, XenStoreError)), None)
+                    if error is not None:
+                        if depth == 1 or not isinstance(error, NodeNotFoundError):
+                            yield error
+                        continue
                 if path == b"/":
                     # oxenstored lists its special watch paths among the children of the root.
                     children = [name for name in children if not name.startswith("@")]

@@ -6,8 +6,8 @@ order they come. A reply that nobody waits for is dropped.
 A client may be interrupted by a signal handler between any two steps of Python: Ctrl-C raises KeyboardInterrupt
 wherever the main thread is. So nothing here is kept twice that must agree, and each change of state is one step that
 may be done again. What was sent is counted and what was received is kept by lists, :attr:`Session.sent` and
-:attr:`Session.incoming`, to which a transport appends within the very C call that sends or receives. At worst an event
-is seen twice, which XenStore allows.
+:attr:`Session.incoming`, to which a transport appends within the very C call that sends or receives. At worst some
+events are seen twice, which XenStore allows.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from ..errors import ProtocolError, XenStoreError, error_from_wire
 from ..records import WatchEvent
 from .requests import Request
 from .wire import (
+    IN_PYTHON,
     PAYLOAD_MAX,
     MessageType,
     Packet,
@@ -32,6 +33,7 @@ from .wire import (
     check_payload_size,
     encode_packet,
     pack_header,
+    parse_event,
     too_big_error,
 )
 
@@ -154,10 +156,10 @@ class Batch:
 class Session:
     """The state of one connection. Its methods are for one thread at a time."""
 
-    def __init__(self, payload_max: int = PAYLOAD_MAX, joined: bool = True, splitters: Splitters | None = None) -> None:
+    def __init__(self, payload_max: int = PAYLOAD_MAX, joined: bool = True, splitters: Splitters = IN_PYTHON) -> None:
         """`payload_max`: the longest payload of a request that the connection carries, in bytes. `joined`: whether
-        several messages may be sent as one piece; the kernel's device takes them one by one. `splitters`: None for
-        those in Python."""
+        several messages may be sent as one piece; the kernel's device takes them one by one. `splitters`: for those
+        that are as fast as C."""
         self._reader = PacketReader()
         self.incoming = self._reader.incoming  # what came in and is not processed; a transport may append to it itself
         self.events: deque[WatchEvent] = deque()
@@ -166,7 +168,7 @@ class Session:
         self._pending: dict[int, Pending[Any]] = {}
         self._batch_refs: list[weakref.ref[Batch]] = []  # weak: Ctrl-C may end the wait before forget()
         self._joined = joined
-        self._take_replies, self._take_events = splitters or Splitters()
+        self._take_replies, self._take_events = splitters
         self._last_id = 0
         self._payload_max = payload_max
 
@@ -216,6 +218,7 @@ class Session:
             if length > self._payload_max:
                 refused.append((req_id, too_big_error(length, self._payload_max)))
             else:
+                # As encode_packet does, without calling it: this is done for each of many thousand.
                 pieces.append(pack_header(request.type, req_id, tx_id, length) + payload)
             req_id += 1
             size += length
@@ -315,7 +318,7 @@ class Session:
     def _accept(self, packet: Packet, batches: list[Batch]) -> None:
         # By type first: older kernels leave the other fields of an event's header unset.
         if packet.type == _WATCH_EVENT:
-            self.events.append(_event(packet.payload))
+            self.events.append(WatchEvent(*parse_event(packet.payload)))
             return
         pending = self._pending.get(packet.req_id)
         if pending is None:
@@ -379,8 +382,3 @@ def error_reply(request: Request[Any], type: int, payload: bytes) -> XenStoreErr
         message = f"the daemon knows no {request.type.name}" if name == "ENOSYS" else None
         return error_from_wire(name, path, message)
     return ProtocolError(errno.EPROTO, f"a reply of type {type} came to a request of type {request.type}", path)
-
-
-def _event(payload: bytes) -> WatchEvent:
-    path, _, rest = payload.decode("utf-8", "surrogateescape").partition("\0")
-    return WatchEvent(path, rest.partition("\0")[0])

@@ -17,6 +17,7 @@ from ..errors import ProtocolError, TooBigError
 __all__ = [
     "DEVICE_PAYLOAD_MAX",
     "HEADER_SIZE",
+    "IN_PYTHON",
     "PAYLOAD_MAX",
     "REPLY_MAX",
     "MessageType",
@@ -26,6 +27,7 @@ __all__ = [
     "check_payload_size",
     "encode_packet",
     "pack_header",
+    "parse_event",
     "take_events",
     "take_replies",
     "too_big_error",
@@ -131,6 +133,12 @@ def take_replies(data: bytes, offset: int, first: int, replies: list[Any]) -> in
     return offset
 
 
+def parse_event(payload: bytes) -> tuple[str, str]:
+    """Path and token of an event, from its payload."""
+    path, _, rest = payload.decode("utf-8", "surrogateescape").partition("\0")
+    return path, rest.partition("\0")[0]
+
+
 def take_events(data: bytes, offset: int) -> tuple[list[tuple[str, str]], int]:
     """The events that lie whole in `data`, from `offset` on: path and token of each; and the offset of what is none."""
     events = []
@@ -141,18 +149,21 @@ def take_events(data: bytes, offset: int) -> tuple[list[tuple[str, str]], int]:
         end = start + length
         if end > size or type != _WATCH_EVENT:
             break
-        path, _, rest = data[start:end].decode("utf-8", "surrogateescape").partition("\0")
-        events.append((path, rest.partition("\0")[0]))
+        events.append(parse_event(data[start:end]))
         offset = end
         start = end + HEADER_SIZE
     return events, offset
 
 
 class Splitters(NamedTuple):
-    """How the common case, many messages of a kind in one piece, is taken apart: here or, faster, in C."""
+    """How the common case, many messages of a kind in one piece, is taken apart: functions as :func:`take_replies` and
+    :func:`take_events`."""
 
-    take_replies: Callable[[bytes, int, int, list[Any]], int] = take_replies
-    take_events: Callable[[bytes, int], tuple[list[tuple[str, str]], int]] = take_events
+    replies: Callable[[bytes, int, int, list[Any]], int]
+    events: Callable[[bytes, int], tuple[list[tuple[str, str]], int]]
+
+
+IN_PYTHON = Splitters(take_replies, take_events)
 
 
 class PacketReader:
