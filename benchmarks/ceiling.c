@@ -1,7 +1,7 @@
-/* What any client could reach: requests that are encoded already, over the daemon's socket, with nothing else to do. And what
+/* How far a client comes that has nothing else to do: requests that are encoded already, over the daemon's socket. And what
  * libxenstore does from C, one at a time. Each prints how many seconds it took.
  *
- *   ceiling pipelined SOCKET FILE WINDOW    the messages in FILE, in windows of so many, two of them on their way
+ *   ceiling pipelined SOCKET FILE WINDOW    the messages in FILE, in windows of so many, eight of them on their way
  *   ceiling transaction SOCKET FILE WINDOW  the same in a transaction, which FILE neither starts nor ends
  *   ceiling single SOCKET FILE COUNT        the first message in FILE so often, polling for its reply
  *   ceiling libxenstore LIBRARY PATH COUNT  xs_read so often, at $XENSTORED_PATH
@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { TRANSACTION_START = 6, TRANSACTION_END = 7, ERROR = 16, HEADER_SIZE = 16 };
+enum { TRANSACTION_START = 6, TRANSACTION_END = 7, ERROR = 16, HEADER_SIZE = 16, WINDOWS = 8 };
 
 static char replies[1 << 20];
 static size_t have;
@@ -128,7 +128,7 @@ static void pipelined(int fd, char *data, size_t size, long window)
     long on_their_way = 0;
 
     while (data < end || on_their_way > 0) {
-        while (data < end && on_their_way < 2 * window) {
+        while (data < end && on_their_way < WINDOWS * window) {
             char *stop = data;
             long count = 0;
 

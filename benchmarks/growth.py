@@ -29,7 +29,7 @@ def measure(daemon: Daemon, rounds: int) -> dict[str, Series]:
     """Every series, on one daemon."""
     with clients(daemon) as forms:
         return {
-            "nodes in a dump": _nodes(forms, daemon),
+            "nodes in a dump": _nodes(forms),
             "watches set, for an event": _watches(forms, daemon, rounds),
             "threads on one client, for a read": _threads(forms, rounds),
             "bytes in a value, for a read": _values(forms, rounds),
@@ -96,7 +96,7 @@ def _add(series: Series, x: float, found: dict[str, float]) -> None:
         series.setdefault(name, []).append((x, seconds))
 
 
-def _nodes(forms: dict[str, Client], daemon: Daemon) -> Series:
+def _nodes(forms: dict[str, Client]) -> Series:
     series: Series = {}
     for count in (100, 1000, 10_000, 100_000):
         forms["wire"].load(Node(f"/growth/{n // 100}/{n % 100}", b"value", [], OWNER) for n in range(count))

@@ -7,7 +7,27 @@ import time
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-__all__ = ["Result", "compare", "timed"]
+__all__ = [
+    "C_LIBRARY",
+    "C_PIPELINED",
+    "C_SINGLE",
+    "OLD",
+    "ONE_WATCH",
+    "PYXS",
+    "XENSTORE_LS",
+    "Result",
+    "compare",
+    "timed",
+]
+
+# Those that xsffi is compared with.
+OLD = "xen.lowlevel.xs"
+PYXS = "pyxs"
+XENSTORE_LS = "xenstore-ls -fp"
+ONE_WATCH = "with one watch"
+C_LIBRARY = "libxenstore from C"
+C_SINGLE = "C, one at a time"
+C_PIPELINED = "C, pipelined"
 
 
 class Result(NamedTuple):

@@ -17,21 +17,17 @@ from xsffi import Client, Node, Permission
 from xsffi.protocol.requests import Directory, GetPermissions, Read, Request, SetPermissions, Write
 from xsffi.protocol.wire import encode_packet
 
-from .measure import compare, timed
+from .measure import C_LIBRARY, C_PIPELINED, C_SINGLE, OLD, ONE_WATCH, PYXS, XENSTORE_LS, compare, timed
 from .peers import clients, lowlevel, processor_time, pyxs_client
 
 __all__ = ["Ceiling", "Row", "all_rows"]
 
 NODE = "/local/domain/5/name"
-OLD = "xen.lowlevel.xs"
 SINGLES = 500  # requests in one turn; there are three times the rounds, since a trip is short and noise lasts long
 MANY = 10_000
 TREE = 20_000
 EVENTS = 1000  # oxenstored leaves a connection alone that has more than some 1,100 of them unread
 OWNER = [Permission(0, "n")]
-C_LIBRARY = "libxenstore from C"
-C_SINGLE = "C, one at a time"
-C_PIPELINED = "C, pipelined"
 WINDOW = 64  # requests
 
 
@@ -48,11 +44,26 @@ class Row(NamedTuple):
 
 
 class Ceiling:
-    """The C program, which sends what was encoded before."""
+    """The C program: what is done there is done with nothing else to do."""
 
-    def __init__(self, program: Path, daemon: Daemon) -> None:
+    def __init__(self, program: Path, daemon: Daemon, packages: Packages) -> None:
         self._program = program
         self._daemon = daemon
+        self._packages = packages
+        self._files = 0
+
+    def libxenstore(self, path: str, count: int) -> Callable[[], float]:
+        """So many xs_read."""
+        return program(
+            "env",
+            f"LD_LIBRARY_PATH={self._packages.library_path}",
+            self._program,
+            "libxenstore",
+            self._packages.libxenstore,
+            path,
+            count,
+            operations=count,
+        )
 
     def pipelined(self, requests: Sequence[Request[Any]], operations: int) -> Callable[[], float]:
         """All of them, pipelined."""
@@ -69,7 +80,8 @@ class Ceiling:
     def _contender(
         self, mode: str, requests: Sequence[Request[Any]], number: int, operations: int
     ) -> Callable[[], float]:
-        messages = self._daemon.directory / f"{mode}-{operations}"
+        self._files += 1
+        messages = self._daemon.directory / f"messages-{self._files}"
         messages.write_bytes(
             b"".join(
                 encode_packet(request.type, req_id, 0, request.payload()) for req_id, request in enumerate(requests, 1)
@@ -78,16 +90,16 @@ class Ceiling:
         return program(self._program, mode, self._daemon.socket_path, messages, number, operations=operations)
 
 
-def all_rows(daemon: Daemon, packages: Packages, ceiling: Path, rounds: int) -> list[Row]:
-    """Every row, on one daemon."""
+def all_rows(daemon: Daemon, packages: Packages, compiled: Path, rounds: int) -> list[Row]:
+    """Every row, on one daemon; `compiled` is the program of ceiling.c."""
     old = lowlevel(packages)
-    top = Ceiling(ceiling, daemon)
+    ceiling = Ceiling(compiled, daemon, packages)
     with clients(daemon) as forms:
         forms["wire"].write(NODE, "0123456789")
-        rows = _reads(forms, old, daemon, packages, ceiling, rounds)
-        rows += _many(forms, old, daemon, top, rounds)
-        rows += _transactions(forms, old, daemon, top, rounds)
-        rows += _trees(forms, daemon, top, max(3, rounds // 3))
+        rows = _reads(forms, old, daemon, ceiling, rounds)
+        rows += _many(forms, old, daemon, ceiling, rounds)
+        rows += _transactions(forms, old, daemon, ceiling, rounds)
+        rows += _trees(forms, daemon, ceiling, max(3, rounds // 3))
         rows += _events(forms, old, daemon, rounds)
     return rows
 
@@ -100,7 +112,7 @@ def _rows(
     for name, text in work.items():
         cpu, daemons = _processor_times(contenders[name], daemon)
         for other in against:
-            if other in results:
+            if other in results and other != name:
                 rows.append(
                     Row(
                         text,
@@ -144,32 +156,21 @@ def _repeat(work: Callable[[], object], count: int) -> Callable[[], None]:
     return repeated
 
 
-def _reads(
-    forms: dict[str, Client], old: Any, daemon: Daemon, packages: Packages, ceiling: Path, rounds: int
-) -> list[Row]:
+def _reads(forms: dict[str, Client], old: Any, daemon: Daemon, ceiling: Ceiling, rounds: int) -> list[Row]:
     contenders = {
         name: timed(_repeat(lambda client=client: client.read(NODE), SINGLES), SINGLES)  # type: ignore[misc]
         for name, client in forms.items()
     }
-    contenders[C_LIBRARY] = program(
-        "env",
-        f"LD_LIBRARY_PATH={packages.library_path}",
-        ceiling,
-        "libxenstore",
-        packages.libxenstore,
-        NODE,
-        SINGLES,
-        operations=SINGLES,
-    )
-    contenders[C_SINGLE] = Ceiling(ceiling, daemon).one_by_one(Read(NODE.encode()), SINGLES)
+    contenders[C_LIBRARY] = ceiling.libxenstore(NODE, SINGLES)
+    contenders[C_SINGLE] = ceiling.one_by_one(Read(NODE.encode()), SINGLES)
     if old is not None:
         contenders[OLD] = timed(_repeat(lambda: old.read("", NODE), SINGLES), SINGLES)
     pyxs = pyxs_client(daemon)
     if pyxs is not None:
-        contenders["pyxs"] = timed(_repeat(lambda: pyxs.read(NODE.encode()), SINGLES), SINGLES)
+        contenders[PYXS] = timed(_repeat(lambda: pyxs.read(NODE.encode()), SINGLES), SINGLES)
     try:
-        work = {name: f"read, {name}" for name in forms}
-        return _rows(work, contenders, 3 * rounds, daemon, OLD, "pyxs", C_LIBRARY, C_SINGLE)
+        work = {name: f"read, {name}" for name in (*forms, C_LIBRARY, C_SINGLE)}
+        return _rows(work, contenders, 3 * rounds, daemon, OLD, PYXS, C_LIBRARY, C_SINGLE)
     finally:
         if pyxs is not None:
             pyxs.close()
@@ -184,7 +185,7 @@ def _many(forms: dict[str, Client], old: Any, daemon: Daemon, ceiling: Ceiling, 
     contenders[C_PIPELINED] = ceiling.pipelined([Read(NODE.encode())] * MANY, MANY)
     if old is not None:
         contenders[OLD] = timed(_repeat(lambda: old.read("", NODE), SINGLES), SINGLES)
-    work = {name: f"read_many of {MANY:,}, {name}" for name in forms}
+    work = {name: f"read_many of {MANY:,}, {name}" for name in (*forms, C_PIPELINED)}
     return _rows(work, contenders, rounds, daemon, OLD, C_PIPELINED)
 
 
@@ -215,7 +216,7 @@ def _transactions(forms: dict[str, Client], old: Any, daemon: Daemon, ceiling: C
         contenders[OLD] = timed(build_old, 1)
     requests = [request for path in paths for request in _written(path.encode(), permissions)]
     contenders[C_PIPELINED] = ceiling.in_a_transaction(requests, 1)
-    work = {name: f"100 writes with permissions in a transaction, {name}" for name in forms}
+    work = {name: f"100 writes with permissions in a transaction, {name}" for name in (*forms, C_PIPELINED)}
     rows = _rows(work, contenders, rounds, daemon, OLD, C_PIPELINED)
     forms["wire"].rm(top)
     return rows
@@ -240,13 +241,13 @@ def _trees(forms: dict[str, Client], daemon: Daemon, ceiling: Ceiling, rounds: i
         for name, client in forms.items()
         if name != "libxenstore"  # the same connection as the wire's
     }
-    contenders["xenstore-ls -fp"] = timed(listed, count)
+    contenders[XENSTORE_LS] = timed(listed, count)
     paths = [node.path.encode() for node in nodes]
     contenders[C_PIPELINED] = ceiling.pipelined(
         [q(path) for path in paths for q in (Read, Directory, GetPermissions)], count
     )
-    work = {name: f"dump of {TREE:,} nodes, {name}" for name in contenders if name.startswith("wire")}
-    rows = _rows(work, contenders, rounds, daemon, "xenstore-ls -fp", C_PIPELINED)
+    work = {name: f"dump of {TREE:,} nodes, {name}" for name in contenders if name != XENSTORE_LS}
+    rows = _rows(work, contenders, rounds, daemon, XENSTORE_LS, C_PIPELINED)
     forms["wire"].rm(top)
     return rows
 
@@ -313,7 +314,6 @@ def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> 
         if old is not None:
             contenders[OLD] = read_old
         rows += _rows({name: f"events to a callback, {name}" for name in forms}, contenders, 3 * rounds, daemon, OLD)
-        alone = "with one watch"
         for name, client in forms.items():
             with xsffi.Client(daemon.socket_path, backend=client.backend.name) as crowded:
                 for number in range(MANY):
@@ -321,9 +321,9 @@ def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> 
                     if number % 500 == 0:
                         list(crowded.events(timeout=0))
                 list(crowded.events(timeout=0.1))
-                pair = {"crowd": called_back(crowded), alone: called_back(client)}
+                pair = {"crowd": called_back(crowded), ONE_WATCH: called_back(client)}
                 # The daemon looks through all watches at each write: both sides wait for that.
-                rows += _rows({"crowd": f"events with {MANY:,} watches set, {name}"}, pair, rounds, daemon, alone)
+                rows += _rows({"crowd": f"events with {MANY:,} watches set, {name}"}, pair, rounds, daemon, ONE_WATCH)
     finally:
         commands.close()
         writer.wait()

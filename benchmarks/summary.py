@@ -6,27 +6,29 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .measure import C_LIBRARY, C_PIPELINED, C_SINGLE, OLD, ONE_WATCH, PYXS, XENSTORE_LS
+
 __all__ = ["markdown"]
 
 RESULTS = Path(__file__).with_name("results") / "results.json"
-OLD = "xen.lowlevel.xs"
-LS = "xenstore-ls -fp"
-SINGLE = "C, one at a time"
-PIPELINED = "C, pipelined"
 
 # Each line: the work, against whom, and the C program that shows how far anybody can come.
 LINES = (
-    ("read, libxenstore", (OLD, "pyxs"), "libxenstore from C"),
-    ("read, wire", (OLD, "pyxs"), SINGLE),
-    ("read, wire, pure Python", (OLD, "pyxs"), SINGLE),
-    ("read_many of 10,000, wire", (OLD,), PIPELINED),
-    ("read_many of 10,000, wire, pure Python", (OLD,), PIPELINED),
-    ("100 writes with permissions in a transaction, wire", (OLD,), PIPELINED),
-    ("dump of 20,000 nodes, wire", (LS,), PIPELINED),
+    ("read, libxenstore", (OLD, PYXS), f"read, {C_LIBRARY}"),
+    ("read, wire", (OLD, PYXS), f"read, {C_SINGLE}"),
+    ("read, wire, pure Python", (OLD, PYXS), f"read, {C_SINGLE}"),
+    ("read_many of 10,000, wire", (OLD,), f"read_many of 10,000, {C_PIPELINED}"),
+    ("read_many of 10,000, wire, pure Python", (OLD,), f"read_many of 10,000, {C_PIPELINED}"),
+    (
+        "100 writes with permissions in a transaction, wire",
+        (OLD,),
+        f"100 writes with permissions in a transaction, {C_PIPELINED}",
+    ),
+    ("dump of 20,000 nodes, wire", (XENSTORE_LS,), f"dump of 20,000 nodes, {C_PIPELINED}"),
     ("events to a callback, libxenstore", (OLD,), None),
     ("events to a callback, wire", (OLD,), None),
     ("events to a callback, wire, pure Python", (OLD,), None),
-    ("events with 10,000 watches set, wire", ("with one watch",), None),
+    ("events with 10,000 watches set, wire", (ONE_WATCH,), None),
 )
 
 
@@ -35,19 +37,17 @@ def markdown(found: dict[str, Any]) -> str:
     rows = {(row["work"], row["against"]): row for row in found["ratios"]["xenstored"]}
     lines = ["| work | against | ratio | a C program's ratio |", "|---|---|---|---|"]
     for work, against, limit in LINES:
-        ratios = "; ".join(f"{rows[work, other]['ratio']:.2f}" for other in against)
-        most = ""
-        if limit is not None:
-            most = "; ".join(
-                f"{rows[work, limit]['their_rate'] / rows[work, other]['their_rate']:.2f}" for other in against
-            )
+        ratios, most = (
+            "; ".join(f"{rows[what, other]['ratio']:.2f}" for other in against) if what is not None else ""
+            for what in (work, limit)
+        )
         lines.append(f"| {work} | {'; '.join(against)} | {ratios} | {most} |")
-    nodes, mebibytes = found["dump_memory"]["nodes"], found["dump_memory"]["bytes"] / 2**20
-    alone, with_client = (seconds * 1000 for seconds in found["import_seconds"].values())
+    dump, imports = found["dump_memory"], found["import_seconds"]
     lines += [
         "",
-        f"A dump of {nodes:,} nodes raises the memory of its process by {mebibytes:.0f} MiB, its result included. "
-        f"`import xsffi` takes {alone:.0f} ms, with the client {with_client:.0f}.",
+        f"That was on {found['machine']['processors']} processors. A dump of {dump['nodes']:,} nodes raises the "
+        f"memory of its process by {dump['bytes'] / 2**20:.0f} MiB, its result included. `import xsffi` takes "
+        f"{imports['import xsffi'] * 1000:.0f} ms, with the client {imports['from xsffi import Client'] * 1000:.0f}.",
     ]
     return "\n".join(lines)
 
