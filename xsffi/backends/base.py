@@ -28,8 +28,8 @@ class Backend(Protocol):
 
     name: str  # "libxenstore" or "wire"
 
-    #: Reads the value of a node, outside a transaction, by the shortest way there is. What comes instead of bytes, also
-    #: where the path is wrong, is for :meth:`finish_read`.
+    #: Reads the value of a node, outside a transaction, by the shortest way there is. It raises nothing: what comes
+    #: instead of bytes, also where the path is wrong or the connection is over, is for :meth:`finish_read`.
     try_read: Callable[[str], Any]
 
     def finish_read(self, path: str, tried: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""The one door to the compiled module: `ffi` and `lib`, or None where it was not built.
+"""The one door to the compiled module: `ffi`, `lib` and `shortcuts`, or None where it was not built.
 
 ``XSFFI_EXTENSION=no`` in the environment has it left alone, for a look at what is without it.
 """
