@@ -276,6 +276,37 @@ def test_many_threads_get_each_its_own(wire: Client, top: str) -> None:
     assert wrong == []
 
 
+def test_no_request_gets_into_the_middle_of_a_batch(wire: Client, top: str) -> None:
+    """A batch of long values is more than a socket takes at once: part of it waits while others read."""
+    over = threading.Event()
+    wrong: list[object] = []
+    values = [bytes([65 + number % 26]) * 3900 for number in range(200)]
+
+    def read() -> None:
+        try:
+            while not over.is_set():
+                if wire.read(top) != b"":
+                    wrong.append("another value")
+        except BaseException as error:
+            wrong.append(error)
+
+    def write() -> None:
+        try:
+            end = time.monotonic() + 1
+            while time.monotonic() < end and not wrong:
+                with wire.pipeline() as p:
+                    for number, value in enumerate(values):
+                        p.write(f"{top}/{number}", value)
+            assert wire.read_many([f"{top}/{number}" for number in range(len(values))]) == values
+        except BaseException as error:
+            wrong.append(error)
+        finally:
+            over.set()
+
+    _run([threading.Thread(target=target) for target in (read, read, write)])
+    assert wrong == []
+
+
 @pytest.mark.parametrize("end", ["close", "kill"])
 def test_the_end_while_many_threads_read(own_daemon: Daemon, backend: str, end: str) -> None:
     expected = ClientClosedError if end == "close" else ConnectionLostError

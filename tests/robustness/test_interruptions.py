@@ -7,8 +7,10 @@ import errno
 import gc
 import os
 import random
+import select
 import signal
 import socket
+import struct
 import sys
 import threading
 import time
@@ -81,6 +83,76 @@ def test_a_storm_of_interruptions_strands_no_other_thread(daemon: Daemon, top: s
                 thread.join(5)
                 assert not thread.is_alive(), "it hangs"
         assert failures == []
+
+
+def test_what_an_interruption_leaves_is_free(daemon: Daemon, top: str, alarms: object) -> None:
+    """At once, in the very clause that catches it: for this thread, for others, and for who polls."""
+    with client_of(daemon, "wire") as xs, client_of(daemon, "wire") as other:
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            raise Interrupt
+
+        def write() -> None:
+            xs.write(f"{top}/other", "")
+            written.append(True)
+
+        xs.watch(top, token="token")
+        descriptor = xs.fileno()
+        signal.signal(signal.SIGALRM, interrupt)
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            try:
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00005, 0.0005))
+                while True:
+                    with xs.watch(f"{top}/more"):
+                        xs.check_watch()
+            except Interrupt:
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                xs.write(f"{top}/own", "")
+                written: list[bool] = []
+                thread = threading.Thread(target=write, daemon=True)
+                thread.start()
+                thread.join(10)
+                assert written == [True], "another thread is stranded"
+            other.write(f"{top}/event", "")
+            paths = set()
+            while select.select([descriptor], [], [], 0.05)[0]:
+                event = xs.check_watch()
+                if event is not None:
+                    paths.add(event.path)
+            assert f"{top}/event" in paths
+
+
+def test_a_handler_between_the_pieces_of_a_reply(tmp_path: Path, alarms: object) -> None:
+    """It leads, and takes in the header of the reply that was waited for, but not what follows."""
+    sent = threading.Event()
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            request = connection.recv(100)
+            header = struct.pack("=IIII", *struct.unpack_from("=III", request), 5)
+            connection.send(header)
+            time.sleep(0.1)
+            os.kill(os.getpid(), signal.SIGALRM)
+            sent.wait(10)
+            connection.send(b"value")
+            connection.recv(1)
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        assert xs.check_watch() is None
+        sent.set()
+        time.sleep(0.1)  # the rest comes before it returns
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        listener.listen()
+        server = threading.Thread(target=serve)
+        server.start()
+        with xsffi.Client(tmp_path / "socket", backend="wire", timeout=10) as xs:
+            signal.signal(signal.SIGALRM, handle)
+            assert xs.read("/a") == b"value"
+        server.join()
 
 
 def test_a_handler_that_uses_the_client_again_and_again(daemon: Daemon, top: str, alarms: object) -> None:

@@ -3,6 +3,37 @@
 
 #ifndef PYPY_VERSION
 
+/* receive(address of the stream, of the buffer, its size, incoming, want, writing, timeout): xsffi_receive, whose bytes are in
+ * the list when it returns; what it ended with. Nothing runs in between, no collector of garbage either: what a finalizer
+ * or a signal handler does with the client finds the bytes there. */
+static PyObject *xsffi_receive_into(PyObject *module, PyObject *args)
+{
+    int capacity, want, writing, received, status;
+    unsigned long long stream, buffer;
+    struct xsffi_stream *s;
+    PyObject *incoming;
+    long long timeout;
+
+    (void)module;
+    if (!PyArg_ParseTuple(args, "KKiO!iiL", &stream, &buffer, &capacity, &PyList_Type, &incoming, &want, &writing,
+                          &timeout))
+        return NULL;
+    s = (struct xsffi_stream *)(uintptr_t)stream;
+    Py_BEGIN_ALLOW_THREADS
+    received = xsffi_receive(s, (char *)(uintptr_t)buffer, capacity, want, writing, timeout);
+    status = s->status;
+    Py_END_ALLOW_THREADS
+    if (received > 0) {
+        PyObject *piece = PyBytes_FromStringAndSize((char *)(uintptr_t)buffer, received);
+        int added = piece == NULL ? -1 : PyList_Append(incoming, piece);
+
+        Py_XDECREF(piece);
+        if (added < 0)
+            return NULL;
+    }
+    return PyLong_FromLong(status);
+}
+
 /* take_replies(data, offset, first, replies): see xsffi/protocol/wire.py */
 static PyObject *xsffi_take_replies(PyObject *module, PyObject *args)
 {
@@ -94,6 +125,7 @@ failed:
 }
 
 static PyMethodDef xsffi_shortcuts_functions[] = {
+    {"receive", xsffi_receive_into, METH_VARARGS, "xsffi_receive into a list; what it ended with."},
     {"take_events", xsffi_take_events, METH_VARARGS, "take_events in xsffi/protocol/wire.py, in C."},
     {"take_replies", xsffi_take_replies, METH_VARARGS, "take_replies in xsffi/protocol/wire.py, in C."},
     {NULL, NULL, 0, NULL},

@@ -2,8 +2,8 @@
  * waits for anything: xsffi/backends/turns.py says what it is to do, and does the same in Python.
  *
  * Python looks at `leader`, `over`, `changing`, `spares` and `followers`, and changes them, with the GIL held; so what is done here
- * with the GIL held is one step. Several threads may carry a request each: they take turns by a mutex, which is only ever
- * waited for without the GIL.
+ * with the GIL held is one step: to look whether nobody is in the way, and to send. Several threads may want to carry a
+ * request each: they take turns by a mutex, which is only ever waited for without the GIL.
  */
 
 #ifndef PYPY_VERSION
@@ -15,10 +15,18 @@
 #define XSFFI_LONGEST 86400.0 /* seconds: what waits longer, does so several times */
 #define XSFFI_USUAL_REPLY 4096
 
+/* A clock that is set back must not make a wait longer. */
+#if defined(__GLIBC__) && __GLIBC_PREREQ(2, 30)
+#define XSFFI_TURN_CLOCK CLOCK_MONOTONIC
+#define xsffi_lock_until(mutex, until) pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, until)
+#else
+#define XSFFI_TURN_CLOCK CLOCK_REALTIME
+#define xsffi_lock_until(mutex, until) pthread_mutex_timedlock(mutex, until)
+#endif
+
 enum xsffi_outcome {
-    XSFFI_CALL_DONE,     /* the reply is there */
-    XSFFI_CALL_NOT_SENT, /* nothing was sent */
-    XSFFI_CALL_SENT,     /* something else came than the reply alone: that is held for xsffi_receive */
+    XSFFI_CALL_DONE, /* the reply is there */
+    XSFFI_CALL_SENT, /* something else came than the reply alone: that is held for xsffi_receive */
 };
 
 struct xsffi_turns {
@@ -37,7 +45,8 @@ struct xsffi_turns {
     struct xsffi_stream *stream;
     char *buffer;
     int capacity;
-    int inside; /* how many threads carry a request each */
+    int inside;  /* how many threads carry a request each: one has sent it, others may be on their way out */
+    int waiting; /* and how many wait for their turn */
     pthread_mutex_t turn;
     PyObject *at_once;
     PyObject *req_id;
@@ -55,25 +64,23 @@ struct xsffi_reply {
     char usual[XSFFI_USUAL_REPLY];
 };
 
-static enum xsffi_outcome xsffi_exchange(struct xsffi_stream *s, char *buffer, int capacity,
-                                         const struct xsffi_message *message, struct xsffi_reply *reply, int64_t timeout)
+/* Receives the reply to what was sent. */
+static enum xsffi_outcome xsffi_await(struct xsffi_turns *self, uint32_t req_id, struct xsffi_reply *reply, int64_t timeout)
 {
+    struct xsffi_stream *s = self->stream;
     uint32_t header[4];
     int have;
 
-    /* A unix socket takes a message of this size whole or not at all. */
-    if (s->held || send(s->fd, message, sizeof header + message->header[3], MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
-        return XSFFI_CALL_NOT_SENT;
-    have = xsffi_receive(s, buffer, capacity, 1, 0, timeout);
+    have = xsffi_receive(s, self->buffer, self->capacity, 1, 0, timeout);
     if (have >= XSFFI_HEADER_SIZE && s->status == XSFFI_STREAM_OPEN) {
-        memcpy(header, buffer, sizeof header);
-        if (header[1] == message->header[1] && header[0] != XSFFI_WATCH_EVENT &&
+        memcpy(header, self->buffer, sizeof header);
+        if (header[1] == req_id && header[0] != XSFFI_WATCH_EVENT &&
             (uint64_t)have == sizeof header + (uint64_t)header[3]) {
             reply->payload = header[3] <= sizeof reply->usual ? reply->usual : malloc(header[3]);
             if (reply->payload != NULL) {
                 reply->type = header[0];
                 reply->length = header[3];
-                memcpy(reply->payload, buffer + sizeof header, header[3]);
+                memcpy(reply->payload, self->buffer + sizeof header, header[3]);
                 return XSFFI_CALL_DONE;
             }
         }
@@ -82,34 +89,19 @@ static enum xsffi_outcome xsffi_exchange(struct xsffi_stream *s, char *buffer, i
     return XSFFI_CALL_SENT;
 }
 
-/* Waits for this thread's turn, and exchanges; the GIL is not held. */
-static enum xsffi_outcome xsffi_take_turn(struct xsffi_turns *self, const struct xsffi_message *message,
-                                          struct xsffi_reply *reply, int64_t timeout)
+/* Waits for this thread's turn, without the GIL; false where it did not come in time. */
+static bool xsffi_wait_for_turn(struct xsffi_turns *self, int64_t timeout)
 {
-    enum xsffi_outcome outcome;
+    const int64_t patience = timeout >= 0 && timeout < XSFFI_PATIENCE ? timeout : XSFFI_PATIENCE;
+    struct timespec until;
 
-    if (pthread_mutex_trylock(&self->turn)) {
-        const int64_t begin = xsffi_now();
-        struct timespec until;
-
-        clock_gettime(CLOCK_REALTIME, &until);
-        until.tv_nsec += timeout >= 0 && timeout < XSFFI_PATIENCE ? timeout : XSFFI_PATIENCE;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_nsec -= 1000000000;
-            until.tv_sec++;
-        }
-        if (pthread_mutex_timedlock(&self->turn, &until))
-            return XSFFI_CALL_NOT_SENT;
-        if (timeout >= 0) {
-            timeout -= xsffi_now() - begin;
-            if (timeout < 0)
-                timeout = 0;
-        }
+    clock_gettime(XSFFI_TURN_CLOCK, &until);
+    until.tv_nsec += patience;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
     }
-    self->stream->crowded = __atomic_load_n(&self->inside, __ATOMIC_RELAXED) > 1;
-    outcome = xsffi_exchange(self->stream, self->buffer, self->capacity, message, reply, timeout);
-    pthread_mutex_unlock(&self->turn);
-    return outcome;
+    return xsffi_lock_until(&self->turn, &until) == 0;
 }
 
 static bool xsffi_is_something(PyObject *member)
@@ -178,6 +170,42 @@ static PyObject *xsffi_bytes_or_pair(struct xsffi_turns *self, uint32_t type, st
     return pair;
 }
 
+/* Has it be this thread's turn, with nobody in the way: 1, and 0 where that is not to be had, -1 with an exception. Takes
+ * what it waited off the timeout. */
+static int xsffi_take_turn(struct xsffi_turns *self, int64_t *timeout)
+{
+    bool has_turn = false;
+
+    for (;;) {
+        const int64_t begin = has_turn || *timeout < 0 ? 0 : xsffi_now();
+        int is_free = xsffi_is_free(self);
+
+        if (is_free == 1 && (PyList_Size(self->spares) == 0 || PyList_Size(self->incoming) != 0 ||
+                             PyObject_Size(self->outgoing) != 0))
+            is_free = 0;
+        if (is_free != 1) {
+            if (has_turn)
+                pthread_mutex_unlock(&self->turn);
+            return is_free;
+        }
+        if (has_turn || pthread_mutex_trylock(&self->turn) == 0)
+            return 1;
+        /* All is to be looked at again afterwards: others did what they liked meanwhile. */
+        self->waiting++;
+        Py_BEGIN_ALLOW_THREADS
+        has_turn = xsffi_wait_for_turn(self, *timeout);
+        Py_END_ALLOW_THREADS
+        self->waiting--;
+        if (!has_turn)
+            return 0;
+        if (*timeout >= 0) {
+            *timeout -= xsffi_now() - begin;
+            if (*timeout < 0)
+                *timeout = 0;
+        }
+    }
+}
+
 /* Carries the message, whose payload is there already: see Turns.call in turns.py. */
 static PyObject *xsffi_carry(struct xsffi_turns *self, uint32_t type, uint32_t tx_id, uint32_t length,
                              struct xsffi_message *message, int64_t timeout)
@@ -187,29 +215,42 @@ static PyObject *xsffi_carry(struct xsffi_turns *self, uint32_t type, uint32_t t
     PyObject *spare, *leader;
     uint32_t req_id;
 
-    switch (xsffi_is_free(self)) {
+    switch (xsffi_take_turn(self, &timeout)) {
     case -1:
         return NULL;
     case 0:
         Py_RETURN_NONE;
     }
-    if (PyList_Size(self->spares) == 0 || PyList_Size(self->incoming) != 0 || PyObject_Size(self->outgoing) != 0)
-        Py_RETURN_NONE;
     spare = xsffi_take_spare(self, &req_id);
-    if (spare == NULL)
+    if (spare == NULL) {
+        pthread_mutex_unlock(&self->turn);
         return NULL;
+    }
     message->header[0] = type;
     message->header[1] = req_id;
     message->header[2] = tx_id;
     message->header[3] = length;
+    /* With the GIL, so that nothing of another thread's gets in between, nor this into the middle of that. A unix socket
+     * takes a message of this size whole or not at all. */
+    if (send(self->stream->fd, message, sizeof message->header + length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
+        pthread_mutex_unlock(&self->turn);
+        if (PyList_Append(self->spares, spare) < 0) {
+            Py_DECREF(spare);
+            return NULL;
+        }
+        Py_DECREF(spare);
+        Py_RETURN_NONE;
+    }
 
     leader = self->leader;
     Py_INCREF(self->alone);
     self->leader = self->alone;
     Py_XDECREF(leader);
     self->inside++;
+    self->stream->crowded = self->waiting > 0;
     Py_BEGIN_ALLOW_THREADS
-    outcome = xsffi_take_turn(self, message, &reply, timeout);
+    outcome = xsffi_await(self, req_id, &reply, timeout);
+    pthread_mutex_unlock(&self->turn);
     Py_END_ALLOW_THREADS
     if (--self->inside == 0) {
         self->stream->crowded = false;
@@ -222,14 +263,12 @@ static PyObject *xsffi_carry(struct xsffi_turns *self, uint32_t type, uint32_t t
     if (outcome == XSFFI_CALL_SENT)
         return spare;
     if (PyList_Append(self->spares, spare) < 0) {
-        if (outcome == XSFFI_CALL_DONE && reply.payload != reply.usual)
+        if (reply.payload != reply.usual)
             free(reply.payload);
         Py_DECREF(spare);
         return NULL;
     }
     Py_DECREF(spare);
-    if (outcome == XSFFI_CALL_NOT_SENT)
-        Py_RETURN_NONE;
     return xsffi_bytes_or_pair(self, type, &reply);
 }
 

@@ -13,13 +13,12 @@ import errno
 import select
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from time import monotonic
 from typing import Any, TypeVar
 
-from ..errors import ConnectionLostError, XenStoreError, error_from_errno
+from ..errors import ConnectionLostError, ProtocolError, XenStoreError, error_from_errno
 from ..protocol.requests import Read, Request
 from ..protocol.session import Batch, Pending, Session
 from ..records import WatchEvent
@@ -56,23 +55,33 @@ class SharedConnection:
 
     def send(self, request: Request[T], tx_id: int) -> Pending[T]:
         """Send a request whose reply somebody is going to :meth:`wait` for; raises where it is over."""
-        pending: Pending[T] | None = None
+        sent: list[Pending[T]] = []
+
+        def step() -> None:
+            sent.extend(map(self.session.send, (request,), (tx_id,)))  # known as soon as it is there, also to Ctrl-C
+            self._flush()
+
         try:
-            with self._sending():
-                pending = self.session.send(request, tx_id)
-                self._flush()
-                return pending
+            with self.lock:
+                self.check()
+                self._do(step)
+            return sent[0]
         except BaseException:
-            if pending is not None:
+            for pending in sent:
                 self.abandon(pending)
             raise
 
     def send_many(self, requests: Sequence[Request[Any]], start: int, tx_id: int) -> Batch:
         """Send a batch of the requests, from `start` on; raises where it is over."""
-        with self._sending():
+
+        def step() -> Batch:
             batch = self.session.send_many(requests, start, tx_id)
             self._flush()
             return batch
+
+        with self.lock:
+            self.check()
+            return self._do(step)
 
     def abandon(self, pending: Pending[Any]) -> None:
         """Nobody waits for this reply any more."""
@@ -88,22 +97,32 @@ class SharedConnection:
                 self.session.forget(batch)
 
     def add_spare(self) -> None:
-        """Have one more for requests that go the short way: there are to be as many as threads that do so at a time."""
-        with self.lock:
-            self.turns.spares.append(self.session.expect(_NOT_YET_KNOWN))
+        """Have one more for requests that go the short way: there are to be as many as threads that do so at a time.
 
-    @contextmanager
-    def _sending(self) -> Iterator[None]:
-        """Have the session to oneself, to put a request into it; raises where it is over."""
+        Not in the middle of a step, which a signal handler may have interrupted.
+        """
         with self.lock:
-            self.check()
-            if self.turns.changing:
-                raise _reentered_error()
-            self.turns.changing = True
+            if not self.turns.changing:
+                self._do(lambda: self.turns.spares.append(self.session.expect(_NOT_YET_KNOWN)))
+
+    def _do(self, step: Callable[[], T]) -> T:
+        """Take a step that changes the session, which nobody else may in the middle of it; the lock is held.
+
+        It is no context manager, since Ctrl-C may hit between the end of the one's beginning and the ``with`` block.
+        """
+        if self.turns.changing:
+            raise error_from_errno(
+                errno.EDEADLK, None, "a signal handler used the client that it had interrupted in the middle of a step"
+            )
+        try:
             try:
-                yield
+                self.turns.changing = True
+                return step()
             finally:
                 self.turns.changing = False
+        except BaseException:
+            self.turns.changing = False  # again: before Python 3.10, Ctrl-C may have hit just before it was set
+            raise
 
     def _flush(self, leading: bool = False) -> None:
         """Send what can be sent without waiting; the lock is held."""
@@ -131,20 +150,26 @@ class SharedConnection:
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         """See :meth:`~xsffi.backends.base.Backend.next_event`."""
-        while True:
-            with self.lock:
-                event = self._take_event()
-            if event is not None:
-                return event
-            received = self.turns.receive_now()
-            if received is None or (received is False and timeout != 0):
-                return self._wait_for_event(timeout)
-            if received is False:
-                return None
-            with self.lock:
-                # Who leads by now is taking in more, and hands on this too.
-                if self.turns.over is None and self.turns.leader is None:
-                    self._process()
+        try:
+            while True:
+                with self.lock:
+                    event = self._take_event()
+                if event is not None:
+                    return event
+                received = self.turns.receive_now()
+                if received is None or (received is False and timeout != 0):
+                    return self._wait_for_event(timeout)
+                with self.lock:
+                    # Who leads by now is taking in more, and hands on this too.
+                    if self.session.incoming and self.turns.over is None and self.turns.leader is None:
+                        self._process()
+                    if received is False:
+                        event = self._take_event()
+                        self._update_bell()
+                        return event
+        except BaseException:
+            self._ring()
+            raise
 
     def _wait_for_event(self, timeout: float | None) -> WatchEvent | None:
         deadline = None if timeout is None else monotonic() + timeout
@@ -155,8 +180,9 @@ class SharedConnection:
                 if event is not None:
                     return event
                 self.check()
-            if not in_time:
-                return None
+                if not in_time:
+                    self._update_bell()
+                    return None
             in_time = self.wait(self._has_event, deadline)
 
     def _has_event(self) -> bool:
@@ -191,6 +217,13 @@ class SharedConnection:
                     self._bell.ring()
                 else:
                     self._bell.silence()
+
+    def _ring(self) -> None:
+        """Ctrl-C may have hit with something that came in and was not handed on: who polls is to look for events."""
+        with self.lock:
+            if self._bell is not None and not self._bell_rung:
+                self._bell_rung = True
+                self._bell.ring()
 
     def fileno(self) -> int:
         """See :meth:`~xsffi.backends.base.Backend.fileno`."""
@@ -246,6 +279,9 @@ class SharedConnection:
                 if timeout is not None and timeout <= 0:
                     return ready()
             return True
+        except BaseException:
+            self._ring()
+            raise
         finally:
             if self.turns.leader is me:
                 outer = me.outer
@@ -290,16 +326,11 @@ class SharedConnection:
         """Hand on what came in; the lock is held. False where that was nonsense, and the connection is lost."""
         session = self.session
         before = len(session.events)
-        if self.turns.changing:
-            raise _reentered_error()
-        self.turns.changing = True
         try:
-            session.process()
-        except XenStoreError as error:
+            self._do(session.process)
+        except ProtocolError as error:
             self._lose(error)
             return False
-        finally:
-            self.turns.changing = False
         if len(session.events) > before:
             self._update_bell()
             self._wake_followers(of_events=True)
@@ -327,6 +358,8 @@ class SharedConnection:
     def close(self) -> None:
         """See :meth:`~xsffi.backends.base.Backend.close`."""
         with self.lock:
+            if self.turns.over is closed_error and self.turns.leader is None:
+                self._give_back()  # Ctrl-C may have hit the last one out, to whom a close had left that
             if self.turns.over is closed_error or self.turns.over is forked_error:
                 return
             self.session.events.clear()
@@ -353,6 +386,8 @@ class SharedConnection:
 
     def _lose(self, error: XenStoreError) -> None:
         lost = error if isinstance(error, ConnectionLostError) else lost_error(error)
+        if self.turns.over is not None:
+            return  # a signal handler closed the client
         # Not the error itself: by its traceback it would hold on to the backend, which holds on to this.
         reason, text = lost.errno, lost.strerror
         self._end(lambda: ConnectionLostError(reason, text))
@@ -373,9 +408,3 @@ class SharedConnection:
                 self._readiness.close()
             if self._bell is not None:
                 self._bell.close()
-
-
-def _reentered_error() -> XenStoreError:
-    return error_from_errno(
-        errno.EDEADLK, None, "a signal handler used the client that it had interrupted in the middle of a step"
-    )

@@ -11,6 +11,7 @@ import errno
 import os
 import select
 import socket
+from collections.abc import Callable
 from functools import partial
 from itertools import repeat
 from time import monotonic
@@ -209,13 +210,15 @@ class NativeSocketTransport(SocketTransport):
 
     def __init__(self, connection: socket.socket) -> None:
         super().__init__(connection)
-        if shortcuts is not None:
-            self.splitters = Splitters(shortcuts.take_replies, shortcuts.take_events)
         self._stream = ffi.new("struct xsffi_stream *")
         self._stream.fd = connection.fileno()
         self._stream.wake_fd = self._bell.fileno()
         self._stream.spin_max = int(self.spin.limit * 1e9)
         self._buffer = ffi.new("char[]", _NATIVE_BUFFER)
+        self._receive: Callable[[list[bytes], int, bool, int], int] = self._receive_by_cffi
+        if shortcuts is not None:
+            self.splitters = Splitters(shortcuts.take_replies, shortcuts.take_events)
+            self._receive = partial(shortcuts.receive, *self.in_c()[:3])
 
     def in_c(self) -> tuple[int, int, int, object]:
         """For who uses the stream in C: its address, that of the buffer, its size, and what keeps them alive."""
@@ -223,21 +226,23 @@ class NativeSocketTransport(SocketTransport):
         return _address(stream), _address(buffer), _NATIVE_BUFFER, (stream, buffer)
 
     def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
-        limit = _nanoseconds(timeout)
-        # The innermost first: receive into the buffer, make bytes of that many of it, append them.
-        received = map(
-            _xsffi_receive, (self._stream,), (self._buffer,), (_NATIVE_BUFFER,), (want,), (writing,), (limit,)
-        )
-        incoming.extend(map(_unpack, (self._buffer,), received))
-        # Where nothing came, an empty piece is there now, which says nothing: nor may it be taken back, since a signal
-        # handler may have used the client in between.
-        status = self._stream.status
+        status = self._receive(incoming, want, writing, _nanoseconds(timeout))
         if status == lib.XSFFI_STREAM_WOKEN:
             self._bell.silence()
         elif status == lib.XSFFI_STREAM_ENDED:
             raise lost_error()
         elif status != lib.XSFFI_STREAM_OPEN:
             raise lost_error(OSError(status, os.strerror(status)))
+
+    def _receive_by_cffi(self, incoming: list[bytes], want: int, writing: bool, limit: int) -> int:
+        # The innermost first: receive into the buffer, make bytes of that many of it, append them. Where nothing came,
+        # that is an empty piece, which says nothing: nor may it be taken back, since a signal handler may have used the
+        # client in between.
+        received = map(
+            _xsffi_receive, (self._stream,), (self._buffer,), (_NATIVE_BUFFER,), (want,), (writing,), (limit,)
+        )
+        incoming.extend(map(_unpack, (self._buffer,), received))
+        return int(self._stream.status)
 
 
 def _address(pointer: Any) -> int:

@@ -112,20 +112,21 @@ class SocketTurns(Turns):
         reply: tuple[int, bytes] | None = None
         try:
             with self._lock:
-                if self._is_free() and self.spares and not self._incoming and not self._outgoing:
-                    self.leader = me
-                    pending = self.spares.pop()
-            if pending is None:
-                return None
-            # A unix socket takes a message of this size whole or not at all.
-            if self._send(encode_packet(type, pending.req_id, tx_id, payload)):
+                if not (self._is_free() and self.spares) or self._incoming or self._outgoing:
+                    return None
+                self.leader = me
+                pending = self.spares.pop()
+                # Within the lock, so that nothing of another thread's gets in between, nor this into the middle of
+                # that. A unix socket takes a message of this size whole or not at all.
+                is_sent = self._send(encode_packet(type, pending.req_id, tx_id, payload))
+            if is_sent:
                 reply = self._reply(pending.req_id, timeout)
                 if reply is None:
                     return pending
             if not pending.done:  # else a handler took the reply too
                 self.spares.append(pending)
         except BaseException:
-            if pending is not None:
+            if pending is not None and pending not in self.spares:
                 self._session.expect_no_more(pending)
             raise
         finally:
@@ -158,7 +159,7 @@ class SocketTurns(Turns):
                     continue
                 self._wait(None if timeout is None else begin + timeout - monotonic(), False)
                 taken = self._take(held)
-            if not taken:
+            if not taken or self._incoming:  # a handler that led has handed on, or still holds, what came first
                 return None
             if len(held) > _PIECES:
                 return None
