@@ -23,7 +23,7 @@ from .peers import clients, lowlevel, processor_time, pyxs_client
 __all__ = ["Ceiling", "Row", "all_rows"]
 
 NODE = "/local/domain/5/name"
-SINGLES = 500  # requests in one turn; there are three times the rounds, since a trip is short and noise lasts long
+SINGLES = 500  # requests in one turn; there are ten times the rounds, since a trip is short and noise lasts long
 MANY = 10_000
 TREE = 20_000
 EVENTS = 1000  # oxenstored leaves a connection alone that has more than some 1,100 of them unread
@@ -170,7 +170,7 @@ def _reads(forms: dict[str, Client], old: Any, daemon: Daemon, ceiling: Ceiling,
         contenders[PYXS] = timed(_repeat(lambda: pyxs.read(NODE.encode()), SINGLES), SINGLES)
     try:
         work = {name: f"read, {name}" for name in (*forms, C_LIBRARY, C_SINGLE)}
-        return _rows(work, contenders, 3 * rounds, daemon, OLD, PYXS, C_LIBRARY, C_SINGLE)
+        return _rows(work, contenders, 10 * rounds, daemon, OLD, PYXS, C_LIBRARY, C_SINGLE)
     finally:
         if pyxs is not None:
             pyxs.close()
@@ -313,7 +313,7 @@ def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> 
         contenders = {name: called_back(client) for name, client in forms.items()}
         if old is not None:
             contenders[OLD] = read_old
-        rows += _rows({name: f"events to a callback, {name}" for name in forms}, contenders, 3 * rounds, daemon, OLD)
+        rows += _rows({name: f"events to a callback, {name}" for name in forms}, contenders, 5 * rounds, daemon, OLD)
         for name, client in forms.items():
             with xsffi.Client(daemon.socket_path, backend=client.backend.name) as crowded:
                 for number in range(MANY):
