@@ -68,36 +68,20 @@ __all__ = [
 
 if not TYPE_CHECKING:
     # Each name is imported when first used: a plugin of pytest, or an error to catch, need not bring the whole client.
-    _HOMES = {
-        "AccessDeniedError": "errors",
-        "BackendUnavailableError": "errors",
+    _HOMES = {  # of all but the errors
         "Client": "client",
-        "ClientClosedError": "errors",
-        "ConnectionLostError": "errors",
-        "ForkedError": "errors",
-        "InvalidArgumentError": "errors",
         "Node": "records",
-        "NodeNotFoundError": "errors",
-        "NotSupportedError": "errors",
         "Permission": "permissions",
         "Pipeline": "pipeline",
-        "ProtocolError": "errors",
-        "QuotaExceededError": "errors",
-        "TooBigError": "errors",
         "Transaction": "transaction",
-        "TransactionConflictError": "errors",
-        "TransactionGoneError": "errors",
-        "WaitTimeoutError": "errors",
         "Watch": "watches",
         "WatchEvent": "records",
-        "WatchExistsError": "errors",
-        "XenStoreError": "errors",
     }
 
     def __getattr__(name: str) -> object:
-        home = _HOMES.get(name)
-        if home is None:
+        if name not in __all__:
             raise AttributeError(f"module 'xsffi' has no attribute {name!r}")
+        home = _HOMES.get(name, "errors")
         from importlib import import_module
 
         value = globals()[name] = getattr(import_module(f"xsffi.{home}"), name)

@@ -54,6 +54,27 @@ static void *xsffi_read_in_use(struct xsffi_use *use, uint32_t transaction, cons
     return value;
 }
 
+/* The value as bytes; else NULL, and in `error` the errno, 0 with an exception. */
+static PyObject *xsffi_value_through(struct xsffi_use *use, uint32_t transaction, const char *path, int *error)
+{
+    unsigned int length = 0;
+    PyObject *contents;
+    void *value;
+
+    Py_BEGIN_ALLOW_THREADS
+    value = xsffi_read_in_use(use, transaction, path, &length, error);
+    Py_END_ALLOW_THREADS
+    if (value == NULL) {
+        if (*error == 0)
+            *error = EINVAL;
+        return NULL;
+    }
+    *error = 0;
+    contents = PyBytes_FromStringAndSize(value, length);
+    free(value);
+    return contents;
+}
+
 /* A base class for the drop-in. */
 struct xsffi_reading {
     PyObject_HEAD
@@ -76,20 +97,12 @@ static PyObject *xsffi_reading_read(PyObject *self, PyObject *args, PyObject *ke
                 return NULL;
             text = PyBytes_AsString(encoded);
             if (strlen(text) == (size_t)PyBytes_Size(encoded)) {
-                unsigned int length = 0;
                 int error;
-                void *value;
+                PyObject *contents = xsffi_value_through(use, XBT_NULL, text, &error);
 
-                Py_BEGIN_ALLOW_THREADS
-                value = xsffi_read_in_use(use, XBT_NULL, text, &length, &error);
-                Py_END_ALLOW_THREADS
                 Py_DECREF(encoded);
-                if (value != NULL) {
-                    PyObject *contents = PyBytes_FromStringAndSize(value, length);
-
-                    free(value);
+                if (contents != NULL || error == 0)
                     return contents;
-                }
                 if (error == ENOENT)
                     Py_RETURN_NONE;
             } else {
@@ -175,19 +188,10 @@ static void xsffi_reader_dealloc(PyObject *self)
 
 static PyObject *xsffi_reader_value_of(PyObject *self, uint32_t transaction, const char *path)
 {
-    unsigned int length = 0;
-    PyObject *contents;
-    void *value;
     int error;
+    PyObject *contents = xsffi_value_through(((struct xsffi_reader *)self)->use, transaction, path, &error);
 
-    Py_BEGIN_ALLOW_THREADS
-    value = xsffi_read_in_use(((struct xsffi_reader *)self)->use, transaction, path, &length, &error);
-    Py_END_ALLOW_THREADS
-    if (value == NULL)
-        return PyLong_FromLong(error);
-    contents = PyBytes_FromStringAndSize(value, length);
-    free(value);
-    return contents;
+    return contents == NULL && error != 0 ? PyLong_FromLong(error) : contents;
 }
 
 /* read(path): the value; else the errno, or None where the path is for Python to look at. */

@@ -155,6 +155,15 @@ static PyObject *xsffi_take_spare(struct xsffi_turns *self, uint32_t *req_id)
     return spare;
 }
 
+/* Puts it back among them, for the next one; false: an exception. */
+static bool xsffi_give_back(struct xsffi_turns *self, PyObject *spare)
+{
+    int added = PyList_Append(self->spares, spare);
+
+    Py_DECREF(spare);
+    return added == 0;
+}
+
 static PyObject *xsffi_bytes_or_pair(struct xsffi_turns *self, uint32_t type, struct xsffi_reply *reply)
 {
     PyObject *payload = PyBytes_FromStringAndSize(reply->payload, reply->length), *pair;
@@ -234,11 +243,8 @@ static PyObject *xsffi_carry(struct xsffi_turns *self, uint32_t type, uint32_t t
      * takes a message of this size whole or not at all. */
     if (send(self->stream->fd, message, sizeof message->header + length, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) {
         pthread_mutex_unlock(&self->turn);
-        if (PyList_Append(self->spares, spare) < 0) {
-            Py_DECREF(spare);
+        if (!xsffi_give_back(self, spare))
             return NULL;
-        }
-        Py_DECREF(spare);
         Py_RETURN_NONE;
     }
 
@@ -262,13 +268,11 @@ static PyObject *xsffi_carry(struct xsffi_turns *self, uint32_t type, uint32_t t
 
     if (outcome == XSFFI_CALL_SENT)
         return spare;
-    if (PyList_Append(self->spares, spare) < 0) {
+    if (!xsffi_give_back(self, spare)) {
         if (reply.payload != reply.usual)
             free(reply.payload);
-        Py_DECREF(spare);
         return NULL;
     }
-    Py_DECREF(spare);
     return xsffi_bytes_or_pair(self, type, &reply);
 }
 

@@ -85,12 +85,14 @@ class Transport(Protocol):
 
 
 class _Waiting:
-    """The waiting that both kinds share: a descriptor, and a bell to end the wait."""
+    """The waiting that both kinds share, and the taking in: a descriptor, and a bell to end the wait."""
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, recv: Callable[[int], bytes]) -> None:
+        """`recv` receives from the descriptor: so many bytes at most."""
         self.splitters = IN_PYTHON
         self._bell = Bell()
         self._descriptor = descriptor
+        self._recv = recv
         # Not a poll object: a signal handler that interrupts a wait may use the client too, and wait in its turn.
         self._epoll = select.epoll()
         self._epoll.register(descriptor, select.EPOLLIN)
@@ -106,6 +108,17 @@ class _Waiting:
         ready = self._epoll.poll(None if timeout is None else min(max(0.0, timeout), _LONGEST))
         if len(ready) > 1 or (ready and ready[0][0] != self._descriptor):
             self._bell.silence()
+
+    def _take(self, into: list[bytes]) -> bool:
+        try:
+            into.extend(map(self._recv, _RECEIVE_SIZE))
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise lost_error(error) from error
+        if into[-1:] == [b""]:
+            raise lost_error()
+        return True
 
     def wake(self) -> None:
         self._bell.ring()
@@ -126,11 +139,10 @@ class SocketTransport(_Waiting):
 
     def __init__(self, connection: socket.socket) -> None:
         """`connection`: a connected stream socket, which is the transport's from here on."""
-        super().__init__(connection.fileno())
+        super().__init__(connection.fileno(), connection.recv)
         connection.setblocking(False)
         self._socket = connection
         self._send = connection.send
-        self._recv = connection.recv
         self.spin = Spin()
         self.held: list[bytes] = []  # what came in and was of no use to who received it: see turns.py
 
@@ -182,17 +194,6 @@ class SocketTransport(_Waiting):
         self.wait(timeout, writing)
         if self._take(incoming):
             self.spin.learn(spin > 0, begin)
-
-    def _take(self, into: list[bytes]) -> bool:
-        try:
-            into.extend(map(self._recv, _RECEIVE_SIZE))
-        except BlockingIOError:
-            return False
-        except OSError as error:
-            raise lost_error(error) from error
-        if into[-1:] == [b""]:
-            raise lost_error()
-        return True
 
     def shut(self) -> None:
         try:
@@ -261,9 +262,8 @@ class DeviceTransport(_Waiting):
 
     def __init__(self, descriptor: int) -> None:
         """`descriptor`: of the opened device, non-blocking, which is the transport's from here on."""
-        super().__init__(descriptor)
+        super().__init__(descriptor, partial(os.read, descriptor))
         self._write = partial(os.write, descriptor)
-        self._read = partial(os.read, descriptor)
 
     def send(self, data: bytes | memoryview, sent: list[int]) -> bool:
         # One message a write, as it comes from the session: the kernel takes a second one behind it for garbage.
@@ -281,14 +281,7 @@ class DeviceTransport(_Waiting):
         if writing:
             timeout = _DEVICE_RETRY if timeout is None else min(timeout, _DEVICE_RETRY)
         self.wait(timeout, writing)
-        try:
-            incoming.extend(map(self._read, _RECEIVE_SIZE))
-        except BlockingIOError:
-            return
-        except OSError as error:
-            raise lost_error(error) from error
-        if incoming[-1:] == [b""]:
-            raise lost_error()
+        self._take(incoming)
 
     def shut(self) -> None:
         """A device has no such thing: its stream ends as the descriptor is closed."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from queue import SimpleQueue
-from threading import get_ident
 from time import monotonic
 from typing import Any, Union
 
@@ -107,7 +106,7 @@ class SocketTurns(Turns):
     def call(self, type: int, payload: bytes, tx_id: int, timeout: float | None) -> Reply:
         if self.over is not None:  # first of all: in a child process the lock may be taken for good
             return None
-        me = Leader(get_ident())
+        me = Leader(threading.get_ident())
         pending: Pending[Any] | None = None
         reply: tuple[int, bytes] | None = None
         try:
