@@ -7,6 +7,7 @@ import subprocess
 from types import TracebackType
 
 from daemons import Packages, require_packages
+from daemons.tools import run_tool, start_tool
 
 from xsffi.testing import EmbeddedStore
 
@@ -55,26 +56,11 @@ class EmbeddedDaemon:
 
     def tool(self, name: str, *args: str, timeout: float = 10.0) -> subprocess.CompletedProcess[str]:
         """Run one of Xen's command line tools to its end. Its exit code is for the caller."""
-        return subprocess.run(
-            [str(self.packages.tool(name)), *args],
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        return run_tool(self.packages, self.environment(), name, *args, timeout=timeout)
 
     def tool_process(self, name: str, *args: str) -> subprocess.Popen[str]:
         """Start a tool that runs on. `stop` ends it, if need be."""
-        process = subprocess.Popen(
-            [str(self.packages.tool(name)), *args],
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        process = start_tool(self.packages, self.environment(), name, *args)
         self._tools.append(process)
         return process
 

@@ -17,6 +17,7 @@ from types import TracebackType
 from .connection import TIMEOUT, SocketConnection
 from .messages import MessageType, strings
 from .packages import Packages, load_packages
+from .tools import run_tool, start_tool
 
 DAEMON_KINDS = ("xenstored", "oxenstored")
 
@@ -140,26 +141,11 @@ class Daemon:
 
     def tool(self, name: str, *args: str, timeout: float = 10.0) -> subprocess.CompletedProcess[str]:
         """Runs one of Xen's command line tools, such as "xenstore-ls", to its end. Its exit code is for the caller."""
-        return subprocess.run(
-            [str(self.packages.tool(name)), *args],
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
+        return run_tool(self.packages, self.environment(), name, *args, timeout=timeout)
 
     def tool_process(self, name: str, *args: str) -> subprocess.Popen[str]:
         """Starts a tool that runs on, such as "xenstore-watch", its output in a pipe. `stop` ends it, if need be."""
-        process = subprocess.Popen(
-            [str(self.packages.tool(name)), *args],
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        process = start_tool(self.packages, self.environment(), name, *args)
         self._holdings.tools.append(process)
         return process
 
