@@ -13,7 +13,7 @@ from typing import NamedTuple, Union
 
 from .errors import InvalidArgumentError
 
-__all__ = ["DOMID_MAX", "Permission", "PermissionLike", "parse_permissions", "validate_domid"]
+__all__ = ["DOMID_MAX", "Permission", "PermissionLike", "encode_permissions", "parse_permissions", "validate_domid"]
 
 DOMID_MAX = 65535  # a domid is 16 bits wide; those from 0x7ff0 on name no domain but roles ("self", "idle", …)
 
@@ -70,6 +70,11 @@ def parse_permissions(permissions: Iterable[PermissionLike]) -> list[Permission]
     if not parsed:
         raise InvalidArgumentError(errno.EINVAL, "a node has at least one permission: the first names its owner")
     return parsed
+
+
+def encode_permissions(permissions: Iterable[Permission]) -> bytes:
+    """A list as a message carries it: each as its text, and a NUL."""
+    return "".join([f"{access}{domid}\0" for domid, access in permissions]).encode("ascii")
 
 
 def _checked(item: PermissionLike) -> Permission:

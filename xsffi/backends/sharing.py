@@ -385,9 +385,9 @@ class SharedConnection:
             raise over()
 
     def _lose(self, error: XenStoreError) -> None:
-        lost = error if isinstance(error, ConnectionLostError) else lost_error(error)
         if self.turns.over is not None:
             return  # a signal handler closed the client
+        lost = error if isinstance(error, ConnectionLostError) else lost_error(error)
         # Not the error itself: by its traceback it would hold on to the backend, which holds on to this.
         reason, text = lost.errno, lost.strerror
         self._end(lambda: ConnectionLostError(reason, text))

@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..errors import InvalidArgumentError, ProtocolError
-from ..permissions import Permission
+from ..permissions import Permission, encode_permissions
 from .wire import MessageType
 
 __all__ = [
@@ -247,8 +247,7 @@ class SetPermissions(_Acknowledged):
     permissions: list[Permission]
 
     def payload(self) -> bytes:
-        texts = "".join([f"{access}{domid}\0" for domid, access in self.permissions])
-        return self.path + b"\0" + texts.encode("ascii")
+        return self.path + b"\0" + encode_permissions(self.permissions)
 
     @classmethod
     def parse(cls, payload: bytes) -> SetPermissions:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ..permissions import Permission
+from ..permissions import Permission, encode_permissions
 from .domains import Domain
 
 __all__ = ["OWNER", "READ", "WRITE", "NodePermissions"]
@@ -52,7 +52,7 @@ class NodePermissions:
 
     def payload(self) -> bytes:
         """The list as a reply carries it."""
-        return "".join([f"{entry}\0" for entry in self.entries]).encode("ascii")
+        return encode_permissions(self.entries)
 
     def owned_by(self, domid: int) -> NodePermissions:
         """The same list with another owner."""
