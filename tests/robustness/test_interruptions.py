@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from alarms import Interrupt, interrupt, silence
 from daemons import Daemon
 from stores import client_of, require_libxenstore
 
@@ -27,17 +28,11 @@ import xsffi
 from xsffi import Client
 
 
-class Interrupt(Exception):
-    """What the handler raises."""
-
-
 @pytest.fixture
 def alarms() -> object:
-    """Puts the handler of SIGALRM back."""
-    before = signal.getsignal(signal.SIGALRM)
+    """Ends the alarms that the test has set."""
     yield None
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
+    silence()
 
 
 def test_a_storm_of_interruptions_strands_no_other_thread(daemon: Daemon, top: str, alarms: object) -> None:
@@ -54,9 +49,6 @@ def test_a_storm_of_interruptions_strands_no_other_thread(daemon: Daemon, top: s
                     progress[number] += 1
             except BaseException as error:
                 failures.append(error)
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            raise Interrupt
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(3)]
         for thread in threads:
@@ -88,9 +80,6 @@ def test_a_storm_of_interruptions_strands_no_other_thread(daemon: Daemon, top: s
 def test_what_an_interruption_leaves_is_free(daemon: Daemon, top: str, alarms: object) -> None:
     """At once, in the very clause that catches it: for this thread, for others, and for who polls."""
     with client_of(daemon, "wire") as xs, client_of(daemon, "wire") as other:
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            raise Interrupt
 
         def write() -> None:
             xs.write(f"{top}/other", "")
@@ -177,7 +166,7 @@ def test_a_handler_that_uses_the_client_again_and_again(daemon: Daemon, top: str
             while time.monotonic() < end:
                 assert xs.read(f"{top}/a") == b"1"
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            silence()
         assert handled > 100
 
 
@@ -215,9 +204,6 @@ def test_a_read_among_many_others(xs: Client, top: str) -> None:
 
 
 def test_run_may_be_interrupted_and_run_again(xs: Client, alarms: object) -> None:
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise Interrupt
-
     signal.signal(signal.SIGALRM, interrupt)
     for _ in range(200):
         with pytest.raises(Interrupt):
@@ -229,10 +215,6 @@ def test_run_may_be_interrupted_and_run_again(xs: Client, alarms: object) -> Non
 
 def test_an_interrupted_watch_of_libxenstore_is_taken_away(own_daemon: Daemon, alarms: object) -> None:
     with client_of(own_daemon, "libxenstore") as xs, client_of(own_daemon, "wire") as other:
-
-        def interrupt(number: int, frame: FrameType | None) -> None:
-            raise Interrupt
-
         signal.signal(signal.SIGALRM, interrupt)
         own_daemon.pause()
         threading.Timer(0.2, own_daemon.resume).start()

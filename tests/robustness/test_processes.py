@@ -8,12 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from types import FrameType
 from typing import Callable
 
 import pytest
+from alarms import Interrupt, interrupted_after
 from daemons import Daemon
 from stores import client_of
 
@@ -159,26 +157,6 @@ def test_a_subprocess_with_preexec_fn(xs: Client, top: str) -> None:
     xs.write(f"{top}/a", "")
     assert xs.read(f"{top}/a") == b""
     assert len(list(xs.events(0.1))) == 2
-
-
-class Interrupt(Exception):
-    """What a signal handler of a test raises, as Python's own raises KeyboardInterrupt."""
-
-
-@contextmanager
-def interrupted_after(seconds: float, handler: Callable[[], None] | None = None) -> Iterator[None]:
-    def handle(number: int, frame: FrameType | None) -> None:
-        if handler is None:
-            raise Interrupt
-        handler()
-
-    before = signal.signal(signal.SIGALRM, handle)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
 
 
 def test_an_interrupted_wait(xs: Client, other: Client, top: str) -> None:
