@@ -253,6 +253,25 @@ def test_special_watches(pair: Pair) -> None:
     pair.ask("a", M.RELEASE, "7")
 
 
+@pytest.mark.parametrize("name", ["@introduceDomain", "@releaseDomain"])
+@pytest.mark.parametrize(
+    "entries",
+    [["n7"], ["r7"], ["w7"], ["b7"], ["n7", "r5"], ["r7", "n5"], ["n7", "r7"], ["n0", "r7"], ["n6", "b7", "r5"]],
+    ids="-".join,
+)
+def test_special_permissions_of_a_domain_that_is_gone(pair: Pair, name: str, entries: list[str]) -> None:
+    """Dom0 owns them then, with the same for everybody; and a new domain of the same id inherits nothing."""
+    pair.introduce(7)
+    pair.ask("a", M.SET_PERMS, name, *entries)
+    for client in pair.clients:
+        pair.ask(client, M.WATCH, name, "t")
+    pair.release(7)
+    pair.introduce(7)
+    pair.ask("guest 7", M.WATCH, name, "t")
+    pair.ask("a", M.INTRODUCE, "8", "1", "1")
+    pair.ask("a", M.RELEASE, "8")
+
+
 def test_what_is_left_of_a_domain(pair: Pair) -> None:
     pair.ask("b", M.WATCH, "/", "t")
     pair.ask("a", M.INTRODUCE, "7", "1", "1")

@@ -107,9 +107,9 @@ class Store:
         if self.tree.root.permissions.owner == domid:
             root = self.tree.root
             self.direct.update("/", root, root.value, root.permissions.owned_by(0))
-        for name, (permissions, _) in self._special.items():
+        for name, (permissions, generation) in self._special.items():
             if permissions.owner == domid:
-                self._special[name] = (NodePermissions([Permission(0, "n")]), 0)
+                self._special[name] = (permissions.owned_by(0), generation)
         self.domains.forget(domain)
         self._fire_special(RELEASE_DOMAIN, domid)
 
