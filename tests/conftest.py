@@ -9,11 +9,18 @@ from collections.abc import Iterator
 import pytest
 from daemons import DAEMON_KINDS, Daemon, require_packages, start_daemon
 from embedded import EmbeddedDaemon
+from hypothesis import settings
 from stores import BACKENDS, client_of, prepare_libxenstore
 
 import xsffi
 
 pytest_plugins = ["pytester"]
+
+# The same examples every time, so that a change is judged by what it changed; those that nobody has seen yet are what
+# --hypothesis-profile=explore tries.
+settings.register_profile("repeat", derandomize=True, database=None, deadline=None)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile("repeat")
 
 prepare_libxenstore()
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

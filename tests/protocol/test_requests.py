@@ -6,7 +6,7 @@ import errno
 from typing import Any, Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xsffi.errors import InvalidArgumentError, ProtocolError
@@ -354,13 +354,11 @@ any_request: st.SearchStrategy[Request[Any]] = st.one_of(
 
 
 @given(any_request)
-@settings(deadline=None)
 def test_every_request_survives_the_wire(request_: Request[Any]) -> None:
     assert parse_request(request_.type, request_.payload()) == request_
 
 
 @given(st.sampled_from(sorted(REQUESTS)), st.binary(max_size=30) | st.text("/a0nT\0", max_size=12).map(str.encode))
-@settings(deadline=None)
 def test_a_server_refuses_or_reads_every_payload(type: int, payload: bytes) -> None:
     try:
         request = parse_request(type, payload)
@@ -371,7 +369,6 @@ def test_a_server_refuses_or_reads_every_payload(type: int, payload: bytes) -> N
 
 
 @given(any_request, st.binary(max_size=30) | st.text("a0nrTF\0", max_size=12).map(str.encode))
-@settings(deadline=None)
 def test_a_client_refuses_or_reads_every_reply(request_: Request[Any], payload: bytes) -> None:
     try:
         request_.decode(payload)
@@ -380,13 +377,11 @@ def test_a_client_refuses_or_reads_every_reply(request_: Request[Any], payload: 
 
 
 @given(st.lists(st.text("abc", min_size=1, max_size=6), max_size=10))
-@settings(deadline=None)
 def test_every_list_of_names_survives_the_wire(names: list[str]) -> None:
     assert Directory(b"/").decode("".join([f"{name}\0" for name in names]).encode()) == names
 
 
 @given(st.lists(permissions, min_size=1, max_size=10))
-@settings(deadline=None)
 def test_every_list_of_permissions_survives_the_wire(listed: list[Permission]) -> None:
     _, _, texts = SetPermissions(b"/a", listed).payload().partition(b"\0")
     assert GetPermissions(b"/a").decode(texts) == listed

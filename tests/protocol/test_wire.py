@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, SupportsIndex
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xsffi.errors import ProtocolError, TooBigError
@@ -169,7 +169,6 @@ packets_of_any_kind = st.lists(
 
 
 @given(packets_of_any_kind, st.data())
-@settings(deadline=None)
 def test_any_packets_in_any_fragments_come_out_the_same(packets: list[Packet], data: st.DataObject) -> None:
     stream = encode(packets)
     places = data.draw(st.lists(st.integers(0, len(stream)), max_size=20))
@@ -177,7 +176,6 @@ def test_any_packets_in_any_fragments_come_out_the_same(packets: list[Packet], d
 
 
 @given(packets_of_any_kind, st.data())
-@settings(deadline=None)
 def test_any_mixture_of_receiving_and_taking(packets: list[Packet], data: st.DataObject) -> None:
     """Packets need not be taken the moment they are whole."""
     stream = encode(packets)

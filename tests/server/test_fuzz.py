@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any
 
 import hypothesis.strategies as st
-from hypothesis import given, settings
+from hypothesis import given
 
 from xsffi.errors import ProtocolError, XenStoreError
 from xsffi.protocol.requests import (
@@ -40,7 +40,6 @@ _packets = st.builds(encode_packet, _types, st.integers(0, 2**32 - 1), st.sample
 _pieces = st.lists(st.one_of(_packets, _packets, _packets, st.binary(max_size=30)), max_size=30).map(b"".join)
 
 
-@settings(deadline=None)
 @given(data=_pieces, sizes=st.lists(st.integers(1, 50), min_size=1, max_size=5), domid=st.sampled_from([0, 5]))
 def test_the_server(data: bytes, sizes: list[int], domid: int) -> None:
     store = Store()
@@ -64,7 +63,6 @@ def test_the_server(data: bytes, sizes: list[int], domid: int) -> None:
     assert not store.peers
 
 
-@settings(deadline=None)
 @given(data=_pieces, sizes=st.lists(st.integers(1, 50), min_size=1, max_size=5))
 def test_the_client(data: bytes, sizes: list[int]) -> None:
     session = Session()
