@@ -32,6 +32,12 @@ def _nothing(number: int, frame: FrameType | None) -> None:
     pass
 
 
+def end_this_process_after(seconds: int) -> None:
+    """For a child process, which may hang: whatever the parent did about alarms."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(seconds)
+
+
 @contextmanager
 def interrupted_after(seconds: float, handler: Callable[[], None] | None = None) -> Iterator[None]:
     """Have a handler called after so many seconds, unless the block is left before: without one, raise `Interrupt`."""

@@ -19,7 +19,7 @@ pytest_plugins = ["pytester"]
 # The same examples every time, so that a change is judged by what it changed; those that nobody has seen yet are what
 # --hypothesis-profile=explore tries.
 settings.register_profile("repeat", derandomize=True, database=None, deadline=None)
-settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.register_profile("explore", settings.get_profile("default"), deadline=None, max_examples=1000)
 settings.load_profile("repeat")
 
 prepare_libxenstore()

@@ -88,9 +88,10 @@ def _checked(item: PermissionLike) -> Permission:
 
 
 def validate_domid(domid: int) -> int:
-    """Give `domid` back if it is an int from 0 to 65535; raises TypeError or InvalidArgumentError else."""
+    """`domid`, as an int and no subclass of it, if it is one from 0 to 65535; raises TypeError or InvalidArgumentError
+    else."""
     if not isinstance(domid, int) or isinstance(domid, bool):
         raise TypeError(f"a domid is an int, not {type(domid).__name__}: {domid!r}")
     if not 0 <= domid <= DOMID_MAX:
         raise InvalidArgumentError(errno.EINVAL, f"a domid is from 0 to {DOMID_MAX}, not {domid}")
-    return domid
+    return int(domid)

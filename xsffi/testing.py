@@ -95,14 +95,14 @@ class EmbeddedStore:
 
         It is there until the domain is released.
         """
-        validate_domid(domid)
+        domid = validate_domid(domid)
         if domid == 0:
             return self.path
         return self._loop.call(lambda: self._listen(domid))
 
     def create_domain(self, domid: int) -> None:
         """Introduce a domain, as a toolstack does, and make its home ``/local/domain/N``, which it owns."""
-        validate_domid(domid)
+        domid = validate_domid(domid)
         self._loop.call(lambda: self._store.create_domain(domid))
 
     def environment(self, domid: int = 0) -> dict[str, str]:

@@ -68,7 +68,7 @@ def test_the_way_that_is_taken(
             assert xs.ls(top) == []
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(path=st.text(ALPHABET, max_size=8))
 @example(path="")
 @example(path="/")

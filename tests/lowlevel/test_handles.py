@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alarms import end_this_process_after
 from daemons import Daemon
 from daemons.packages import REPOSITORY
 from embedded import EmbeddedDaemon
@@ -221,7 +222,7 @@ def test_a_child_has_a_connection_of_its_own(handle: xs, top: str) -> None:
 
     pid = os.fork()
     if pid == 0:
-        signal.alarm(int(SOON))
+        end_this_process_after(int(SOON))
         status = 1
         try:
             use_it()
@@ -238,7 +239,7 @@ def test_a_program_becomes_a_daemon(handle: xs, top: str) -> None:
     handle.write("", top, "before")
     pid = os.fork()
     if pid == 0:
-        signal.alarm(int(SOON))
+        end_this_process_after(int(SOON))
         os.setsid()
         if os.fork() == 0:
             handle.write("", top, "after")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import gc
+import itertools
 import os
 import random
 import select
@@ -142,6 +143,64 @@ def test_a_handler_between_the_pieces_of_a_reply(tmp_path: Path, alarms: object)
             signal.signal(signal.SIGALRM, handle)
             assert xs.read("/a") == b"value"
         server.join()
+
+
+@pytest.mark.parametrize("answer", [b"", b"\xff" * 16], ids=["it hangs up", "it answers nonsense"])
+def test_a_handler_that_closes_the_client_as_the_connection_is_lost(tmp_path: Path, answer: bytes) -> None:
+    """At any step: the client is closed from there on, and holds nothing."""
+    served, over = threading.Semaphore(0), threading.Event()
+
+    def serve() -> None:
+        while not over.is_set():
+            connection, _ = listener.accept()
+            with connection:
+                try:
+                    connection.recv(100)
+                    connection.send(answer)
+                except ConnectionError:
+                    pass  # it was closed before
+            served.release()
+
+    def lose(moment: int) -> bool:
+        """Find the connection lost, with the handler at this moment. Whether there was such a moment."""
+        moments = itertools.count()
+
+        def trace(frame: FrameType, event: str, argument: object) -> None:
+            # Handlers run where a function begins and where one in C has ended.
+            if event in ("call", "c_return") and next(moments) == moment:
+                sys.setprofile(None)
+                xs.close()
+
+        before = len(os.listdir("/proc/self/fd"))
+        xs = xsffi.Client(path, backend="wire", timeout=10)
+        xs.fileno()
+        with pytest.raises(xsffi.XenStoreError):
+            sys.setprofile(trace)
+            try:
+                xs.read("/a")
+            finally:
+                sys.setprofile(None)
+        has_closed = next(moments) > moment
+        if not has_closed:
+            xs.close()
+        with pytest.raises(xsffi.ClientClosedError):
+            xs.read("/a")
+        assert served.acquire(timeout=10)
+        assert len(os.listdir("/proc/self/fd")) == before, f"at moment {moment}"
+        return has_closed
+
+    path = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        server = threading.Thread(target=serve)
+        server.start()
+        closed = list(itertools.takewhile(bool, map(lose, itertools.count())))
+        over.set()
+        with socket.socket(socket.AF_UNIX) as last:
+            last.connect(path)
+        server.join()
+    assert len(closed) > 20
 
 
 def test_a_handler_that_uses_the_client_again_and_again(daemon: Daemon, top: str, alarms: object) -> None:

@@ -363,8 +363,8 @@ class SharedConnection:
             if self.turns.over is closed_error or self.turns.over is forked_error:
                 return
             self.session.events.clear()
+            self.turns.over = closed_error
             self._end(closed_error)
-            self._transport.shut()
             if self.turns.leader is None:
                 self._give_back()
             else:
@@ -385,20 +385,24 @@ class SharedConnection:
             raise over()
 
     def _lose(self, error: XenStoreError) -> None:
-        if self.turns.over is not None:
-            return  # a signal handler closed the client
         lost = error if isinstance(error, ConnectionLostError) else lost_error(error)
         # Not the error itself: by its traceback it would hold on to the backend, which holds on to this.
         reason, text = lost.errno, lost.strerror
-        self._end(lambda: ConnectionLostError(reason, text))
-        self._transport.shut()
+
+        def over() -> XenStoreError:
+            return ConnectionLostError(reason, text)
+
+        # A signal handler may have closed the client until here. From the look on nothing is called that lets one run.
+        if self.turns.over is None:
+            self.turns.over = over
+            self._end(over)
 
     def _end(self, over: Callable[[], XenStoreError]) -> None:
-        """Nothing goes on from here; the lock is held."""
-        self.turns.over = over
+        """Nothing goes on from here, and `turns` say so already; the lock is held."""
         self.session.fail(over)
         self._update_bell()
         self._wake_followers()
+        self._transport.shut()
 
     def _give_back(self) -> None:
         if not self._let_go:

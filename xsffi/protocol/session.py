@@ -294,11 +294,10 @@ class Session:
         """The connection is over: every request that waits gets an error of its own."""
         for batch in self._batches():
             batch.fail(error())
-        while self._pending:
-            req_id = next(iter(self._pending))
-            if not self._pending[req_id].done:
-                self._pending[req_id].fail(error())
-            self._pending.pop(req_id, None)
+        for pending in list(self._pending.values()):
+            if not pending.done:
+                pending.fail(error())
+            self._pending.pop(pending.req_id, None)
 
     def refuse(self, error: XenStoreError) -> None:
         """The next request to send was not taken, and will not be: it gets an error, and the one behind it is next."""
