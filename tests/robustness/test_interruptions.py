@@ -32,6 +32,8 @@ from xsffi import Client
 @pytest.fixture
 def alarms() -> object:
     """Ends the alarms that the test has set."""
+    if sys.version_info < (3, 10):
+        pytest.skip("a `with` of Python 3.9 can lose its lock to what a handler raises (bpo-29988)")
     yield None
     silence()
 

@@ -160,9 +160,10 @@ class SocketTurns(Turns):
                 taken = self._take(held)
             if not taken or self._incoming:  # a handler that led has handed on, or still holds, what came first
                 return None
-            if len(held) > _PIECES:
+            pieces = held[:]
+            if not pieces or len(pieces) > _PIECES:
                 return None
-            data = held[0] if len(held) == 1 else b"".join(held)
+            data = b"".join(pieces)
             if len(data) < HEADER_SIZE:
                 continue
             type, its_id, _, length = unpack_header(data)
