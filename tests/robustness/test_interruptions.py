@@ -16,8 +16,10 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 
 import pytest
@@ -147,6 +149,27 @@ def test_a_handler_between_the_pieces_of_a_reply(tmp_path: Path, alarms: object)
         server.join()
 
 
+@contextmanager
+def at_moment(moment: int, action: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+    """Has something done at one of the moments within when the interpreter lets handlers of signals run, as they would.
+
+    Gives what tells whether there were as many.
+    """
+    moments = itertools.count()
+
+    def trace(frame: FrameType, event: str, argument: object) -> None:
+        # They run where a function begins and where one in C has ended.
+        if event in ("call", "c_return") and next(moments) == moment:
+            sys.setprofile(None)
+            action()
+
+    sys.setprofile(trace)
+    try:
+        yield lambda: next(moments) > moment
+    finally:
+        sys.setprofile(None)
+
+
 @pytest.mark.parametrize("answer", [b"", b"\xff" * 16], ids=["it hangs up", "it answers nonsense"])
 def test_a_handler_that_closes_the_client_as_the_connection_is_lost(tmp_path: Path, answer: bytes) -> None:
     """At any step: the client is closed from there on, and holds nothing."""
@@ -165,24 +188,12 @@ def test_a_handler_that_closes_the_client_as_the_connection_is_lost(tmp_path: Pa
 
     def lose(moment: int) -> bool:
         """Find the connection lost, with the handler at this moment. Whether there was such a moment."""
-        moments = itertools.count()
-
-        def trace(frame: FrameType, event: str, argument: object) -> None:
-            # Handlers run where a function begins and where one in C has ended.
-            if event in ("call", "c_return") and next(moments) == moment:
-                sys.setprofile(None)
-                xs.close()
-
         before = len(os.listdir("/proc/self/fd"))
         xs = xsffi.Client(path, backend="wire", timeout=10)
         xs.fileno()
-        with pytest.raises(xsffi.XenStoreError):
-            sys.setprofile(trace)
-            try:
-                xs.read("/a")
-            finally:
-                sys.setprofile(None)
-        has_closed = next(moments) > moment
+        with pytest.raises(xsffi.XenStoreError), at_moment(moment, xs.close) as was_there:
+            xs.read("/a")
+        has_closed = was_there()
         if not has_closed:
             xs.close()
         with pytest.raises(xsffi.ClientClosedError):
@@ -229,6 +240,64 @@ def test_a_handler_that_uses_the_client_again_and_again(daemon: Daemon, top: str
         finally:
             silence()
         assert handled > 100
+
+
+USES: dict[str, Callable[[Client, str], object]] = {
+    "read": lambda xs, top: xs.read(top),
+    "get": lambda xs, top: xs.get(f"{top}/missing"),
+    "write": lambda xs, top: xs.write(top, "1"),
+    "read_many": lambda xs, top: xs.read_many([top] * 3),
+    "check_watch": lambda xs, top: xs.check_watch(),
+    "watch": lambda xs, top: xs.watch(f"{top}/watched").close(),
+    "run": lambda xs, top: xs.run(timeout=0),
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_a_handler_that_uses_the_client_at_any_moment(xs: Client, top: str, use: str) -> None:
+    xs.write(top, "1")
+    expected = USES[use](xs, top)
+
+    def handle() -> None:
+        try:
+            assert xs.read(top) == b"1"
+        except xsffi.XenStoreError as error:
+            if error.errno != errno.EDEADLK:  # it came in the middle of a step
+                raise
+
+    for moment in itertools.count():
+        with at_moment(moment, handle) as was_there:
+            result = USES[use](xs, top)
+        assert result == expected, f"at moment {moment}"
+        if not was_there():
+            break
+    assert moment > 3
+
+
+@pytest.mark.parametrize("use", [use for use in USES if use != "watch"])  # which would leave a watch each time
+def test_interrupted_at_any_moment(daemon: Daemon, top: str, use: str) -> None:
+    """This thread, and others, use the client as if nothing had been."""
+    others: SimpleQueue[bytes] = SimpleQueue()
+
+    def raise_it() -> None:
+        raise Interrupt
+
+    with client_of(daemon, "wire") as xs:
+        xs.write(top, "1")
+        expected = USES[use](xs, top)
+        for moment in itertools.count():
+            try:
+                with at_moment(moment, raise_it) as was_there:
+                    USES[use](xs, top)
+            except Interrupt:
+                pass
+            assert xs.read(top) == b"1", f"at moment {moment}"
+            threading.Thread(target=lambda: others.put(xs.read(top)), daemon=True).start()
+            assert others.get(timeout=10) == b"1", f"at moment {moment}"
+            if not was_there():
+                break
+        assert moment > 3
+        assert USES[use](xs, top) == expected
 
 
 def test_a_read_among_many_others(xs: Client, top: str) -> None:

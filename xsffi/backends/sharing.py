@@ -254,9 +254,6 @@ class SharedConnection:
             while not ready():
                 timeout = None if deadline is None else deadline - monotonic()
                 with self.lock:
-                    if ready():
-                        return True
-                    self.check()
                     leader = self.turns.leader
                     if leader is not None and leader.thread != me.thread:
                         if bell is None:
@@ -266,12 +263,13 @@ class SharedConnection:
                         if leader is not None and leader is not me:
                             me.outer = weakref.ref(leader)
                         self.turns.leader = me
-                        if self.session.incoming:  # Ctrl-C hit a leader that had received and not yet handed on
-                            self._process()
-                            if ready():
-                                return True
-                            self.check()
-                        writing = self.session.data_to_send() is not None
+                        if self.session.incoming and self.turns.over is None:
+                            self._process()  # Ctrl-C hit a leader that had received and not yet handed on
+                    # Last: from here on this is woken by who receives what it waits for, be it a signal handler.
+                    if ready():
+                        return True
+                    self.check()
+                    writing = self.session.data_to_send() is not None
                 if self.turns.leader is me:
                     self._read(timeout, pending.missing if pending is not None else 0, writing)
                 elif bell is not None:
