@@ -110,27 +110,30 @@ class SocketTurns(Turns):
         pending: Pending[Any] | None = None
         reply: tuple[int, bytes] | None = None
         try:
-            with self._lock:
-                if not (self._is_free() and self.spares) or self._incoming or self._outgoing:
-                    return None
-                self.leader = me
-                pending = self.spares.pop()
-                # Within the lock, so that nothing of another thread's gets in between, nor this into the middle of
-                # that. A unix socket takes a message of this size whole or not at all.
-                is_sent = self._send(encode_packet(type, pending.req_id, tx_id, payload))
-            if is_sent:
-                reply = self._reply(pending.req_id, timeout)
-                if reply is None:
-                    return pending
-            if not pending.done:  # else a handler took the reply too
-                self.spares.append(pending)
+            try:
+                with self._lock:
+                    if not (self._is_free() and self.spares) or self._incoming or self._outgoing:
+                        return None
+                    self.leader = me
+                    pending = self.spares.pop()
+                    # Within the lock, so that nothing of another thread's gets in between, nor this into the middle of
+                    # that. A unix socket takes a message of this size whole or not at all.
+                    is_sent = self._send(encode_packet(type, pending.req_id, tx_id, payload))
+                if is_sent:
+                    reply = self._reply(pending.req_id, timeout)
+                    if reply is None:
+                        return pending
+                if not pending.done:  # else a handler took the reply too
+                    self.spares.append(pending)
+            finally:
+                if self.leader is me:
+                    self.leader = None
         except BaseException:
+            if self.leader is me:
+                self.leader = None  # again: before Python 3.10, Ctrl-C may have hit just before it was set
             if pending is not None and pending not in self.spares:
                 self._session.expect_no_more(pending)
             raise
-        finally:
-            if self.leader is me:
-                self.leader = None
         if reply is not None and reply[0] == type and not self.followers and self.over is None:
             return reply[1]
         return reply
