@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import threading
 import time
-from typing import Callable
+from collections.abc import Callable
 
 import pytest
 from alarms import Interrupt, interrupted_after
@@ -230,6 +231,18 @@ def test_an_interrupted_request_on_the_wire(own_daemon: Daemon) -> None:
         assert list(xs.events(0.1)) == []  # the watch whose set-up was interrupted is gone
         with xs.watch("/a", "mine"):
             assert xs.read_watch(5).token == "mine"
+
+
+def test_waiting_for_many_replies_of_a_daemon_that_hangs(own_daemon: Daemon) -> None:
+    """It is one wait, not very many short ones: a signal that comes between two would end none of them."""
+    with client_of(own_daemon, "wire") as xs:
+        own_daemon.pause()
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
+        with pytest.raises(Interrupt), interrupted_after(0.4):
+            xs.read_many(["/"] * 1000)
+        assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 100
+        own_daemon.resume()
+        assert xs.read("/") == b""
 
 
 def test_interrupted_anywhere(daemon: Daemon, top: str) -> None:

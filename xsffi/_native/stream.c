@@ -17,10 +17,12 @@
 
 #define XSFFI_SPIN_OTHER_WAY 64 /* one wait in so many goes the way that was slower lately */
 /* While more replies than this are missing, naps: so long for each that is, but not so long that the daemon finds the
- * socket's buffer full. In nanoseconds. */
+ * socket's buffer full. In nanoseconds. After so many in which nothing came, no more until something does: the daemon
+ * has other work, or hangs, and a signal that comes between two naps ends neither. */
 #define XSFFI_NAP_MISSING 16
 #define XSFFI_NAP_FOR_EACH 1500
 #define XSFFI_NAP_MAX 100000
+#define XSFFI_NAPS_IN_VAIN 10
 
 static int64_t xsffi_now(void)
 {
@@ -92,6 +94,7 @@ static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int
     const bool waits_for_one = want == 1 && !writing && timeout != 0;
     const int64_t spin = waits_for_one ? xsffi_spin_time(s) : 0;
     int have = s->held;
+    int in_vain = 0;
 
     s->status = XSFFI_STREAM_OPEN;
     s->held = 0;
@@ -107,6 +110,7 @@ static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int
         if (n > 0) {
             xsffi_follow(s, buffer + have, (size_t)n);
             have += (int)n;
+            in_vain = 0;
             if (s->replies < (uint32_t)want && have < capacity)
                 continue;
             if (waits_for_one)
@@ -123,12 +127,13 @@ static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int
         }
         if (spin > 0 && xsffi_now() - begin < spin)
             continue; /* also behind the header, which xenstored sends by itself */
-        if (s->replies + XSFFI_NAP_MISSING < (uint32_t)want) {
+        if (in_vain < XSFFI_NAPS_IN_VAIN && s->replies + XSFFI_NAP_MISSING < (uint32_t)want) {
             int64_t nap = (want - (int64_t)s->replies) * XSFFI_NAP_FOR_EACH;
 
             left = (struct timespec){ .tv_nsec = nap < XSFFI_NAP_MAX ? nap : XSFFI_NAP_MAX };
             switch (ppoll(polled + 1, 1, &left, NULL)) {
             case 0:
+                in_vain++;
                 if (timeout < 0 || xsffi_now() - begin < timeout)
                     continue;
                 break;
