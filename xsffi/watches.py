@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from .backends.base import Backend
-from .backends.bell import Bell
+from .backends.bell import Bell, one_wait
 from .errors import InvalidArgumentError, NodeNotFoundError, NotSupportedError, WaitTimeoutError, WatchExistsError
 from .paths import encode
 from .protocol.requests import ResetWatches, Unwatch
@@ -190,7 +190,7 @@ class Watches:
                 if remaining is not None and remaining <= 0 and (found is None or timeout):
                     return  # no time at all still is enough for what is there
                 if found is None:
-                    for descriptor, _ in poll.poll(None if remaining is None else min(remaining * 1000, 1e9)):
+                    for descriptor, _ in poll.poll(one_wait(remaining) * 1000):
                         if descriptor == bell.fileno():
                             bell.silence()
         finally:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from alarms import Interrupt, interrupted_after
@@ -241,6 +241,39 @@ def test_waiting_for_many_replies_of_a_daemon_that_hangs(own_daemon: Daemon) -> 
         with pytest.raises(Interrupt), interrupted_after(0.4):
             xs.read_many(["/"] * 1000)
         assert resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw - before < 100
+        own_daemon.resume()
+        assert xs.read("/") == b""
+
+
+@pytest.fixture
+def handled_elsewhere() -> Iterator[None]:
+    """SIGALRM comes to another thread, so its handler in Python runs in this one without having ended what it waits in.
+
+    That is how one ends that comes just before the kernel begins to wait.
+    """
+    over = threading.Event()
+    thread = threading.Thread(target=over.wait)
+    thread.start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        over.set()
+        thread.join()
+
+
+def test_interrupted_though_the_wait_is_not(own_daemon: Daemon, backend: str, handled_elsewhere: None) -> None:
+    with client_of(own_daemon, backend) as xs:
+        uses: list[Callable[[], object]] = [xs.read_watch, lambda: list(xs.events()), xs.run]
+        if backend == "wire":
+            own_daemon.pause()
+            uses += [lambda: xs.read("/"), lambda: xs.write("/a", ""), lambda: xs.read_many(["/"] * 1000)]
+        for use in uses:
+            begin = time.monotonic()
+            with pytest.raises(Interrupt), interrupted_after(0.05):
+                use()
+            assert time.monotonic() - begin < SECOND
         own_daemon.resume()
         assert xs.read("/") == b""
 

@@ -12,7 +12,7 @@
 #include <structmember.h>
 
 #define XSFFI_PATIENCE 50000000 /* how long to wait for a turn, in nanoseconds, before Python looks about itself */
-#define XSFFI_LONGEST 86400.0 /* seconds: what waits longer, does so several times */
+#define XSFFI_LONGEST INT64_C(500000000) /* and for a reply: one_wait() in xsffi/backends/bell.py says why */
 #define XSFFI_USUAL_REPLY 4096
 
 /* A clock that is set back must not make a wait longer. */
@@ -255,7 +255,7 @@ static PyObject *xsffi_carry(struct xsffi_turns *self, uint32_t type, uint32_t t
     self->inside++;
     self->stream->crowded = self->waiting > 0;
     Py_BEGIN_ALLOW_THREADS
-    outcome = xsffi_await(self, req_id, &reply, timeout);
+    outcome = xsffi_await(self, req_id, &reply, timeout < 0 ? XSFFI_LONGEST : timeout);
     pthread_mutex_unlock(&self->turn);
     Py_END_ALLOW_THREADS
     if (--self->inside == 0) {
@@ -292,7 +292,7 @@ static PyObject *xsffi_turns_call(PyObject *self, PyObject *args)
 
         if (seconds == -1.0 && PyErr_Occurred())
             return NULL;
-        nanoseconds = (int64_t)((seconds < XSFFI_LONGEST ? seconds : XSFFI_LONGEST) * 1e9);
+        nanoseconds = seconds * 1e9 < XSFFI_LONGEST ? (int64_t)(seconds * 1e9) : XSFFI_LONGEST;
     }
     length = PyBytes_Size(payload);
     if ((size_t)length > sizeof message.payload)

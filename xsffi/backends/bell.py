@@ -1,4 +1,4 @@
-"""A bell: a descriptor that is readable from when it is rung until it is silenced."""
+"""A bell: a descriptor that is readable from when it is rung until it is silenced; and how long to wait for one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ import contextlib
 import os
 import sys
 
-__all__ = ["Bell"]
+__all__ = ["Bell", "one_wait"]
+
+_LONGEST = 0.5  # seconds
+
+
+def one_wait(timeout: float | None) -> float:
+    """How many seconds to wait in one go for what may take as long as `timeout` (None: for ever): never very long.
+
+    A signal that comes just before the kernel begins to wait does not end that, and Python runs its handler, also that
+    of Ctrl-C, only once the wait is over.
+    """
+    return _LONGEST if timeout is None else min(max(0.0, timeout), _LONGEST)
 
 
 class Bell:

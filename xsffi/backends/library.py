@@ -26,7 +26,7 @@ from ..protocol.requests import Request
 from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, check_payload_size
 from ..records import WatchEvent
 from .base import Backend, Outcome, closed_error, forked_error, tell_of_forks
-from .bell import Bell
+from .bell import Bell, one_wait
 from .extension import ffi, lib, shortcuts
 from .libxenstore import LibXenStore
 from .line import Line
@@ -40,7 +40,6 @@ T = TypeVar("T")
 # What libxenstore says when it has lost the daemon, or given up the connection itself; the last is said of requests
 # too.
 _SAYS_LOST = (errno.EBADF, errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EINVAL)
-_LONGEST = 86400.0  # seconds that one poll takes at most: it does not take any number
 # How long, in seconds, the reader thread of libxenstore may take to hand on what came before the end of the stream.
 _LAST_EVENTS = 0.1
 
@@ -277,7 +276,7 @@ class LibraryBackend:
         poll.register(events, select.POLLIN)
         poll.register(self._bell.fileno(), select.POLLIN)
         self._line.watch(poll)
-        poll.poll(None if timeout is None else min(timeout, _LONGEST) * 1000)
+        poll.poll(one_wait(timeout) * 1000)
 
     def _events_descriptor(self) -> int:
         with self._lock:

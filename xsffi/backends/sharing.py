@@ -23,15 +23,11 @@ from ..protocol.requests import Read, Request
 from ..protocol.session import Batch, Pending, Session
 from ..records import WatchEvent
 from .base import closed_error, forked_error
-from .bell import Bell
+from .bell import Bell, one_wait
 from .transports import Transport, lost_error
 from .turns import Leader, nobody, open_turns
 
 __all__ = ["SharedConnection"]
-
-# A follower looks about itself once in so many seconds, in case that Ctrl-C hit the leader between leaving and waking
-# it.
-_FOLLOWER_PATIENCE = 0.5
 
 _NOT_YET_KNOWN = Read(b"")  # what a spare is for, until it is known
 T = TypeVar("T")
@@ -299,11 +295,10 @@ class SharedConnection:
         return bell
 
     def _follow(self, bell: SimpleQueue[None], timeout: float | None) -> None:
-        patience = _FOLLOWER_PATIENCE if timeout is None else min(max(timeout, 0.0), _FOLLOWER_PATIENCE)
         try:
-            bell.get(timeout=patience)
+            bell.get(timeout=one_wait(timeout))
         except Empty:
-            pass
+            pass  # it looks about itself, in case that Ctrl-C hit the leader between leaving and waking it
 
     def _read(self, timeout: float | None, want: int, writing: bool) -> None:
         """Lead: wait for what comes in, or for room to send, and hand on what came."""

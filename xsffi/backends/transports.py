@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from ..addresses import Kind, kind_of
 from ..errors import ConnectionLostError, XenStoreError, error_from_errno
 from ..protocol.wire import DEVICE_PAYLOAD_MAX, IN_PYTHON, PAYLOAD_MAX, Splitters
-from .bell import Bell
+from .bell import Bell, one_wait
 from .extension import ffi, lib, shortcuts
 from .spin import Spin
 
@@ -37,7 +37,6 @@ __all__ = [
 _RECEIVE_SIZE = (65536,)
 _NATIVE_BUFFER = 131072  # bytes: what one call of the extension receives at most
 _SEND_FLAGS = (socket.MSG_NOSIGNAL,)  # a daemon that died is an error, also in a program that lets SIGPIPE end it
-_LONGEST = 86400.0  # seconds: what waits longer, does so several times; the kernel takes no number at all
 # Linux's xenbus never polls as writable and a terminal may be full: a write to a device is tried again after so long.
 _DEVICE_RETRY = 0.01
 
@@ -67,8 +66,9 @@ class Transport(Protocol):
     def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
         """Append what comes in to `incoming`, once `want` replies are likely to be there (0: anything at all).
 
-        It waits for `timeout` seconds at most (None: for ever), and no longer once there is room to send, where
-        `writing`, or :meth:`wake` is called, or a signal came. Raises ConnectionLostError at the end of the stream.
+        It waits for `timeout` seconds at most, if as long as that (see :func:`~xsffi.backends.bell.one_wait`), and no
+        longer once there is room to send, where `writing`, or :meth:`wake` is called, or a signal came. Raises
+        ConnectionLostError at the end of the stream.
         """
 
     def wake(self) -> None:
@@ -105,7 +105,7 @@ class _Waiting:
         if interest != self._interest:
             self._epoll.modify(self._descriptor, interest)
             self._interest = interest
-        ready = self._epoll.poll(None if timeout is None else min(max(0.0, timeout), _LONGEST))
+        ready = self._epoll.poll(one_wait(timeout))
         if len(ready) > 1 or (ready and ready[0][0] != self._descriptor):
             self._bell.silence()
 
@@ -227,7 +227,7 @@ class NativeSocketTransport(SocketTransport):
         return _address(stream), _address(buffer), _NATIVE_BUFFER, (stream, buffer)
 
     def receive(self, incoming: list[bytes], timeout: float | None, want: int, writing: bool) -> None:
-        status = self._receive(incoming, want, writing, _nanoseconds(timeout))
+        status = self._receive(incoming, want, writing, int(one_wait(timeout) * 1e9))
         if status == lib.XSFFI_STREAM_WOKEN:
             self._bell.silence()
         elif status == lib.XSFFI_STREAM_ENDED:
@@ -248,10 +248,6 @@ class NativeSocketTransport(SocketTransport):
 
 def _address(pointer: Any) -> int:
     return int(ffi.cast("uintptr_t", pointer))
-
-
-def _nanoseconds(timeout: float | None) -> int:
-    return -1 if timeout is None else int(min(max(0.0, timeout), _LONGEST) * 1e9)
 
 
 class DeviceTransport(_Waiting):

@@ -28,6 +28,9 @@ _RECEIVE_SIZE = 65536
 _DELAYED_RETRY = 0.01  # seconds until what was held back, and then found no room, is tried again
 _DELAYED_MAX = 1000  # pieces of answers held back, beyond which a client's requests are not looked at
 _ACCEPT_PAUSE = 0.1  # seconds without accepting, once there are no descriptors left
+# Seconds, also where nothing is due: a signal that comes just before the kernel begins to wait does not end that, and
+# Python runs its handler only once the wait is over.
+_LONGEST_WAIT = 0.5
 
 
 class Loop:
@@ -275,14 +278,15 @@ class Loop:
         for domid, listener in self._listeners.items():
             self._accept_from(listener, domid)
 
-    def _timeout(self) -> float | None:
-        times = [client.next_delayed for client in self._delayed]
+    def _timeout(self) -> float:
+        now = time.monotonic()
+        times = [now + _LONGEST_WAIT, *(client.next_delayed for client in self._delayed)]
         if self._accept_again:
-            if self._accept_again <= time.monotonic():
+            if self._accept_again <= now:
                 self._resume_accepting()
             else:
                 times.append(self._accept_again)
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        return max(0.0, min(times) - now)
 
     def _close(self, client: _Client) -> None:
         if client.interest:
