@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -47,3 +48,32 @@ def interrupted_after(seconds: float, handler: Callable[[], None] | None = None)
         yield
     finally:
         silence()
+
+
+_RESCUE = 5.0  # seconds
+
+
+@contextmanager
+def handled_elsewhere() -> Iterator[None]:
+    """SIGALRM comes to another thread, so its handler in Python runs in this one without having ended what it waits in.
+
+    That is how one ends that comes just before the kernel begins to wait. A wait that would last for ever is ended by
+    another signal, after a time that the test finds too long.
+    """
+    over = threading.Event()
+    this = threading.get_ident()
+
+    def rescue() -> None:
+        while not over.wait(_RESCUE):
+            signal.pthread_kill(this, signal.SIGUSR1)
+
+    signal.signal(signal.SIGUSR1, _nothing)
+    thread = threading.Thread(target=rescue)
+    thread.start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
+        over.set()
+        thread.join()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import pytest
 from daemons import Daemon, Packages, load_packages
@@ -42,6 +43,32 @@ def client_of(daemon: Daemon, backend: str) -> Iterator[xsffi.Client]:
     with xsffi.Client(daemon.socket_path, backend=backend) as client:
         assert client.backend.name == backend
         yield client
+
+
+@contextmanager
+def nobody_is_accepted(daemon: Daemon) -> Iterator[None]:
+    """The daemon is paused, and as many wait to be accepted as may."""
+    daemon.pause()
+    with ExitStack() as waiting:
+        try:
+            while True:
+                one = waiting.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+                one.setblocking(False)
+                one.connect(daemon.socket_path)
+        except BlockingIOError:
+            pass
+        try:
+            yield
+        finally:
+            daemon.resume()
+
+
+def events_so_far(client: xsffi.Client) -> list[xsffi.WatchEvent]:
+    """The events of all that was done until now, however slow the machine: the daemon tells of things in their order,
+    and of a new watch at once."""
+    last = xsffi.WatchEvent("/so-far", "so far")
+    with client.watch(*last):
+        return list(iter(lambda: client.read_watch(10), last))
 
 
 def _load_what_it_needs(packages: Packages) -> None:

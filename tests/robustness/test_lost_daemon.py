@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import select
 import socket
 import threading
@@ -11,12 +12,12 @@ from typing import Callable
 
 import pytest
 from daemons import Daemon
-from stores import client_of
+from stores import client_of, nobody_is_accepted
 
 import xsffi
 from xsffi import Client
 
-SECOND = 1.0
+PROMPTLY = 3.0  # seconds: within one, and a machine may have other work, too
 
 
 class Caller:
@@ -75,14 +76,14 @@ def test_the_daemon_is_killed(own_daemon: Daemon, backend: str, callers: list[Ca
         for caller in started:
             caller.join()
             assert isinstance(caller.error, xsffi.ConnectionLostError), repr(caller.error)
-            assert caller.ended - killed < SECOND
+            assert caller.ended - killed < PROMPTLY
         callers += [lambda xs: xs.check_watch(), lambda xs: xs.transaction(), lambda xs: xs.watch("/b")]
         for call in callers:
             begin = time.monotonic()
             with pytest.raises(ConnectionError) as caught:
                 call(xs)
             assert isinstance(caught.value, xsffi.ConnectionLostError)
-            assert time.monotonic() - begin < SECOND
+            assert time.monotonic() - begin < PROMPTLY
 
 
 def test_the_daemon_is_killed_before_any_watch(own_daemon: Daemon, backend: str) -> None:
@@ -102,7 +103,7 @@ def test_the_daemon_is_killed_while_it_does_not_answer(own_daemon: Daemon, backe
         for caller in started:
             caller.join()
             assert isinstance(caller.error, xsffi.ConnectionLostError), repr(caller.error)
-            assert caller.ended - killed < SECOND
+            assert caller.ended - killed < PROMPTLY
 
 
 def test_fileno_becomes_readable(own_daemon: Daemon, backend: str) -> None:
@@ -111,7 +112,7 @@ def test_fileno_becomes_readable(own_daemon: Daemon, backend: str) -> None:
         xs.read_watch(5)
         assert not select.select([xs.fileno()], [], [], 0)[0]
         own_daemon.kill()
-        assert select.select([xs.fileno()], [], [], SECOND)[0]
+        assert select.select([xs.fileno()], [], [], PROMPTLY)[0]
         with pytest.raises(xsffi.ConnectionLostError):
             xs.check_watch()
         assert select.select([xs.fileno()], [], [], 0)[0]
@@ -126,9 +127,9 @@ def test_events_that_came_before_are_delivered(own_daemon: Daemon, backend: str)
         other.read("/")
         own_daemon.kill()
         for number in range(10):
-            assert xs.read_watch(SECOND).path == f"/seen/{number}"
+            assert xs.read_watch(PROMPTLY).path == f"/seen/{number}"
         with pytest.raises(xsffi.ConnectionLostError):
-            xs.read_watch(SECOND)
+            xs.read_watch(PROMPTLY)
 
 
 def test_a_new_client_finds_the_new_daemon(own_daemon: Daemon, backend: str) -> None:
@@ -149,7 +150,7 @@ def test_close_ends_every_wait(own_daemon: Daemon, backend: str, callers: list[C
         for caller in started:
             caller.join()
             assert isinstance(caller.error, xsffi.ClientClosedError), repr(caller.error)
-            assert caller.ended - closed < SECOND
+            assert caller.ended - closed < PROMPTLY
 
 
 def test_close_while_the_daemon_does_not_answer(own_daemon: Daemon, backend: str) -> None:
@@ -159,7 +160,7 @@ def test_close_while_the_daemon_does_not_answer(own_daemon: Daemon, backend: str
         started = _start(xs, [lambda xs: xs.read("/"), lambda xs: xs.write("/a", ""), lambda xs: xs.read_watch()])
         begin = time.monotonic()
         xs.close()
-        assert time.monotonic() - begin < SECOND
+        assert time.monotonic() - begin < PROMPTLY
         for caller in started:
             caller.join()
             assert isinstance(caller.error, xsffi.ClientClosedError), repr(caller.error)
@@ -208,6 +209,21 @@ def test_a_daemon_that_never_answers_and_a_timeout(own_daemon: Daemon) -> None:
             assert xs.read("/a") == str(number).encode()
     with pytest.raises(xsffi.NotSupportedError, match="timeout"):
         xsffi.Client(own_daemon.socket_path, backend="libxenstore", timeout=1)
+
+
+@pytest.mark.parametrize("timeout", [0.2, 1])
+def test_a_daemon_that_accepts_nobody_and_a_timeout(own_daemon: Daemon, timeout: float) -> None:
+    with nobody_is_accepted(own_daemon):
+        begin = time.monotonic()
+        with pytest.raises(xsffi.BackendUnavailableError, match="too many wait") as caught:
+            xsffi.Client(own_daemon.socket_path, timeout=timeout)
+        assert caught.value.errno == errno.ETIMEDOUT
+        assert timeout <= time.monotonic() - begin < timeout + PROMPTLY
+        resumed = threading.Timer(0.1, own_daemon.resume)
+        resumed.start()
+        with xsffi.Client(own_daemon.socket_path, timeout=float("inf")) as xs:
+            assert xs.read("/") == b""
+        resumed.join()
 
 
 def test_no_descriptor_is_left(own_daemon: Daemon, backend: str) -> None:

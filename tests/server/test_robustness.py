@@ -9,10 +9,12 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from alarms import handled_elsewhere, interrupted_after
 from daemons import MessageType, Packet, SocketConnection, strings
 
 import xsffi
 from xsffi.server.connection import Connection
+from xsffi.server.loop import Loop
 from xsffi.server.store import Store
 from xsffi.testing import EmbeddedStore
 
@@ -225,3 +227,11 @@ def test_paths_of_a_thousand_levels(store: EmbeddedStore, bystander: xsffi.Clien
     bystander.write(path, "again")
     bystander.rm("/x")
     assert [node.path for node in store.dump()] == ["/", "/tool", "/tool/xenstored", "/a"]
+
+
+def test_stopped_though_the_wait_is_not_interrupted() -> None:
+    loop = Loop(Store())
+    begin = time.monotonic()
+    with handled_elsewhere(), interrupted_after(0.05, loop.stop):
+        loop.run()
+    assert time.monotonic() - begin < 3

@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from itertools import repeat
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 
 from ..addresses import Kind, kind_of
@@ -39,6 +39,7 @@ _NATIVE_BUFFER = 131072  # bytes: what one call of the extension receives at mos
 _SEND_FLAGS = (socket.MSG_NOSIGNAL,)  # a daemon that died is an error, also in a program that lets SIGPIPE end it
 # Linux's xenbus never polls as writable and a terminal may be full: a write to a device is tried again after so long.
 _DEVICE_RETRY = 0.01
+_CONNECT_RETRY = 0.01  # seconds
 
 
 # Looked up once: each costs a tenth of a microsecond.
@@ -138,9 +139,8 @@ class SocketTransport(_Waiting):
     joined = True
 
     def __init__(self, connection: socket.socket) -> None:
-        """`connection`: a connected stream socket, which is the transport's from here on."""
+        """`connection`: connected and non-blocking, which is the transport's from here on."""
         super().__init__(connection.fileno(), connection.recv)
-        connection.setblocking(False)
         self._socket = connection
         self._send = connection.send
         self.spin = Spin()
@@ -306,17 +306,34 @@ def open_transport(path: str, timeout: float | None = None) -> Transport:
 
 
 def connect(path: str, timeout: float | None = None) -> socket.socket:
-    """A connection to the unix socket at `path`, not inherited by programs that this one starts."""
+    """A non-blocking connection to the unix socket at `path`, not inherited by programs that this one starts.
+
+    A daemon that hangs accepts nobody, and only so many may wait for it: `timeout` is how many seconds to be one of
+    them (None: for ever).
+    """
+    deadline = None if timeout is None else monotonic() + timeout
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        connection.settimeout(timeout)
-        connection.connect(path)
+        connection.setblocking(False)
+        # There is nothing to poll for; and the kernel's wait, once a signal has ended it, looks to Python like success.
+        while not _connected(connection, path):
+            if deadline is not None and monotonic() >= deadline:
+                raise OSError(errno.ETIMEDOUT, "too many wait for the daemon to accept them")
+            sleep(_CONNECT_RETRY)
     except BaseException as error:
         connection.close()
         if isinstance(error, OSError):
             raise OSError(error.errno or errno.ENAMETOOLONG, error.strerror or str(error), path) from error
         raise
     return connection
+
+
+def _connected(connection: socket.socket, path: str) -> bool:
+    try:
+        connection.connect(path)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def lost_error(cause: BaseException | None = None) -> ConnectionLostError:
