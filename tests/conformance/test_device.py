@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemons import Daemon, PtyBridge, SocketBridge
-from stores import require_libxenstore
+from stores import events_so_far, require_libxenstore
 
 import xsffi
 from xsffi import Client
@@ -103,4 +103,4 @@ def test_bytes_that_come_in_pieces(daemon: Daemon, top: str, backend: str, fragm
         xs.watch(top, "mine")
         xs.write(f"{top}/a", value)
         assert xs.read(f"{top}/a") == value
-        assert [event.path for event in xs.events(0.3)] == [top, f"{top}/a"]
+        assert [event.path for event in events_so_far(xs)] == [top, f"{top}/a"]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from daemons import Daemon, Guest, PtyBridge, RingBridge
 from embedded import EmbeddedDaemon
-from stores import client_of, require_libxenstore
+from stores import client_of, events_so_far, require_libxenstore
 
 import xsffi
 from xsffi import Client, Node, Permission
@@ -81,14 +81,14 @@ def test_an_exception_in_the_block_carries_nothing(xs: Client, top: str) -> None
 
 def test_a_transaction(xs: Client, other: Client, top: str) -> None:
     other.watch(top)
-    list(other.events(0.1))
+    events_so_far(other)
     with xs.pipeline(transaction=True) as p:
         for number in range(100):
             p.write(f"{top}/{number}", str(number))
             p.set_permissions(f"{top}/{number}", ["n0", "r5"])
     assert len(other.ls(top)) == 100
     assert p.results == [None] * 200
-    assert {event.path for event in other.events(0.1)} == {f"{top}/{number}" for number in range(100)}
+    assert {event.path for event in events_so_far(other)} == {f"{top}/{number}" for number in range(100)}
 
 
 def test_a_transaction_with_an_error_is_not_committed(xs: Client, top: str) -> None:
@@ -179,7 +179,7 @@ def test_20_000_requests_with_events_between(xs: Client, daemon: Daemon, top: st
         p.write(f"{top}/{number % 100}", str(number))
     assert p.execute() == [None] * 20_000
     if watcher is not None:
-        assert len(list(watcher.events(0.2))) > 100
+        assert len(events_so_far(watcher)) > 100
 
 
 def test_walk(xs: Client, top: str) -> None:
@@ -344,7 +344,7 @@ def test_a_read_while_many_events_wait(xs: Client, other: Client, top: str) -> N
         for number in range(300):
             p.write(f"{deep}/{number}", "")
     assert xs.read(deep) == b"1"
-    assert len([event for event in xs.events(0.3) if event.path != deep]) == 300
+    assert len([event for event in events_so_far(xs) if event.path != deep]) == 300
 
 
 def test_a_dump_ends_with_its_client(own_daemon: Daemon, backend: str) -> None:

@@ -11,16 +11,12 @@ from typing import Callable
 import pytest
 from daemons import Daemon
 from embedded import EmbeddedDaemon
+from stores import events_so_far
 
 import xsffi
 from xsffi import Client, WatchEvent
 
 SOON = 5.0  # seconds: what is to come is there long before
-
-
-def drain(xs: Client) -> list[WatchEvent]:
-    """All events until none comes for a while."""
-    return list(xs.events(timeout=0.1))
 
 
 class Unhashable:
@@ -44,23 +40,23 @@ def test_a_change_by_another(xs: Client, other: Client, top: str) -> None:
     other.write(f"{top}/a/b", "")
     event = xs.read_watch(SOON)
     assert event == WatchEvent(f"{top}/a/b", "mine")
-    assert drain(xs) == []
+    assert events_so_far(xs) == []
 
 
 def test_ones_own_change(xs: Client, top: str) -> None:
     xs.watch(top, "mine")
     xs.write(f"{top}/a", "1")
     xs.rm(f"{top}/a")
-    assert {event.path for event in drain(xs)} == {top, f"{top}/a"}
+    assert {event.path for event in events_so_far(xs)} == {top, f"{top}/a"}
 
 
 def test_a_commit_fires(xs: Client, other: Client, top: str) -> None:
     xs.watch(top, "mine")
-    drain(xs)
+    events_so_far(xs)
     with other.transaction() as t:
         t.write(f"{top}/a", "1")
-        assert drain(xs) == []
-    assert drain(xs) == [WatchEvent(f"{top}/a", "mine")]
+        assert events_so_far(xs) == []
+    assert events_so_far(xs) == [WatchEvent(f"{top}/a", "mine")]
 
 
 @pytest.mark.parametrize("make", [lambda: "text", lambda: 5, lambda: None, Unhashable, lambda: ["a", "list"]])
@@ -68,7 +64,7 @@ def test_a_token_is_any_object(xs: Client, other: Client, top: str, make: Callab
     first, second = make(), make()
     xs.watch(f"{top}/a", first)
     xs.watch(f"{top}/b", second)
-    tokens = {event.path: event.token for event in drain(xs)}
+    tokens = {event.path: event.token for event in events_so_far(xs)}
     assert tokens[f"{top}/a"] is first
     assert tokens[f"{top}/b"] is second
 
@@ -82,23 +78,23 @@ def test_the_same_path_and_token_twice(xs: Client, other: Client, top: str) -> N
     xs.watch(top, Unhashable())
     xs.watch(top)
     xs.watch(top)
-    drain(xs)
+    events_so_far(xs)
     other.write(top, "")
-    assert len(drain(xs)) == 4
+    assert len(events_so_far(xs)) == 4
 
 
 def test_the_events_of_a_removed_watch(xs: Client, other: Client, top: str) -> None:
     kept = xs.watch(f"{top}/kept", "kept")
     removed = xs.watch(f"{top}/removed", "removed")
-    drain(xs)
+    events_so_far(xs)
     for number in range(20):
         other.write(f"{top}/removed", str(number))
     other.write(f"{top}/kept", "")
     xs.read(top)
     xs.unwatch(removed)
-    assert drain(xs) == [WatchEvent(f"{top}/kept", "kept")]
+    assert events_so_far(xs) == [WatchEvent(f"{top}/kept", "kept")]
     other.write(f"{top}/removed", "again")
-    assert drain(xs) == []
+    assert events_so_far(xs) == []
     kept.close()
     kept.close()
     assert kept.closed
@@ -108,11 +104,11 @@ def test_the_events_of_a_removed_watch(xs: Client, other: Client, top: str) -> N
 
 def test_a_watch_as_context(xs: Client, other: Client, top: str) -> None:
     with xs.watch(top):
-        drain(xs)
+        events_so_far(xs)
         other.write(f"{top}/a", "")
-        assert len(drain(xs)) == 1
+        assert len(events_so_far(xs)) == 1
     other.write(f"{top}/a", "")
-    assert drain(xs) == []
+    assert events_so_far(xs) == []
 
 
 def test_a_depth_that_the_daemon_does_not_know(xs: Client, daemon: Daemon, top: str) -> None:
@@ -129,20 +125,20 @@ def test_depth(xs: Client, daemon: Daemon, top: str) -> None:
     xs.watch(top, "itself", depth=0)
     xs.watch(top, "children", depth=1)
     xs.watch(top, "all")
-    drain(xs)
+    events_so_far(xs)
     for path, tokens in ((top, 3), (f"{top}/a", 2), (f"{top}/a/b", 1)):
         xs.write(path, "")
-        assert {event.token for event in drain(xs)} == set(["all", "children", "itself"][:tokens])
+        assert {event.token for event in events_so_far(xs)} == set(["all", "children", "itself"][:tokens])
 
 
 def test_special_watches(xs: Client, daemon: Daemon, top: str) -> None:
     xs.watch("@introduceDomain", "come")
     xs.watch("@releaseDomain", "gone")
-    drain(xs)
+    events_so_far(xs)
     daemon.create_domain(41)
-    assert drain(xs) == [WatchEvent("@introduceDomain", "come")]
+    assert events_so_far(xs) == [WatchEvent("@introduceDomain", "come")]
     daemon.release(41)
-    assert WatchEvent("@releaseDomain", "gone") in drain(xs)
+    assert WatchEvent("@releaseDomain", "gone") in events_so_far(xs)
 
 
 def test_a_relative_path_is_reported_so(xs: Client, other: Client, top: str) -> None:
@@ -150,7 +146,7 @@ def test_a_relative_path_is_reported_so(xs: Client, other: Client, top: str) -> 
     try:
         with xs.watch(name, "relative"):
             xs.write(f"{name}/child", "")
-            paths = {event.path for event in drain(xs)}
+            paths = {event.path for event in events_so_far(xs)}
         assert paths == {name, f"{name}/child"}
         assert other.exists(f"/local/domain/0/{name}/child")
     finally:
@@ -159,7 +155,7 @@ def test_a_relative_path_is_reported_so(xs: Client, other: Client, top: str) -> 
 
 def test_reset_watches(xs: Client, other: Client, top: str) -> None:
     watch = xs.watch(top)
-    drain(xs)
+    events_so_far(xs)
     if xs.backend.name == "libxenstore":
         with pytest.raises(xsffi.NotSupportedError, match="RESET_WATCHES"):
             xs.reset_watches()
@@ -168,7 +164,7 @@ def test_reset_watches(xs: Client, other: Client, top: str) -> None:
     xs.reset_watches()
     assert watch.closed
     other.write(top, "")
-    assert drain(xs) == []
+    assert events_so_far(xs) == []
     with xs.watch(top, "again"):
         assert xs.read_watch(SOON).token == "again"
 
@@ -186,7 +182,7 @@ def test_timeouts(xs: Client, top: str) -> None:
 
 def test_many_events_in_a_burst(xs: Client, other: Client, top: str) -> None:
     xs.watch(top, "burst")
-    drain(xs)
+    events_so_far(xs)
     expected = [f"{top}/{number}" for number in range(500)]
 
     def write_all() -> None:
@@ -229,7 +225,7 @@ def wait(request: pytest.FixtureRequest) -> Callable[[int, float], bool]:
 def test_fileno(xs: Client, other: Client, top: str, wait: Callable[[int, float], bool]) -> None:
     xs.watch(top)
     assert wait(xs.fileno(), SOON)
-    drain(xs)
+    events_so_far(xs)
     assert not wait(xs.fileno(), 0)
     other.write(top, "")
     assert wait(xs.fileno(), SOON)
