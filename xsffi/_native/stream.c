@@ -85,8 +85,8 @@ static void xsffi_learn(struct xsffi_stream *s, bool spun, int64_t trip)
 }
 
 /* Receives into the buffer until it holds `want` whole replies (0: anything at all), or is full, or `timeout`
- * nanoseconds are over (-1: never), or the socket takes more where `writing`, or `wake_fd` is readable, or a signal
- * came. Returns how many bytes came; s->status says what else happened. The buffer is the same at each call.
+ * nanoseconds are over, or the socket takes more where `writing`, or `wake_fd` is readable, or a signal came. Returns
+ * how many bytes came; s->status says what else happened. The buffer is the same at each call.
  */
 static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int want, int writing, int64_t timeout)
 {
@@ -104,7 +104,8 @@ static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int
         return have;
     for (;;) {
         struct pollfd polled[2] = { { .fd = s->fd, .events = POLLIN }, { .fd = s->wake_fd, .events = POLLIN } };
-        struct timespec left, *until = NULL;
+        struct timespec left;
+        int64_t rest;
         ssize_t n = recv(s->fd, buffer + have, (size_t)(capacity - have), MSG_DONTWAIT);
 
         if (n > 0) {
@@ -134,24 +135,20 @@ static int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int
             switch (ppoll(polled + 1, 1, &left, NULL)) {
             case 0:
                 in_vain++;
-                if (timeout < 0 || xsffi_now() - begin < timeout)
+                if (xsffi_now() - begin < timeout)
                     continue;
                 break;
             case -1:
                 return have; /* a signal: its handler is Python's */
             }
         }
-        if (timeout >= 0) {
-            int64_t rest = timeout - (xsffi_now() - begin);
-
-            if (rest <= 0)
-                return have;
-            left = (struct timespec){ .tv_sec = rest / 1000000000, .tv_nsec = rest % 1000000000 };
-            until = &left;
-        }
+        rest = timeout - (xsffi_now() - begin);
+        if (rest <= 0)
+            return have;
+        left = (struct timespec){ .tv_sec = rest / 1000000000, .tv_nsec = rest % 1000000000 };
         if (writing)
             polled[0].events |= POLLOUT;
-        if (ppoll(polled, 2, until, NULL) < 0)
+        if (ppoll(polled, 2, &left, NULL) < 0)
             return have; /* a signal: its handler is Python's */
         if (polled[1].revents) {
             s->status = XSFFI_STREAM_WOKEN;
