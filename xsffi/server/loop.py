@@ -279,14 +279,15 @@ class Loop:
             self._accept_from(listener, domid)
 
     def _timeout(self) -> float:
-        now = time.monotonic()
-        times = [now + _LONGEST_WAIT, *(client.next_delayed for client in self._delayed)]
+        times = [client.next_delayed for client in self._delayed]
         if self._accept_again:
-            if self._accept_again <= now:
+            if self._accept_again <= time.monotonic():
                 self._resume_accepting()
             else:
                 times.append(self._accept_again)
-        return max(0.0, min(times) - now)
+        if not times:
+            return _LONGEST_WAIT
+        return min(max(0.0, min(times) - time.monotonic()), _LONGEST_WAIT)
 
     def _close(self, client: _Client) -> None:
         if client.interest:
