@@ -69,6 +69,12 @@ def own_daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
         yield daemon
 
 
+@pytest.fixture
+def long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wait that nobody ends does not end by itself soon, so a bell that is not rung is noticed."""
+    monkeypatch.setattr("xsffi.backends.bell._LONGEST", 3600.0)
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
     """The name of each of the backends."""

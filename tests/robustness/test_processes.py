@@ -19,7 +19,7 @@ from stores import client_of, events_so_far, nobody_is_accepted
 import xsffi
 from xsffi import Client
 
-PROMPTLY = 3.0  # seconds: a machine may have other work, too
+SECOND = 1.0
 
 
 def in_child(work: Callable[[], None]) -> int:
@@ -171,7 +171,7 @@ def test_an_interrupted_wait(xs: Client, other: Client, top: str) -> None:
         begin = time.monotonic()
         with pytest.raises(Interrupt), interrupted_after(0.05):
             wait()
-        assert time.monotonic() - begin < PROMPTLY
+        assert time.monotonic() - begin < SECOND
     watch = xs.watch(top)
     assert xs.read_watch(5).token is watch
     assert xs.read(top) == b""
@@ -207,7 +207,7 @@ def test_ctrl_c_ends_a_program_at_once(daemon: Daemon, backend: str) -> None:
         begin = time.monotonic()
         assert process.stdout.readline() == "yes\n"
         assert process.wait(5) == 0
-        assert time.monotonic() - begin < PROMPTLY
+        assert time.monotonic() - begin < SECOND
 
 
 def test_an_interrupted_request_on_the_wire(own_daemon: Daemon) -> None:
@@ -255,7 +255,7 @@ def test_interrupted_though_the_wait_is_not(own_daemon: Daemon, backend: str) ->
             begin = time.monotonic()
             with pytest.raises(Interrupt), handled_elsewhere(), interrupted_after(0.05):
                 use()
-            assert time.monotonic() - begin < PROMPTLY
+            assert time.monotonic() - begin < SECOND
         own_daemon.resume()
         assert xs.read("/") == b""
 
@@ -265,7 +265,7 @@ def test_interrupted_while_the_daemon_accepts_nobody(own_daemon: Daemon) -> None
         begin = time.monotonic()
         with pytest.raises(Interrupt), handled_elsewhere(), interrupted_after(0.05):
             xsffi.Client(own_daemon.socket_path, backend="wire")
-        assert time.monotonic() - begin < PROMPTLY
+        assert time.monotonic() - begin < SECOND
         came: list[bool] = []
 
         def handler() -> None:
@@ -308,7 +308,7 @@ def test_a_signal_handler_may_use_the_client(xs: Client, top: str) -> None:
     with interrupted_after(0.05, handler):
         assert xs.read_watch(5).path == f"{top}/by-handler"
     assert seen == [b"yes"]
-    assert time.monotonic() - begin < PROMPTLY
+    assert time.monotonic() - begin < SECOND
 
 
 def test_a_signal_handler_may_close_the_client(xs: Client) -> None:
@@ -358,18 +358,14 @@ def test_sixteen_threads_on_one_client(xs: Client, other: Client, top: str) -> N
     assert sorted(seen) == sorted(f"{watched}/{n}-{r}" for n in range(count) for r in range(0, rounds, 20))
 
 
+@pytest.mark.usefixtures("long_waits")
 def test_a_parked_waiter_holds_up_nobody(xs: Client, top: str) -> None:
-    def wait() -> None:
-        with pytest.raises(xsffi.ClientClosedError):
-            xs.read_watch()
-
-    parked = threading.Thread(target=wait)
+    parked = threading.Thread(target=lambda: list(xs.events(timeout=1.0)), daemon=True)
     parked.start()
     time.sleep(0.05)
     for _ in range(100):
         begin = time.monotonic()
         xs.read(top)
-        assert time.monotonic() - begin < PROMPTLY
-    xs.close()
+        assert time.monotonic() - begin < 0.5
     parked.join(5)
     assert not parked.is_alive()
