@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from random import Random
+from typing import Callable
 
 import hypothesis.strategies as st
 import pytest
@@ -116,7 +117,8 @@ class WithTightQuotas(BothStores):
 @pytest.mark.parametrize("machine", [BothStores, WithTightQuotas])
 def test_equal(machine: type[BothStores]) -> None:
     require_packages()
-    run_state_machine_as_test(
+    run: Callable[..., None] = run_state_machine_as_test  # which has no types in the hypothesis that Python 3.9 gets
+    run(
         machine,
         settings=settings(  # each example starts a daemon
             max_examples=settings().max_examples * 2 // 5,
