@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from daemons import DAEMON_KINDS, Daemon, require_packages, start_daemon
@@ -27,7 +28,38 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has what it runs in the background ignore Ctrl-C, and the programs that those start in their turn.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# What --quick leaves out, beside all that runs on oxenstored: where an edit is seldom noticed for what it takes.
+SLOW = (
+    "backends/test_turns.py",
+    "conformance/test_pipeline.py::test_20_000_requests_with_events_between",
+    "conformance/test_pipeline.py::test_sixteen_threads",
+    "daemons/",
+    "lowlevel/test_differential.py",
+    "lowlevel/test_handles.py::test_ten_thousand_watches",
+    "protocol/test_interruption.py",
+    "robustness/",
+    "server/test_clients.py::test_test_xenstore",
+    "server/test_differential.py",
+    "test_build.py",
+)
+
 _tops = itertools.count(1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="leave out what takes long, and oxenstored")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--quick"):
+        tests = Path(__file__).parent
+        slow = [
+            item
+            for item in items
+            if "oxenstored" in item.name or f"{item.path.relative_to(tests)}::{item.name}".startswith(SLOW)
+        ]
+        items[:] = [item for item in items if item not in set(slow)]
+        config.hook.pytest_deselected(items=slow)
 
 
 @pytest.fixture(scope="session")

@@ -20,9 +20,9 @@ BACKENDS = ("libxenstore", "wire")
 def prepare_libxenstore() -> None:
     """Have this process find the libxenstore that came with the daemons, where the system has none."""
     packages = load_packages()
-    if packages is not None and "XSFFI_LIBXENSTORE" not in os.environ:
+    # The variable may be there already: of the process that started this one as a worker of pytest-xdist.
+    if packages is not None and os.environ.setdefault("XSFFI_LIBXENSTORE", place := str(packages.libxenstore)) == place:
         _load_what_it_needs(packages)
-        os.environ["XSFFI_LIBXENSTORE"] = str(packages.libxenstore)
 
 
 def require_libxenstore() -> None:

@@ -307,7 +307,9 @@ def test_the_root_is_not_removed(nodes: Nodes, fake: FakeBackend, verb: Callable
 
 
 @pytest.mark.parametrize("verb", [lambda xs, v: xs.write("/a", v), lambda xs, v: xs.__setitem__("/a", v)])
-@pytest.mark.parametrize("value", [None, 5, 1.5, True, ["v"], bytearray(b"v"), memoryview(b"v")], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, 5, 1.5, True, ["v"], bytearray(b"v"), memoryview(b"v")], ids=lambda v: type(v).__name__
+)
 def test_values_that_are_neither_bytes_nor_str(
     nodes: Nodes, fake: FakeBackend, verb: Callable[[Any, Any], object], value: Any
 ) -> None:

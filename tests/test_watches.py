@@ -67,6 +67,9 @@ class Equal:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Equal)
 
+    def __repr__(self) -> str:
+        return "equal"
+
 
 class TestSetting:
     def test_what_is_asked(self, client: Client, fake: FakeBackend) -> None:
