@@ -21,7 +21,7 @@ from .peers import clients
 
 __all__ = ["dump_memory", "measure", "plot"]
 
-OWNER = [Permission(0, "n")]
+OWNER = (Permission(0, "n"),)
 Series = dict[str, list[tuple[float, float]]]  # by name: (how many, seconds for one)
 
 
@@ -53,7 +53,7 @@ print(peak() - before, len(nodes))
 def dump_memory(daemon: Daemon, count: int) -> tuple[int, int]:
     """The memory, in bytes, that a dump of about so many nodes takes with its result, and how many they are."""
     with Client(daemon.socket_path, backend="wire") as xs:
-        xs.load(Node(f"/growth/{n // 100}/{n % 100}", b"value", [], OWNER) for n in range(count))
+        xs.load(Node(f"/growth/{n // 100}/{n % 100}", b"value", (), OWNER) for n in range(count))
         said = subprocess.check_output([sys.executable, "-c", _DUMP, daemon.socket_path, "/growth"])
         xs.rm("/growth")
     size, nodes = map(int, said.split())
@@ -99,7 +99,7 @@ def _add(series: Series, x: float, found: dict[str, float]) -> None:
 def _nodes(forms: dict[str, Client]) -> Series:
     series: Series = {}
     for count in (100, 1000, 10_000, 100_000):
-        forms["wire"].load(Node(f"/growth/{n // 100}/{n % 100}", b"value", [], OWNER) for n in range(count))
+        forms["wire"].load(Node(f"/growth/{n // 100}/{n % 100}", b"value", (), OWNER) for n in range(count))
         wires = {name: client for name, client in forms.items() if name.startswith("wire")}
         _add(series, count, _each(wires, lambda client: client.dump("/growth"), count, 3 if count > 10_000 else 9))
     forms["wire"].rm("/growth")

@@ -27,7 +27,7 @@ SINGLES = 500  # requests in one turn; there are ten times the rounds, since a t
 MANY = 10_000
 TREE = 20_000
 EVENTS = 1000  # oxenstored leaves a connection alone that has more than some 1,100 of them unread
-OWNER = [Permission(0, "n")]
+OWNER = (Permission(0, "n"),)
 WINDOW = 64  # requests
 
 
@@ -228,7 +228,7 @@ def _written(path: bytes, permissions: list[Permission]) -> tuple[Request[Any], 
 
 def _trees(forms: dict[str, Client], daemon: Daemon, ceiling: Ceiling, rounds: int) -> list[Row]:
     top = "/tree"
-    leaves = [Node(f"{top}/{number // 100}/{number % 100}", b"value", [], OWNER) for number in range(TREE)]
+    leaves = [Node(f"{top}/{number // 100}/{number % 100}", b"value", (), OWNER) for number in range(TREE)]
     forms["wire"].load(leaves)
     nodes = forms["wire"].dump(top)
     count = len(nodes)

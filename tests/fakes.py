@@ -12,6 +12,7 @@ import pytest
 
 import xsffi.client
 from xsffi import Client
+from xsffi.addresses import Kind
 from xsffi.errors import ClientClosedError, XenStoreError
 from xsffi.paths import encode
 from xsffi.protocol.requests import Read, Request, TransactionStart, Watch
@@ -32,6 +33,7 @@ class FakeBackend:
     """
 
     name = "fake"
+    kind = Kind.SOCKET
 
     def __init__(self, answer: Answer | None = None) -> None:
         self.answer = answer
@@ -84,6 +86,9 @@ class FakeBackend:
                 outcomes.append(error)
         return outcomes
 
+    def bulk(self) -> FakeBackend:
+        return self
+
     def put_event(self, path: str, token: str) -> None:
         """An event comes in, its token as the daemon has it."""
         self._events.append(WatchEvent(path, token))
@@ -127,7 +132,7 @@ class FakeBackend:
             self.wait(seconds)
 
 
-def make_client(backend: FakeBackend) -> Client:
+def make_client(backend: Any) -> Client:
     """A client over this backend."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(xsffi.client, "open_backend", lambda name, path, timeout: backend)

@@ -40,6 +40,20 @@ def test_candidates(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
     assert candidates("/given") == ["/given"]
 
 
+def test_a_relative_place_is_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert candidates("s") == [f"{tmp_path}/s"]
+    monkeypatch.setenv("XENSTORED_RUNDIR", "run")
+    assert candidates()[0] == f"{tmp_path}/run/socket"
+    monkeypatch.setenv("XENSTORED_PATH", "../s")
+    assert candidates() == [f"{tmp_path}/../s"]  # not made shorter: the folder may be a symbolic link
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+    assert candidates("s") == ["s"]
+
+
 def test_the_devices_newer_first() -> None:
     assert DEVICES == ("/dev/xen/xenbus", "/proc/xen/xenbus")
 

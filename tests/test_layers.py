@@ -52,7 +52,7 @@ STOREYS = (
             "backends.selection",
         ),
     ),
-    Storey("client", ("operations", "domains", "transaction", "trees", "watches", "pipeline", "client")),
+    Storey("client", ("safeguards", "operations", "domains", "transaction", "trees", "watches", "pipeline", "client")),
     Storey("asyncio", ("aio.",), uses=("words", "protocol")),
     Storey("server", ("server.",), uses=("words", "protocol")),
     Storey("doors", ("lowlevel.", "testing", "pytest_plugin", "cli.", "__main__")),

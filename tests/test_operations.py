@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import inspect
 from collections.abc import Iterator
 from typing import Any, Callable, Union
 
@@ -10,7 +11,7 @@ import pytest
 from fakes import FakeBackend, make_client
 
 import xsffi.client
-from xsffi import Client, Transaction
+from xsffi import Client, Pipeline, Transaction, Watch
 from xsffi.errors import (
     AccessDeniedError,
     ClientClosedError,
@@ -46,6 +47,7 @@ from xsffi.protocol.requests import (
     SetTarget,
     Write,
 )
+from xsffi.testing import EmbeddedStore
 
 Nodes = Union[Client, Transaction]
 Verb = Callable[[Any], object]  # of a client, or of a transaction too; Any, since it is given what no type allows
@@ -127,7 +129,6 @@ DOMAIN_VERBS: list[tuple[str, Verb, Request[Any], Any, Any]] = [
     ("introduced", lambda xs: xs.is_domain_introduced(0), IsDomainIntroduced(0), True, True),
     ("introduce", lambda xs: xs.introduce_domain(5, 1234, 7), Introduce(5, 1234, 7), None, None),
     ("introduce", lambda xs: xs.introduce_domain(5, 2**64 - 1, 0), Introduce(5, 2**64 - 1, 0), None, None),
-    ("release", lambda xs: xs.release_domain(5), Release(5), None, None),
     ("resume", lambda xs: xs.resume_domain(65535), Resume(65535), None, None),
     ("target", lambda xs: xs.set_target(5, 6), SetTarget(5, 6), None, None),
     ("control", lambda xs: xs.control("help"), Control([b"help"]), "OK", "OK"),
@@ -180,8 +181,14 @@ def test_verbs_of_domains(
             [GetQuota(b"nodes", None), GetQuotaNames()],
             ["nodes"],
         ),
+        (
+            lambda xs: xs.release_domain(5),
+            [[Permission(0, "n"), Permission(5, "r")], error_from_wire("EINVAL"), None],
+            [GetPermissions(b"@introduceDomain"), GetPermissions(b"@releaseDomain"), Release(5)],
+            None,
+        ),
     ],
-    ids=["ls", "get_features", "quota_names"],
+    ids=["ls", "get_features", "quota_names", "release_domain"],
 )
 def test_verbs_of_several_requests(
     client: Client, fake: FakeBackend, verb: Verb, replies: list[Any], asked: list[Request[Any]], result: Any
@@ -490,6 +497,27 @@ def test_a_client_with_a_bad_timeout_opens_nothing(
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("attempts", [0, -1, True, None, "3", 1.0])
+@pytest.mark.parametrize(
+    "verb",
+    [
+        lambda xs, attempts: xs.dump("/", attempts=attempts),
+        lambda xs, attempts: xs.transact(lambda t: None, attempts=attempts),
+        lambda xs, attempts: xs.pipeline(transaction=True, attempts=attempts),
+    ],
+    ids=["dump", "transact", "pipeline"],
+)
+def test_bad_attempts(client: Client, fake: FakeBackend, verb: Callable[[Any, Any], object], attempts: Any) -> None:
+    refused(fake, lambda: verb(client, attempts), ValueError, "attempts is an int from 1 on", repr(attempts))
+
+
+@pytest.mark.parametrize("public", [Client, Transaction, Pipeline, Watch, EmbeddedStore])
+def test_no_signature_shows_an_address(public: type) -> None:
+    for name, member in inspect.getmembers(public, callable):
+        if not name.startswith("__"):
+            assert " at 0x" not in str(inspect.signature(member)), name
+
+
 class TestTheClient:
     def test_it_tells_its_state(self, client: Client) -> None:
         assert not client.closed
@@ -507,6 +535,11 @@ class TestTheClient:
         with client as entered:
             assert entered is client
         assert fake.closed
+
+    def test_a_closed_one_is_not_entered_again(self, client: Client) -> None:
+        client.close()
+        with pytest.raises(ClientClosedError), client:
+            pytest.fail("it was entered")
 
     def test_an_exception_in_a_block_goes_out(self, client: Client, fake: FakeBackend) -> None:
         with pytest.raises(ZeroDivisionError), client:

@@ -78,7 +78,7 @@ def test_the_figures_are_those_that_were_measured() -> None:
 
 def test_every_error_is_told() -> None:
     told = set(re.findall(r"^\| `(\w+Error)` \|", README, re.MULTILINE))
-    errors = {name for name in xsffi.__all__ if issubclass(getattr(xsffi, name), OSError)}
+    errors = {name for name in xsffi.__all__ if name.endswith("Error")}
     assert told == errors - {"XenStoreError"}
 
 

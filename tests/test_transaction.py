@@ -206,9 +206,20 @@ class TestFailedEnds:
 
     def test_a_conflict_at_the_end_of_the_block(self, client: Client, fake: FakeBackend) -> None:
         fails(fake, TransactionEnd, lambda: error_from_wire("EAGAIN"))
-        with pytest.raises(TransactionConflictError), client.transaction():
+        said = r"not committed.*nothing of it.*transact\(\)"
+        with pytest.raises(TransactionConflictError, match=said) as caught, client.transaction():
             pass
+        assert (caught.value.errno, caught.value.wire_name) == (errno.EAGAIN, "EAGAIN")
         assert fake.calls == [(START, 0), (COMMIT, 1)]
+
+    @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
+    def test_one_that_has_ended_is_not_entered_again(
+        self, client: Client, fake: FakeBackend, end: Callable[[Transaction], object]
+    ) -> None:
+        transaction = client.transaction()
+        end(transaction)
+        with pytest.raises(TransactionGoneError), transaction:
+            pytest.fail("it was entered")
 
     @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
     def test_an_interrupted_end_leaves_nothing_behind(
@@ -331,8 +342,10 @@ class TestRetries:
     def test_exactly_so_many_attempts(self, client: Client, fake: FakeBackend, attempts: int) -> None:
         fails(fake, TransactionEnd, lambda: error_from_wire("EAGAIN"))
         calls: list[int] = []
-        with pytest.raises(TransactionConflictError):
+        said = "in 1 attempt:" if attempts == 1 else f"in {attempts} attempts:"
+        with pytest.raises(TransactionConflictError, match=said) as caught:
             client.transact(lambda transaction: calls.append(transaction.id), attempts=attempts)
+        assert (caught.value.errno, caught.value.wire_name) == (errno.EAGAIN, "EAGAIN")
         assert calls == list(range(1, attempts + 1))
         assert fake.requests == [START, COMMIT] * attempts
 

@@ -23,6 +23,7 @@ from xsffi.errors import (
     TooBigError,
     WaitTimeoutError,
     WatchExistsError,
+    XenStoreError,
     error_from_wire,
 )
 from xsffi.protocol.requests import Request, ResetWatches, Unwatch
@@ -271,6 +272,31 @@ class TestRemoving:
         watch.close()
         watch.close()
         assert len(fake.calls) == 2
+
+    def test_closing_twice_at_once_asks_once(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a")
+        fake.answer = lambda request, tx_id: watch.close()  # another thread comes while the first one asks
+        watch.close()
+        assert [type(request) for request in fake.requests] == [WatchRequest, Unwatch]
+
+    @pytest.mark.parametrize(
+        "error", [ClientClosedError(errno.EBADF, "the client is closed"), error_from_wire("ENOENT", "/a")]
+    )
+    def test_closing_what_goes_at_that_moment(self, client: Client, fake: FakeBackend, error: XenStoreError) -> None:
+        """With the client, or by reset_watches()."""
+        watch = client.watch("/a")
+        fake.answer = lambda request, tx_id: error
+        watch.close()
+        assert watch.closed
+        fake.answer = None
+
+    def test_closing_on_a_dead_connection_says_so(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a")
+        fake.answer = lambda request, tx_id: ConnectionLostError(errno.ECONNRESET, "the daemon is gone")
+        with pytest.raises(ConnectionLostError):
+            watch.close()
+        watch.close()
+        fake.answer = None
 
     def test_unwatching_again(self, client: Client, fake: FakeBackend) -> None:
         watch = client.watch("/a")

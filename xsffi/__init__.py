@@ -34,18 +34,23 @@ if TYPE_CHECKING:
         WatchExistsError,
         XenStoreError,
     )
-    from .permissions import Permission
+    from .permissions import DOMID_ANY, Permission
     from .pipeline import Pipeline
+    from .protocol.wire import Feature
     from .records import Node, WatchEvent
     from .transaction import Transaction
     from .watches import Watch
 
+__version__ = "0.1.0"
+
 __all__ = [
+    "DOMID_ANY",
     "AccessDeniedError",
     "BackendUnavailableError",
     "Client",
     "ClientClosedError",
     "ConnectionLostError",
+    "Feature",
     "ForkedError",
     "InvalidArgumentError",
     "Node",
@@ -70,6 +75,8 @@ if not TYPE_CHECKING:
     # Each name is imported when first used: a plugin of pytest, or an error to catch, need not bring the whole client.
     _HOMES = {  # of all but the errors
         "Client": "client",
+        "DOMID_ANY": "permissions",
+        "Feature": "protocol.wire",
         "Node": "records",
         "Permission": "permissions",
         "Pipeline": "pipeline",

@@ -7,7 +7,7 @@ import os
 import stat
 from enum import Enum
 
-__all__ = ["DEVICES", "Kind", "candidates", "default_socket", "kind_of"]
+__all__ = ["DEVICES", "Kind", "absolute", "candidates", "default_socket", "kind_of"]
 
 DEVICES = ("/dev/xen/xenbus", "/proc/xen/xenbus")  # the kernel's door to the store, newer and older
 
@@ -26,11 +26,19 @@ def candidates(path: str | None = None) -> list[str]:
     ``/var/run/xenstored``; its ``socket`` is tried first and the kernel's device, the way of a guest, after it.
     """
     if path is not None:
-        return [path]
+        return [absolute(path)]
     named = os.environ.get("XENSTORED_PATH")
     if named:
-        return [named]
-    return [default_socket(), *DEVICES]
+        return [absolute(named)]
+    return [absolute(default_socket()), *DEVICES]
+
+
+def absolute(path: str) -> str:
+    """The same place, also once the program has changed its folder."""
+    try:
+        return os.path.join(os.getcwd(), path)
+    except FileNotFoundError:
+        return path  # that folder was removed: there is no such place either
 
 
 def default_socket() -> str:

@@ -10,7 +10,7 @@ from itertools import islice
 from types import TracebackType
 from typing import Any, SupportsIndex, TypeVar
 
-from .backends.base import Backend
+from .backends.base import Backend, closed_error
 from .backends.selection import open_backend
 from .domains import DomainOperations
 from .operations import NodeOperations
@@ -18,7 +18,8 @@ from .paths import validate
 from .pipeline import Pipeline
 from .protocol.requests import Request
 from .records import Node, WatchEvent
-from .transaction import Transaction, Transactions
+from .safeguards import AnyDomain
+from .transaction import Transaction, Transactions, validate_attempts
 from .trees import snapshot
 from .watches import ITSELF, Callback, Watch, Watches
 
@@ -60,8 +61,10 @@ class Client(NodeOperations, DomainOperations):
         self._closed = False
         self._siblings: set[Backend] = set()  # connections that a dump reads over just now
         self._owner = os.getpid()
+        self._timeout = timeout
+        self._any_domain = AnyDomain(self.backend)
         self._watches = Watches(self.backend)
-        self._transactions = Transactions(self.backend)
+        self._transactions = Transactions(self.backend, self._any_domain)
 
     def read(self, path: str) -> bytes:
         value = self._try_read(path)
@@ -94,43 +97,47 @@ class Client(NodeOperations, DomainOperations):
         the client's own to the same daemon carries them, as it does those of :meth:`read_many`, :meth:`walk`,
         :meth:`dump` and :meth:`load`.
         """
+        validate_attempts(attempts)
         if not transaction:
-            return Pipeline(self)
-        return Pipeline(self, Transactions(self.backend.bulk()), attempts)
+            return Pipeline(self, self._any_domain)
+        return Pipeline(self, self._any_domain, Transactions(self.backend.bulk(), self._any_domain), attempts)
 
     def dump(self, top: str = "/", attempts: int = 10) -> list[Node]:
         """The whole tree from `top` down as it was at one moment, parents before children.
 
         What others change meanwhile is read again; where that went on `attempts` times,
         :class:`~xsffi.errors.TransactionConflictError` is raised. It is read over a connection of its own.
+
+        That nothing is torn rests on the daemon's telling of each change. It tells nothing of these, which may be seen
+        in part: with oxenstored, the nodes that go with a domain that is released; with xenstored, nodes that are made
+        with one below them, where that is removed again within the same transaction.
         """
         validate(top)
+        validate_attempts(attempts)
         backend = self.backend.sibling()
         self._siblings.add(backend)
         try:
             if self._closed:
                 backend.close()  # close() may have looked before this one was there
-            return snapshot(backend, top, attempts)
+            return snapshot(backend, top, attempts, self._timeout)
         finally:
             self._siblings.discard(backend)
             backend.close()
 
-    def load(self, nodes: Iterable[Node]) -> None:
-        """Write nodes, as :meth:`dump` gives them, with their values and permissions. What is there beside them is left
-        alone.
+    def load(self, nodes: Iterable[Node], *, allow_any_domain: bool = False) -> None:
+        """Write nodes, as :meth:`dump` and :meth:`xsffi.testing.EmbeddedStore.dump` give them, with their values and
+        permissions. What is there beside them is left alone.
 
         It is no transaction: xenstored would take the square of the number of nodes for that. The first error is raised
-        once all of some thousand nodes around it were tried.
+        once all of some thousand nodes around it were tried. `allow_any_domain` is that of :meth:`set_permissions`.
         """
         nodes = iter(nodes)
-        while True:
-            pipeline = self.pipeline()
-            for node in islice(nodes, _LOAD_AT_ONCE):
-                pipeline.write(node.path, node.value)
-                pipeline.set_permissions(node.path, node.permissions)
-            if not pipeline:
-                return
-            pipeline.execute()
+        while some := list(islice(nodes, _LOAD_AT_ONCE)):
+            with self.pipeline() as pipeline:
+                for node in some:
+                    pipeline.write(node.path, node.value)
+                    if node.permissions:
+                        pipeline.set_permissions(node.path, node.permissions, allow_any_domain=allow_any_domain)
 
     # Watches.
 
@@ -224,6 +231,9 @@ class Client(NodeOperations, DomainOperations):
         self._watches.close()
 
     def __enter__(self) -> Client:
+        """Raises :class:`~xsffi.errors.ClientClosedError` where it is closed already."""
+        if self._closed:
+            raise closed_error()
         return self
 
     def __exit__(

@@ -15,13 +15,13 @@ from .protocol.requests import (
     GetQuota,
     Introduce,
     IsDomainIntroduced,
-    Release,
     Request,
     Resume,
     SetFeatures,
     SetQuota,
     SetTarget,
 )
+from .protocol.wire import Feature
 
 __all__ = ["DomainOperations"]
 
@@ -59,12 +59,14 @@ class DomainOperations:
     def release_domain(self, domid: int) -> None:
         """Tell the daemon that a domain is gone. Domain 0 is refused: some daemons would wipe nodes.
 
-        An unknown domain raises NodeNotFoundError with xenstored, InvalidArgumentError with oxenstored; so does
-        :meth:`resume_domain`.
+        A domain that owns ``@introduceDomain`` or ``@releaseDomain`` is refused, with InvalidArgumentError, where the
+        daemon tells of it: xenstored of Xen 4.18 to 4.23 would end. An unknown domain raises NodeNotFoundError with
+        xenstored, InvalidArgumentError with oxenstored; so does :meth:`resume_domain`.
         """
-        if validate_domid(domid) == 0:
+        domid = validate_domid(domid)
+        if domid == 0:
             raise InvalidArgumentError(errno.EINVAL, "domain 0 is not to be released")
-        self._call(Release(domid))
+        programs.run(programs.release_domain(domid), self._call)
 
     def resume_domain(self, domid: int) -> None:
         """Tell the daemon that a domain runs again after a suspend, so that its next shutdown is seen."""
@@ -81,14 +83,15 @@ class DomainOperations:
             raise InvalidArgumentError(errno.EINVAL, "a command of CONTROL is not empty")
         return self._call(Control(parts))
 
-    def get_features(self, domid: int | None = None) -> int:
-        """The bits of the features that the daemon has, or that a domain may use. Since Xen 4.21."""
+    def get_features(self, domid: int | None = None) -> Feature:
+        """The features that the daemon has, or that a domain may use. Since Xen 4.21."""
         if domid is None:
             return programs.run(programs.features(), self._call)
         return self._call(GetFeatures(validate_domid(domid)))
 
     def set_features(self, domid: int, bits: int) -> None:
-        """Set the features that a domain, which is not yet introduced, may use. Since Xen 4.21."""
+        """Set the features that a domain, which is not yet introduced, may use: those of :class:`xsffi.Feature`,
+        or-ed. Since Xen 4.21."""
         _check(bits, "feature bits", _UINT_MAX)
         self._call(SetFeatures(validate_domid(domid), bits))
 

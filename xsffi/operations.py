@@ -13,14 +13,24 @@ from .permissions import Permission, PermissionLike, parse_permissions
 from .protocol import programs
 from .protocol.requests import GetPermissions, Mkdir, Read, Request, Rm, SetPermissions, Write
 from .records import Node
+from .safeguards import AnyDomain
 
 __all__ = ["NodeOperations", "encode_removable", "encode_value"]
 
 T = TypeVar("T")
 
 
-RAISE: Any = object()  # the default that is none
 _READ_AT_ONCE = 8192
+
+
+class _Raise:
+    """The default that is none."""
+
+    def __repr__(self) -> str:
+        return "<raise>"
+
+
+_RAISE = _Raise()
 
 
 def encode_value(value: bytes | str) -> bytes:
@@ -49,6 +59,8 @@ class NodeOperations:
     :class:`~xsffi.errors.ConnectionLostError` where the daemon is gone, and :class:`~xsffi.errors.ClientClosedError`
     after ``close()``. The source of what each does is xenstore.txt, "Xenstore protocol details".
     """
+
+    _any_domain: AnyDomain
 
     def _call(self, request: Request[T]) -> T:
         raise NotImplementedError
@@ -90,7 +102,8 @@ class NodeOperations:
         self._call(Mkdir(encode(path)))
 
     def rm(self, path: str) -> None:
-        """Remove a node and all below it. One that is not there is no error, if its parent is there.
+        """Remove a node and all below it. One that is not there is no error, if its parent is there; else
+        :class:`~xsffi.errors.NodeNotFoundError` is raised.
 
         The root is refused: some daemons would wipe the whole store.
         """
@@ -98,7 +111,13 @@ class NodeOperations:
 
     def ls(self, path: str) -> list[str]:
         """The names of a node's children, however many: sorted from oxenstored, in order of their making from
-        xenstored."""
+        xenstored.
+
+        A list too long for one message is read in parts. Where it changed each of a hundred times meanwhile,
+        :class:`~xsffi.errors.TransactionConflictError` is raised, and where it does not end,
+        :class:`~xsffi.errors.ProtocolError`; libxenstore, which reads the parts itself, begins again as often as it
+        takes.
+        """
         return programs.run(programs.directory(encode(path)), self._call)
 
     def exists(self, path: str) -> bool:
@@ -110,20 +129,31 @@ class NodeOperations:
         own."""
         return self._call(GetPermissions(encode(path)))
 
-    def set_permissions(self, path: str, permissions: Iterable[PermissionLike]) -> None:
+    def set_permissions(
+        self, path: str, permissions: Iterable[PermissionLike], *, allow_any_domain: bool = False
+    ) -> None:
         """Set the permissions of a node, the owner's first: ``["n0", "r5"]``, or
         :class:`~xsffi.permissions.Permission`.
 
-        Raises :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none.
+        Raises :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none; and where one is
+        for :data:`~xsffi.permissions.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22.
+        `allow_any_domain` says that this daemon is known to be mended.
         """
-        self._call(SetPermissions(encode(path), parse_permissions(permissions)))
+        request = SetPermissions(encode(path), parse_permissions(permissions))
+        if not allow_any_domain:
+            self._any_domain.check(path, request.permissions)
+        self._call(request)
 
-    def read_many(self, paths: Iterable[str], default: Any = RAISE) -> list[bytes]:
+    @overload
+    def read_many(self, paths: Iterable[str]) -> list[bytes]: ...
+    @overload
+    def read_many(self, paths: Iterable[str], default: T) -> list[bytes | T]: ...
+    def read_many(self, paths: Iterable[str], default: Any = _RAISE) -> Any:
         """The values of many nodes, in the order of `paths`, read together.
 
         A missing node gives `default`, where one is given; else, and with any other error, the first one is raised.
         """
-        values: list[bytes] = []
+        values: list[Any] = []
         paths = iter(paths)
         while True:
             # So many at a time, to need no more memory than the values do.
@@ -132,7 +162,7 @@ class NodeOperations:
                 return values
             for outcome in self._call_many(requests):
                 if isinstance(outcome, XenStoreError):
-                    if default is RAISE or not isinstance(outcome, NodeNotFoundError):
+                    if default is _RAISE or not isinstance(outcome, NodeNotFoundError):
                         raise outcome
                     outcome = default
                 values.append(outcome)
@@ -143,7 +173,7 @@ class NodeOperations:
         A node that is removed meanwhile is left out; `top` itself must be there. Where a node may not be read, the
         error is raised, or given to `onerror`, and the walk goes on without what is below that node.
         """
-        found = programs.iterate(programs.walk([encode(top)]), self._call_many)
+        found = programs.iterate(programs.walk(encode(top)), self._call_many)
 
         def nodes() -> Iterator[Node]:
             for node in found:

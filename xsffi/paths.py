@@ -15,10 +15,12 @@ __all__ = [
     "INTRODUCE_DOMAIN",
     "RELATIVE_MAX",
     "RELEASE_DOMAIN",
+    "child_path",
     "encode",
     "is_subpath",
     "join",
     "parent",
+    "parent_path",
     "validate",
 ]
 
@@ -74,10 +76,19 @@ def join(base: str, *parts: str) -> str:
 
 def parent(path: str) -> str:
     """The path one level up; the parent of ``/`` is ``/``, and a relative path of one name has none (ValueError)."""
-    head, slash, _ = validate(path).rpartition("/")
-    if not slash:
+    if "/" not in validate(path):
         raise InvalidArgumentError(errno.EINVAL, "a relative path of one name has no parent here", path)
-    return head or "/"
+    return parent_path(path)
+
+
+def parent_path(path: str) -> str:
+    """As :func:`parent`, of a path that is known to be valid and to have one."""
+    return path.rpartition("/")[0] or "/"
+
+
+def child_path(path: str, name: str) -> str:
+    """The path of a child, of a path and a name that are known to be valid."""
+    return f"{path}/{name}" if path != "/" else f"/{name}"
 
 
 def is_subpath(path: str, top: str) -> bool:

@@ -13,9 +13,18 @@ from typing import NamedTuple, Union
 
 from .errors import InvalidArgumentError
 
-__all__ = ["DOMID_MAX", "Permission", "PermissionLike", "encode_permissions", "parse_permissions", "validate_domid"]
+__all__ = [
+    "DOMID_ANY",
+    "DOMID_MAX",
+    "Permission",
+    "PermissionLike",
+    "encode_permissions",
+    "parse_permissions",
+    "validate_domid",
+]
 
 DOMID_MAX = 65535  # a domid is 16 bits wide; those from 0x7ff0 on name no domain but roles ("self", "idle", …)
+DOMID_ANY = 0x7FF5  #: in a permission: every domain. Since Xen 4.22 (xen.h); before, a domain like any other
 
 _ACCESSES = ("n", "r", "w", "b")
 _PATTERN = re.compile(r"([nrwb])([0-9]{1,5})", re.ASCII).fullmatch

@@ -3,6 +3,7 @@ them."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from .paths import encode
 from .permissions import PermissionLike, parse_permissions
 from .protocol import programs
 from .protocol.requests import Directory, GetPermissions, Mkdir, Read, Request, Rm, SetPermissions, Write
+from .safeguards import AnyDomain, any_domain_error, names_any_domain
 from .transaction import Transactions
 
 __all__ = ["Pipeline"]
@@ -23,19 +25,27 @@ class _Item(NamedTuple):
 
     request: Request[Any]
     finish: Callable[[Any, NodeOperations], Any]
+    any_domain: bool  # whether it may have to be refused, see AnyDomain
 
 
 class Pipeline:
     """Queues operations and carries them all at once; their results are in :attr:`results`, in the same order.
 
     The verbs are those of a client and take the same, and what breaks a rule is refused as it is queued. With a
-    ``with`` block they are carried at its end, unless an exception leaves it; else by :meth:`execute`.
+    ``with`` block they are carried at its end, and dropped where an exception leaves it; else by :meth:`execute`.
     """
 
-    def __init__(self, target: NodeOperations, transactions: Transactions | None = None, attempts: int = 1) -> None:
+    def __init__(
+        self,
+        target: NodeOperations,
+        any_domain: AnyDomain,
+        transactions: Transactions | None = None,
+        attempts: int = 1,
+    ) -> None:
         """To be had from :meth:`xsffi.Client.pipeline`."""
         self.results: list[Any] = []  #: what came back of each operation: its result, or its error
         self._target = target
+        self._any_domain = any_domain
         self._transactions = transactions
         self._attempts = attempts
         self._items: list[_Item] = []
@@ -92,9 +102,13 @@ class Pipeline:
         """Queue :meth:`xsffi.Client.get_permissions`."""
         self._queue(GetPermissions(encode(path)))
 
-    def set_permissions(self, path: str, permissions: Iterable[PermissionLike]) -> None:
-        """Queue :meth:`xsffi.Client.set_permissions`."""
-        self._queue(SetPermissions(encode(path), parse_permissions(permissions)))
+    def set_permissions(
+        self, path: str, permissions: Iterable[PermissionLike], *, allow_any_domain: bool = False
+    ) -> None:
+        """Queue :meth:`xsffi.Client.set_permissions`. Whether it would end the daemon is asked as it is carried: its
+        error stands in its place then."""
+        request = SetPermissions(encode(path), parse_permissions(permissions))
+        self._queue(request, any_domain=not allow_any_domain and names_any_domain(request.permissions))
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Carry what is queued, and return the results, which are in :attr:`results` too.
@@ -119,21 +133,43 @@ class Pipeline:
     ) -> None:
         if kind is None:
             self.execute()
+        else:
+            self._items = []
+
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        items = getattr(self, "_items", None)
+        if items:
+            _warn(f"a pipeline was dropped with operations queued: {len(items)}", ResourceWarning, source=self)
 
     def __len__(self) -> int:
         """How many operations are queued."""
         return len(self._items)
 
-    def _queue(self, request: Request[Any], finish: Callable[[Any, NodeOperations], Any] | None = None) -> None:
-        self._items.append(_Item(request, finish or _as_it_is))
+    def _queue(
+        self,
+        request: Request[Any],
+        finish: Callable[[Any, NodeOperations], Any] | None = None,
+        any_domain: bool = False,
+    ) -> None:
+        self._items.append(_Item(request, finish or _as_it_is, any_domain))
 
     def _carry(self, items: list[_Item], target: NodeOperations, raise_on_error: bool) -> None:
-        outcomes = target._call_many([item.request for item in items])
-        self.results = [item.finish(outcome, target) for item, outcome in zip(items, outcomes)]
+        refusing = any(item.any_domain for item in items) and self._any_domain.is_deadly()
+        refused = [refusing and item.any_domain for item in items]
+        outcomes = iter(target._call_many([item.request for item, no in zip(items, refused) if not no]))
+        self.results = [
+            _any_domain_error(item.request) if no else item.finish(next(outcomes), target)
+            for item, no in zip(items, refused)
+        ]
         if raise_on_error:
             for result in self.results:
                 if isinstance(result, XenStoreError):
                     raise result
+
+
+def _any_domain_error(request: Request[Any]) -> XenStoreError:
+    assert request.path is not None
+    return any_domain_error(request.path.decode("ascii"))
 
 
 def _as_it_is(outcome: Any, target: NodeOperations) -> Any:

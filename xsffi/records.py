@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import Any, NamedTuple
 
-from .permissions import Permission
+from .errors import InvalidArgumentError, XenStoreError
+from .paths import validate
+from .permissions import Permission, parse_permissions
 
 __all__ = ["Node", "WatchEvent"]
 
@@ -21,9 +24,109 @@ class WatchEvent(NamedTuple):
 
 
 class Node(NamedTuple):
-    """A node of the tree: its path, its value, the names of its children, and its permissions, owner first."""
+    """A node of the tree: its path, its value, the names of its children, and its permissions, owner first.
+
+    Where its permissions are none at all, they were not told, and are left as they are by who loads it.
+    """
 
     path: str
     value: bytes
-    children: list[str]
-    permissions: list[Permission]
+    children: tuple[str, ...]
+    permissions: tuple[Permission, ...]
+
+    def to_json(self) -> str:
+        """The node as one line of JSON, in ASCII: what dump files hold, and :meth:`from_json` reads.
+
+        It is an object with "path", "value" as text or, where that is not UTF-8, "base64", and where there are any,
+        "permissions" and "children", lists of texts.
+        """
+        from base64 import b64encode
+        from json import dumps
+
+        line: dict[str, Any] = {"path": self.path}
+        try:
+            line["value"] = self.value.decode("utf-8")
+        except UnicodeDecodeError:
+            line["base64"] = b64encode(self.value).decode("ascii")
+        if self.permissions:
+            line["permissions"] = [str(permission) for permission in self.permissions]
+        if self.children:
+            line["children"] = self.children
+        return dumps(line)
+
+    @classmethod
+    def from_json(cls, line: str) -> Node:
+        """The node that a line stands for.
+
+        Raises :class:`~xsffi.errors.InvalidArgumentError`, which says what is wrong, where it stands for none, and
+        TypeError where it is no str.
+        """
+        if not isinstance(line, str):
+            raise TypeError(f"a line is a str, not {type(line).__name__}: {line!r}")
+        path = None
+        try:
+            fields = _fields(line)
+            path = _text(fields, "path")
+            permissions = _texts(fields, "permissions")
+            return cls(
+                validate(path),
+                _value(fields),
+                _texts(fields, "children"),
+                tuple(parse_permissions(permissions)) if permissions else (),
+            )
+        except XenStoreError as error:
+            text = f"not a node: {error.strerror}"
+            raise InvalidArgumentError(errno.EINVAL, text, *([] if path is None else [path])) from None
+
+
+def _fields(line: str) -> dict[str, Any]:
+    from json import loads
+
+    try:
+        fields = loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _wrong(f"it is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise _wrong(f"it is not an object, but {fields!r}")
+    unknown = fields.keys() - {"path", "value", "base64", "permissions", "children"}
+    if unknown:
+        raise _wrong(f"it has {', '.join(map(repr, sorted(unknown)))}, which a node has not")
+    return fields
+
+
+def _value(fields: dict[str, Any]) -> bytes:
+    from base64 import b64decode, b64encode
+
+    if ("value" in fields) == ("base64" in fields):
+        raise _wrong('it has one of "value" and "base64"')
+    if "value" in fields:
+        try:
+            return _text(fields, "value").encode("utf-8")
+        except UnicodeEncodeError:
+            raise _wrong('"value" has a surrogate, which UTF-8 does not have') from None
+    text = _text(fields, "base64")
+    try:
+        value = b64decode(text, validate=True)
+    except ValueError as error:
+        raise _wrong(f'"base64" is not base64: {error}: {text!r}') from None
+    if b64encode(value).decode("ascii") != text:  # the last bits, which mean nothing, are zero
+        raise _wrong(f'"base64" is not what encodes {value!r}: {text!r}')
+    return value
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    text = fields.get(name)
+    if not isinstance(text, str):
+        raise _wrong(f'"{name}" is a text, not {text!r}')
+    return text
+
+
+def _texts(fields: dict[str, Any], name: str) -> tuple[str, ...]:
+    texts = fields.get(name, [])
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise _wrong(f'"{name}" is a list of texts, not {texts!r}')
+    return tuple(texts)
+
+
+def _wrong(text: str) -> InvalidArgumentError:
+    return InvalidArgumentError(errno.EINVAL, text)

@@ -20,8 +20,9 @@ from .errors import (
 from .operations import NodeOperations
 from .protocol.programs import run, transaction_is_gone
 from .protocol.requests import Request, TransactionEnd, TransactionStart
+from .safeguards import AnyDomain
 
-__all__ = ["Transaction", "Transactions"]
+__all__ = ["Transaction", "Transactions", "validate_attempts"]
 
 T = TypeVar("T")
 
@@ -37,10 +38,11 @@ class Transaction(NodeOperations):
     verb raises :class:`~xsffi.errors.TransactionGoneError`.
     """
 
-    def __init__(self, backend: Backend, tx_id: int, orphans: list[int]) -> None:
+    def __init__(self, backend: Backend, any_domain: AnyDomain, tx_id: int, orphans: list[int]) -> None:
         """To be had from :meth:`xsffi.Client.transaction`. `orphans`: where its id goes if it is dropped without an
         end."""
         self._backend = backend
+        self._any_domain = any_domain
         self._orphans = orphans
         self._ended: str | None = None  # how
         self.id = tx_id
@@ -58,6 +60,8 @@ class Transaction(NodeOperations):
         self._end(commit=False)
 
     def __enter__(self) -> Transaction:
+        """Raises :class:`~xsffi.errors.TransactionGoneError` where it has ended already."""
+        self._check()
         return self
 
     def __exit__(
@@ -89,9 +93,11 @@ class Transaction(NodeOperations):
         self._ended = "committed" if commit else "aborted"
         try:
             self._backend.call(TransactionEnd(commit), self.id)
-        except TransactionConflictError:
+        except TransactionConflictError as error:
             self._ended = "not committed: it was in conflict with other changes"
-            raise
+            raise _conflict(
+                "the transaction was not committed", "it can be done again, as transact() does", error
+            ) from None
         except XenStoreError as error:
             self._ended = "lost"
             # No path is concerned, so ENOENT is said of the transaction.
@@ -143,8 +149,9 @@ class Transaction(NodeOperations):
 class Transactions:
     """Starts the transactions of one client, and ends those that were dropped."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, any_domain: AnyDomain) -> None:
         self._backend = backend
+        self._any_domain = any_domain
         self._orphans: list[int] = []
 
     def start(self) -> Transaction:
@@ -160,24 +167,40 @@ class Transactions:
                 if not isinstance(error, NodeNotFoundError) and not _is_io_error(error):
                     raise
                 # A reset of the watches ended it before.
-        return Transaction(self._backend, self._backend.call(TransactionStart()), self._orphans)
+        return Transaction(self._backend, self._any_domain, self._backend.call(TransactionStart()), self._orphans)
 
     def repeat(self, function: Callable[[Transaction], T], attempts: int) -> T:
         """Run `function` in a transaction until that is committed, up to `attempts` times."""
         if not callable(function):
             raise TypeError(f"a function is to be given, not {type(function).__name__}: {function!r}")
-        if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-            raise ValueError(f"attempts is an int from 1 on, not {attempts!r}")
+        validate_attempts(attempts)
         for attempt in range(1, attempts + 1):
             try:
                 with self.start() as transaction:
                     return function(transaction)
-            except TransactionConflictError:
+            except TransactionConflictError as error:
                 if attempt == attempts:
-                    raise
+                    tried = "1 attempt" if attempts == 1 else f"{attempts} attempts"
+                    advice = "more attempts may do, or a transaction that uses fewer nodes"
+                    raise _conflict(f"the transaction was not committed in {tried}", advice, error) from error
                 if attempt > 1:  # two that keep meeting must fall out of step
                     time.sleep(random.uniform(0, min(_PAUSE * 2**attempt, _PAUSE_MAX)))
         raise AssertionError("unreachable")
+
+
+def validate_attempts(attempts: int) -> int:
+    """`attempts` if it is a number of attempts; raises ValueError else."""
+    if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+        raise ValueError(f"attempts is an int from 1 on, not {attempts!r}")
+    return attempts
+
+
+def _conflict(what: str, advice: str, error: TransactionConflictError) -> TransactionConflictError:
+    """The error of the daemon, saying what happened and what to do."""
+    text = f"{what}: others had changed what it used, and nothing of it was written; {advice}"
+    conflict = TransactionConflictError(error.errno, text)
+    conflict.wire_name = error.wire_name
+    return conflict
 
 
 def _is_io_error(error: XenStoreError) -> bool:

@@ -14,7 +14,14 @@ from typing import Any
 
 from .backends.base import Backend
 from .backends.bell import Bell, one_wait
-from .errors import InvalidArgumentError, NodeNotFoundError, NotSupportedError, WaitTimeoutError, WatchExistsError
+from .errors import (
+    ClientClosedError,
+    InvalidArgumentError,
+    NodeNotFoundError,
+    NotSupportedError,
+    WaitTimeoutError,
+    WatchExistsError,
+)
 from .paths import encode
 from .protocol.requests import ResetWatches, Unwatch
 from .protocol.requests import Watch as WatchRequest
@@ -57,9 +64,9 @@ class Watch:
         return not self._watches.has(self)
 
     def close(self) -> None:
-        """Take the watch away; none of its events is delivered any more. Closing again does nothing."""
-        if not self.closed:
-            self._watches.remove(self)
+        """Take the watch away; none of its events is delivered any more. Closing again does nothing, from any thread,
+        also while the client is closed."""
+        self._watches.discard(self)
 
     def __enter__(self) -> Watch:
         return self
@@ -137,6 +144,14 @@ class Watches:
         if not self._forget(watch):
             raise NodeNotFoundError(errno.ENOENT, "this watch is not set on this client", watch.path)
         self._backend.call(Unwatch(encode(watch.path), watch._name))
+
+    def discard(self, watch: Watch) -> None:
+        """Take a watch of this client's away, if it is set."""
+        if self._forget(watch):
+            try:
+                self._backend.call(Unwatch(encode(watch.path), watch._name))
+            except (ClientClosedError, NodeNotFoundError):
+                pass  # it went with the connection, or with reset()
 
     def reset(self) -> None:
         """Take all watches away, and the daemon's transactions of this connection."""

@@ -57,6 +57,32 @@ def test_domain_0_is_not_released(xs: Client, top: str) -> None:
     assert xs.exists(top)
 
 
+@pytest.mark.parametrize("path", ["@introduceDomain", "@releaseDomain"])
+def test_the_owner_of_a_special_path_is_not_released(xs: Client, daemon: Daemon, domid: int, path: str) -> None:
+    """Where the daemon tells who it is: xenstored does since 4.18, of which it would die until 4.23."""
+    xs.introduce_domain(domid, 1, domid + 100)
+    xs.set_permissions(path, [f"n{domid}"])
+    try:
+        xs.get_permissions(path)
+    except xsffi.InvalidArgumentError:
+        assert daemon.kind == "xenstored"
+    else:
+        with pytest.raises(xsffi.InvalidArgumentError, match=f"domain {domid} owns {path}") as caught:
+            xs.release_domain(domid)
+        assert caught.value.filename == path
+        assert xs.is_domain_introduced(domid)
+        xs.set_permissions(path, ["n0"])
+    xs.release_domain(domid)
+    assert not xs.is_domain_introduced(domid)
+
+
+def test_permissions_for_every_domain(xs: Client, top: str) -> None:
+    """The daemons at hand take DOMID_ANY for a domain like any other, so there is nothing to fear."""
+    xs.set_permissions(top, ["n0", f"r{xsffi.DOMID_ANY}"])
+    assert xs.get_permissions(top)[1] == xsffi.Permission(xsffi.DOMID_ANY, "r")
+    xs.load(xs.dump(top))
+
+
 def test_control(xs: Client, daemon: Daemon) -> None:
     answer = xs.control("help")
     if daemon.kind == "xenstored":
@@ -78,10 +104,10 @@ def test_features_and_quotas(xs: Client, daemon: Daemon, domid: int) -> None:
     """They came with Xen 4.21 and 4.22, which the embedded store is like."""
     if not isinstance(daemon, EmbeddedDaemon) or xs.backend.name == "libxenstore":
         pytest.skip("neither the daemons nor the libxenstore of 4.17 know them")
-    assert xs.get_features() & 4  # the depth of watches
+    assert xs.get_features() & xsffi.Feature.WATCH_DEPTH
     assert xs.get_features(0) == xs.get_features()
-    xs.set_features(domid, 2)
-    assert xs.get_features(domid) == 2
+    xs.set_features(domid, xsffi.Feature.ERROR)
+    assert xs.get_features(domid) == xsffi.Feature.ERROR
     assert "nodes" in xs.quota_names()
     before = xs.get_quota("nodes")
     xs.set_quota("nodes", 7)

@@ -14,6 +14,7 @@ from stores import client_of, events_so_far, require_libxenstore
 
 import xsffi
 from xsffi import Client, Node, Permission
+from xsffi.testing import EmbeddedStore
 
 
 def test_results_in_order(xs: Client, top: str) -> None:
@@ -186,13 +187,13 @@ def test_walk(xs: Client, top: str) -> None:
     xs.write(f"{top}/a/b", "leaf")
     xs.write(f"{top}/c", "")
     xs.set_permissions(f"{top}/c", ["n0", "r5"])
-    owner = [Permission(0, "n")]
+    owner = (Permission(0, "n"),)
     nodes = {node.path: node for node in xs.walk(top)}
     assert sorted(nodes.pop(top).children) == ["a", "c"]
     assert nodes == {
-        f"{top}/a": Node(f"{top}/a", b"", ["b"], owner),
-        f"{top}/a/b": Node(f"{top}/a/b", b"leaf", [], owner),
-        f"{top}/c": Node(f"{top}/c", b"", [], [Permission(0, "n"), Permission(5, "r")]),
+        f"{top}/a": Node(f"{top}/a", b"", ("b",), owner),
+        f"{top}/a/b": Node(f"{top}/a/b", b"leaf", (), owner),
+        f"{top}/c": Node(f"{top}/c", b"", (), (Permission(0, "n"), Permission(5, "r"))),
     }
     with pytest.raises(xsffi.NodeNotFoundError):
         list(xs.walk(f"{top}/missing"))
@@ -227,9 +228,25 @@ def test_dump_and_load(xs: Client, top: str) -> None:
     assert xs.dump(top) == dumped
 
 
+def test_what_either_dump_gives_both_loads_take(xs: Client, top: str) -> None:
+    xs.write(f"{top}/a/b", b"\0\xff")
+    xs.write(f"{top}/c", "1" * 4000)
+    xs.set_permissions(f"{top}/a", ["n0", "b3", "r4"])
+    dumped = xs.dump(top)
+    with EmbeddedStore(dumped) as store:
+        assert {node.path: node for node in store.dump(top)} == {node.path: node for node in dumped}
+        everything = store.dump()  # from the root on, which both daemons let dom0 write
+    xs.rm(top)
+    xs.load(everything)
+    assert xs.dump(top) == dumped
+    xs.rm(top)
+    xs.load(map(Node.from_json, [node.to_json() for node in everything]))
+    assert xs.dump(top) == dumped
+
+
 def test_dump_is_of_one_moment(xs: Client, daemon: Daemon, top: str) -> None:
     names = [f"{top}/{number}" for number in range(200)]
-    xs.load([Node(name, b"0", [], [Permission(0, "n")]) for name in names])
+    xs.load([Node(name, b"0", (), (Permission(0, "n"),)) for name in names])
     stop = threading.Event()
 
     def change_all() -> None:

@@ -11,7 +11,7 @@ from typing import Callable
 import pytest
 from daemons import Daemon
 from embedded import EmbeddedDaemon
-from stores import events_so_far
+from stores import client_of, events_so_far
 
 import xsffi
 from xsffi import Client, WatchEvent
@@ -151,6 +151,31 @@ def test_a_relative_path_is_reported_so(xs: Client, other: Client, top: str) -> 
         assert other.exists(f"/local/domain/0/{name}/child")
     finally:
         other.rm(f"/local/domain/0/{name}")
+
+
+def test_closing_from_two_threads_and_with_the_client(daemon: Daemon, backend: str, top: str) -> None:
+    failures: list[BaseException] = []
+
+    def close_all(watches: list[xsffi.Watch], go: threading.Barrier) -> None:
+        go.wait()
+        try:
+            for watch in watches:
+                watch.close()
+        except BaseException as error:
+            failures.append(error)
+
+    for _ in range(10):
+        with client_of(daemon, backend) as xs:
+            watches = [xs.watch(f"{top}/{number}") for number in range(30)]
+            go = threading.Barrier(3)
+            threads = [threading.Thread(target=close_all, args=(watches, go)) for _ in range(2)]
+            for thread in threads:
+                thread.start()
+            go.wait()
+        for thread in threads:
+            thread.join(SOON)
+        assert all(watch.closed for watch in watches)
+    assert failures == []
 
 
 def test_reset_watches(xs: Client, other: Client, top: str) -> None:

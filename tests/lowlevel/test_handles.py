@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import select
@@ -20,6 +21,7 @@ from daemons import Daemon
 from daemons.packages import REPOSITORY
 from embedded import EmbeddedDaemon
 
+from xsffi import DOMID_ANY, Feature
 from xsffi.lowlevel.xs import Error, xs
 
 from .conftest import Connect, use
@@ -46,6 +48,36 @@ class Thread(threading.Thread):
         self.join(SOON)
         assert not self.is_alive()
         return self.result
+
+
+def test_what_would_end_the_daemon_is_refused(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    """Permissions for every domain, on a daemon that knows them; and the release of who owns a special path."""
+    with EmbeddedDaemon() as embedded:
+        daemon: Any = embedded
+        use(monkeypatch, daemon, backend)
+        store = embedded.store._store
+        store.dom0.features |= Feature.DOMID_ANY
+        handle = xs()
+        handle.write("", "/a", "")
+        for_all = [{"dom": 0}, {"dom": DOMID_ANY, "read": True}]
+        for _ in range(2):
+            with pytest.raises(Error) as caught:
+                handle.set_permissions("", "/a", for_all)
+            assert caught.value.args == (errno.EINVAL, os.strerror(errno.EINVAL))
+        assert handle.get_permissions("", "/a") == [{"dom": 0, "read": 0, "write": 0}]
+        daemon.create_domain(5)
+        handle.set_permissions("", "@releaseDomain", [{"dom": 5}])
+        with pytest.raises(Error) as caught:
+            handle.release_domain(5)
+        assert caught.value.args[0] == errno.EINVAL
+        handle.set_permissions("", "@releaseDomain", [{"dom": 0}])
+        handle.release_domain(5)
+        store.dom0.features &= ~Feature.DOMID_ANY
+        handle.close()
+        handle = xs()
+        handle.set_permissions("", "/a", for_all)
+        assert handle.get_permissions("", "/a")[1]["dom"] == DOMID_ANY
+        handle.close()
 
 
 def descriptors() -> list[str]:

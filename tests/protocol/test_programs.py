@@ -7,21 +7,33 @@ from typing import Any
 
 import pytest
 
-from xsffi.errors import NodeNotFoundError, XenStoreError, error_from_wire
+from xsffi.errors import (
+    InvalidArgumentError,
+    NodeNotFoundError,
+    ProtocolError,
+    TransactionConflictError,
+    XenStoreError,
+    error_from_wire,
+)
+from xsffi.permissions import DOMID_ANY, Permission
 from xsffi.protocol import programs
 from xsffi.protocol.programs import Program
 from xsffi.protocol.requests import (
     Directory,
     DirectoryPart,
     GetFeatures,
+    GetPermissions,
     GetQuota,
     GetQuotaNames,
     Part,
     Read,
+    Release,
     Request,
 )
+from xsffi.protocol.wire import Feature
+from xsffi.records import Node
 
-Step = tuple[Request[Any], Any]  # what is asked, and what is answered: a reply or an Error
+Step = tuple[Any, Any]  # what is asked, and what is answered: a reply or an Error; for a list, a list of outcomes
 
 
 class Error(str):
@@ -135,10 +147,45 @@ class TestDirectory:
             follow(programs.directory(b"/a"), script)
         assert caught.value.filename == "/a"
 
+    def test_a_list_that_changes_each_time(self) -> None:
+        asked = 0
+
+        def call(request: Request[Any]) -> Any:
+            nonlocal asked
+            asked += 1
+            if isinstance(request, Directory):
+                raise error_from_wire("E2BIG", "/a")
+            return part(str(asked), "one")
+
+        with pytest.raises(TransactionConflictError, match="changed each of 100 times") as caught:
+            programs.run(programs.directory(b"/a"), call)
+        assert (caught.value.errno, caught.value.filename) == (errno.EAGAIN, "/a")
+        assert asked < 300
+
+    def test_parts_that_do_not_end(self) -> None:
+        asked = 0
+
+        def call(request: Request[Any]) -> Any:
+            nonlocal asked
+            asked += 1
+            if isinstance(request, Directory):
+                raise error_from_wire("E2BIG", "/a")
+            return part("1", "one")
+
+        with pytest.raises(ProtocolError, match="does not end after 4096 parts") as caught:
+            programs.run(programs.directory(b"/a"), call)
+        assert caught.value.filename == "/a"
+        assert asked == 4097
+
     def test_a_daemon_that_has_no_parts(self) -> None:
         with pytest.raises(NotImplementedError):
             follow(programs.directory(b"/a"), [WHOLE, (ask(0), ENOSYS)])
 
+
+NOBODY = [Permission(0, "n")]
+ANY = [Permission(0, "n"), Permission(DOMID_ANY, "r"), Permission(5, "r")]
+OWNED = [Permission(5, "n"), Permission(0, "r")]
+RELEASE: Step = (Release(5), None)
 
 # Each program, what is asked and answered, and what comes of it: a value, or an error's name.
 SCRIPTS: dict[str, list[tuple[list[Step], Any]]] = {
@@ -171,10 +218,30 @@ SCRIPTS: dict[str, list[tuple[list[Step], Any]]] = {
         ([(Read(b"//"), ENOENT)], True),
         ([(Read(b"//"), b"")], False),
     ],
+    "knows_any_domain": [
+        ([(GetFeatures(0), Feature.DOMID_ANY | Feature.ERROR)], True),
+        ([(GetFeatures(0), 14)], True),
+        ([(GetFeatures(0), Feature.ERROR | Feature.WATCH_DEPTH)], False),
+        ([(GetFeatures(0), 0)], False),
+        # It is older, or the question comes from a guest, whose own SET_PERMS is harmless.
+        ([(GetFeatures(0), ENOSYS)], False),
+        ([(GetFeatures(0), EINVAL)], False),
+        ([(GetFeatures(0), EACCES)], False),
+        ([(GetFeatures(0), EIO)], EIO),
+    ],
+    "release_domain": [
+        ([(GetPermissions(b"@introduceDomain"), NOBODY), (GetPermissions(b"@releaseDomain"), NOBODY), RELEASE], None),
+        ([(GetPermissions(b"@introduceDomain"), NOBODY), (GetPermissions(b"@releaseDomain"), ANY), RELEASE], None),
+        ([(GetPermissions(b"@introduceDomain"), EINVAL), (GetPermissions(b"@releaseDomain"), EINVAL), RELEASE], None),
+        ([(GetPermissions(b"@introduceDomain"), ENOENT), (GetPermissions(b"@releaseDomain"), EACCES), RELEASE], None),
+        ([(GetPermissions(b"@introduceDomain"), EIO)], EIO),
+    ],
 }
 PROGRAMS = {
     "exists": lambda: programs.exists(b"/a"),
     "features": programs.features,
+    "knows_any_domain": programs.knows_any_domain,
+    "release_domain": lambda: programs.release_domain(5),
     "quota_names": programs.quota_names,
     "transaction_is_gone": programs.transaction_is_gone,
 }
@@ -191,6 +258,72 @@ def test_scripts(name: str, script: list[Step], outcome: Any) -> None:
         assert caught.value.wire_name == outcome
     else:
         assert follow(program, script) == outcome
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [(GetPermissions(b"@introduceDomain"), OWNED)],
+        [(GetPermissions(b"@introduceDomain"), EINVAL), (GetPermissions(b"@releaseDomain"), OWNED)],
+    ],
+)
+def test_the_owner_of_a_special_path_is_not_released(script: list[Step]) -> None:
+    with pytest.raises(InvalidArgumentError, match="domain 5 owns @") as caught:
+        follow(programs.release_domain(5), script)
+    assert caught.value.filename == script[-1][0].path.decode()
+
+
+def nodes_at(path: bytes) -> list[Request[Any]]:
+    return [Read(path), Directory(path), GetPermissions(path)]
+
+
+def node(path: str, *children: str) -> Node:
+    return Node(path, b"v", children, tuple(NOBODY))
+
+
+TOO_BIG, MISSING = error_from_wire("E2BIG", "/a"), error_from_wire("ENOENT", "/a")
+SPECIAL = [Read(b"/@introduceDomain"), Read(b"@introduceDomain"), Read(b"/@releaseDomain"), Read(b"@releaseDomain")]
+
+
+@pytest.mark.parametrize(
+    ("path", "script", "found"),
+    [
+        (b"/a", [(nodes_at(b"/a"), [b"v", ["b"], NOBODY])], node("/a", "b")),
+        (b"/", [(nodes_at(b"/"), [b"v", ["a"], NOBODY])], node("/", "a")),
+        (b"/a", [(nodes_at(b"/a"), [b"v", MISSING, NOBODY])], MISSING),
+        # A list too long for one message is asked for in parts.
+        (
+            b"/a",
+            [
+                (nodes_at(b"/a"), [b"v", TOO_BIG, NOBODY]),
+                ([ask(0)], [part("1", "b")]),
+                ([ask(2)], [part("1", "c", last=True)]),
+            ],
+            node("/a", "b", "c"),
+        ),
+        (b"/a", [(nodes_at(b"/a"), [b"v", TOO_BIG, NOBODY]), ([ask(0)], [MISSING])], MISSING),
+        # The special paths that oxenstored lists are left out; nodes of their names, with xenstored, are not.
+        (
+            b"/",
+            [
+                (nodes_at(b"/"), [b"v", ["@introduceDomain", "@other", "@releaseDomain", "a"], NOBODY]),
+                (SPECIAL, [b"", b"", MISSING, MISSING]),
+            ],
+            node("/", "@other", "a"),
+        ),
+        (
+            b"/",
+            [
+                (nodes_at(b"/"), [b"v", ["a", "@releaseDomain"], NOBODY]),
+                (SPECIAL[2:], [b"", error_from_wire("EINVAL")]),
+            ],
+            node("/", "a", "@releaseDomain"),
+        ),
+        (b"/a", [(nodes_at(b"/a"), [b"v", ["@releaseDomain"], NOBODY])], node("/a", "@releaseDomain")),
+    ],
+)
+def test_read_nodes(path: bytes, script: list[Step], found: Any) -> None:
+    assert follow(programs.read_nodes([path]), script) == [found]
 
 
 class TestRun:

@@ -42,7 +42,7 @@ from xsffi.protocol.requests import (
     Write,
     parse_request,
 )
-from xsffi.protocol.wire import MessageType
+from xsffi.protocol.wire import Feature, MessageType
 
 N0, R5 = Permission(0, "n"), Permission(5, "r")
 ALL_BYTES = bytes(range(256))
@@ -195,8 +195,8 @@ REPLIES: list[tuple[Request[Any], bytes, Any]] = [
     (Control([b"help"]), b"OK\0", "OK"),
     (Control([b"help"]), b"a\nb\n\0", "a\nb\n"),
     (Control([b"help"]), b"\xff\0", "\udcff"),
-    (GetFeatures(None), b"3\0", 3),
-    (GetFeatures(5), b"0\0", 0),
+    (GetFeatures(None), b"3\0", Feature.RECONNECTION | Feature.ERROR),
+    (GetFeatures(5), b"0\0", Feature(0)),
     (GetQuotaNames(), b"nodes watches\0", ["nodes", "watches"]),
     (GetQuotaNames(), b"\0", []),
     (GetQuota(b"nodes", None), b"1000\0", 1000),

@@ -97,7 +97,7 @@ def test_encode(packet: Packet, fields: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("size", [0, 1, PAYLOAD_MAX])
 def test_a_request_that_fits(size: int) -> None:
-    check_payload_size(size)
+    check_payload_size(size, b"/a")
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,11 @@ def test_a_request_that_fits(size: int) -> None:
 )
 def test_a_request_that_does_not_fit(size: int, limit: int) -> None:
     with pytest.raises(TooBigError, match=f"at most {limit} bytes.*this one has {size}") as caught:
-        check_payload_size(size, limit)
-    assert caught.value.errno == errno.E2BIG
+        check_payload_size(size, b"/a", limit)
+    assert (caught.value.errno, caught.value.filename) == (errno.E2BIG, "/a")
+    with pytest.raises(TooBigError) as caught:
+        check_payload_size(size, None, limit)
+    assert caught.value.filename is None
 
 
 @pytest.mark.parametrize("packets", STREAMS.values(), ids=STREAMS)

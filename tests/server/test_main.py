@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -70,6 +72,57 @@ def test_a_dump_outlives_it(tmp_path: Path) -> None:
         assert xs.ls("/") == ["tool", "a"]
 
 
+def test_a_dump_is_written_whatever_lies_there(tmp_path: Path) -> None:
+    """Also by a process whose id an earlier one had, as 1 in every container; and through a symbolic link."""
+    path, dump, link = str(tmp_path / "socket"), tmp_path / "dump", tmp_path / "link"
+    dump.write_text("old")
+    dump.chmod(0o644)
+    link.symlink_to(dump)
+    with server(path, "--dump", str(link)) as process:
+        left = [tmp_path / f"{name}.{process.pid}.part" for name in ("dump", "link")]
+        for file in left:
+            file.write_text("half")
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    assert link.is_symlink()
+    assert '"/tool/xenstored"' in dump.read_text()
+    assert dump.stat().st_mode & 0o777 == 0o644
+    assert sorted(os.listdir(tmp_path)) == sorted(["dump", "link", *(file.name for file in left)])
+
+
+def test_a_new_dump_is_for_the_user_alone(tmp_path: Path) -> None:
+    with server(str(tmp_path / "socket"), "--dump", str(tmp_path / "dump")) as process:
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    assert (tmp_path / "dump").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_dump_that_fails_leaves_the_old_one_and_nothing_else(tmp_path: Path) -> None:
+    path, dump = str(tmp_path / "socket"), tmp_path / "dump"
+    dump.write_text("old")
+    with server(path, "--dump", str(dump)) as process:
+        with xsffi.Client(path, "wire") as xs:
+            xs.write("/long", "v" * 4000)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (1000, 1000))
+        process.terminate()
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert errors == f"xsffi.server: {dump}: {os.strerror(errno.EFBIG)}\n"
+    assert dump.read_text() == "old"
+    assert os.listdir(tmp_path) == ["dump"]
+
+
+@pytest.mark.parametrize("place", ["folder/dump", "", "/dev/null", "file/dump"])
+def test_a_dump_that_could_not_be_written_is_told_at_the_start(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("")
+    with server(str(tmp_path / "socket"), "--dump", str(tmp_path / place)) as process:
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 1
+    assert errors.startswith(f"xsffi.server: {tmp_path / place}: ")
+    assert len(errors.splitlines()) == 1
+    assert os.listdir(tmp_path) == ["file"]
+
+
 def test_a_live_one_is_left_alone_and_a_dead_one_replaced(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     with server(path) as first, xsffi.Client(path, "wire") as xs:
@@ -97,6 +150,23 @@ def test_sockets_of_domains(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+def test_two_sockets_of_one_domain(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("first", "second", "third")]
+    domains = [argument for path in paths for argument in ("--domain", "5", path)]
+    with server(str(tmp_path / "socket"), *domains, "--domain", "0", str(tmp_path / "dom0")) as process:
+        for path in paths:
+            with xsffi.Client(path, "wire") as guest:
+                guest.write("data", path)
+        with xsffi.Client(str(tmp_path / "dom0"), "wire") as xs:
+            assert xs.read("/local/domain/5/data") == paths[-1].encode()
+            xs.release_domain(5)
+            xs.ls("/")
+        assert sorted(os.listdir(tmp_path)) == ["dom0", "socket"]
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+    assert os.listdir(tmp_path) == []
+
+
 @pytest.mark.parametrize("domid", ["x", "-1", "65536", "32752"])
 def test_a_domain_that_cannot_be(tmp_path: Path, domid: str) -> None:
     with server(str(tmp_path / "socket"), "--domain", domid, str(tmp_path / "guest")) as process:
@@ -106,14 +176,32 @@ def test_a_domain_that_cannot_be(tmp_path: Path, domid: str) -> None:
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("text", ["nonsense\n", "[]\n", '{"path": "/a"}\n', '{"path": "a", "value": ""}\n'])
-def test_a_dump_that_is_none(tmp_path: Path, text: str) -> None:
+GOOD = b'{"path": "/good", "value": "x", "permissions": ["n0"]}\n\n'  # and an empty line, which is counted
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"nonsense\n", "line 3: not a node: it is not JSON"),
+        (b"[]\n", "line 3: not a node: it is not an object"),
+        (b"\xff\xfe{}\n", "line 3 is not UTF-8"),
+        (b'{"path": "/a"}\n', 'line 3: /a: not a node: it has one of "value" and "base64"'),
+        (b'{"path": 5, "value": "x"}\n', 'line 3: not a node: "path" is a text, not 5'),
+        (b'{"path": "/a//b", "value": "x"}\n', "line 3: /a//b: not a node: a path has no doubled slash"),
+        (b'{"path": "/a", "base64": "!!!"}\n', 'line 3: /a: not a node: "base64" is not base64'),
+        (b'{"path": "/a", "value": "x", "permissions": ["n40000"]}\n', "line 3: /a: there can be no domain 40000"),
+        (b'{"path": "/a", "value": "x", "permissions": ["x0"]}\n', "line 3: /a: not a node: a permission is"),
+        (b'{"path": "@releaseDomain", "value": "x"}\n', "line 3: @releaseDomain: a special path"),
+        (b'{"path": "/a", "value": "%s"}\n' % (b"x" * 5000), "line 3: /a: a request carries at most 4096 bytes"),
+    ],
+)
+def test_a_dump_that_is_none(tmp_path: Path, text: bytes, said: str) -> None:
     dump = tmp_path / "dump"
-    dump.write_text(text)
+    dump.write_bytes(GOOD + text)
     with server(str(tmp_path / "socket"), "--load", str(dump)) as process:
         _, errors = process.communicate(timeout=10)
     assert process.returncode == 1
-    assert errors.startswith("xsffi.server: ")
+    assert errors.startswith(f"xsffi.server: {dump}: {said}")
     assert "Traceback" not in errors
     assert os.listdir(tmp_path) == ["dump"]
 

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, Union
 
+from ..addresses import Kind
 from ..errors import ClientClosedError, ForkedError, XenStoreError
 from ..protocol.requests import Request
 from ..records import WatchEvent
@@ -27,6 +28,7 @@ class Backend(Protocol):
     """
 
     name: str  # "libxenstore" or "wire"
+    kind: Kind  # what it talks through
 
     #: Reads the value of a node, outside a transaction, by the shortest way there is. It raises nothing: what comes
     #: instead of bytes, also where the path is wrong or the connection is over, is for :meth:`finish_read`.

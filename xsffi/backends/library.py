@@ -90,7 +90,7 @@ class LibraryBackend:
 
     def __init__(self, path: str) -> None:
         """Open `path`, a socket or a device; raises OSError or XenStoreError where that fails."""
-        kind = kind_of(path)
+        self.kind = kind = kind_of(path)
         self._path = path
         self._bulk: WireBackend | None = None
         with _opening:
@@ -127,7 +127,7 @@ class LibraryBackend:
                 errno.ENOSYS, f"libxenstore has no call for {request.type.name}; the wire backend carries it"
             )
         if isinstance(request, _MAY_BE_TOO_LONG):
-            check_payload_size(len(request.payload()), self._payload_max)
+            check_payload_size(len(request.payload()), request.path, self._payload_max)
         if type(request) is r.Watch:
             self._watched = True
         me = object()

@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 from ..errors import AccessDeniedError, NotSupportedError, XenStoreError, error_from_errno
 from ..permissions import Permission
+from ..protocol.wire import Feature
 from ..records import WatchEvent
 from .extension import ffi, lib
 
@@ -21,7 +22,6 @@ __all__ = ["LibXenStore", "has_function"]
 
 _ACCESS = "nrwb"  # by enum xs_perm_type: READ is 1, WRITE is 2
 _BITS = {access: bits for bits, access in enumerate(_ACCESS)}
-_FEATURE_WATCH_DEPTH = 4  # XENSTORE_SERVER_FEATURE_WATCHDEPTH
 # What errno a wait that succeeded after all may have left.
 _NO_ERROR = (0, errno.EINTR, errno.EAGAIN)
 
@@ -115,8 +115,8 @@ class LibXenStore:
         try:
             known = self.xs_get_features_domain(0)
         except AccessDeniedError:
-            known = _FEATURE_WATCH_DEPTH  # a guest may not ask of domain 0; the daemon knows the operation
-        if not known & _FEATURE_WATCH_DEPTH:
+            known = Feature.WATCH_DEPTH  # a guest may not ask of domain 0; the daemon knows the operation
+        if not known & Feature.WATCH_DEPTH:
             raise NotSupportedError(errno.ENOSYS, "the daemon knows no depth of a watch; xenstored does since Xen 4.22")
         if not lib.xs_watch_depth(self.handle, path, token, depth):
             raise _error(path)
@@ -203,11 +203,11 @@ class LibXenStore:
         with _owned(lib.xs_control_command, None, self.handle, command, data, len(data)) as text:
             return _text(text)
 
-    def xs_get_features_supported(self) -> int:
-        return self._number("xs_get_features_supported")
+    def xs_get_features_supported(self) -> Feature:
+        return Feature(self._number("xs_get_features_supported"))
 
-    def xs_get_features_domain(self, domid: int) -> int:
-        return self._number("xs_get_features_domain", domid)
+    def xs_get_features_domain(self, domid: int) -> Feature:
+        return Feature(self._number("xs_get_features_domain", domid))
 
     def xs_set_features_domain(self, domid: int, bits: int) -> None:
         _need("xs_set_features_domain")

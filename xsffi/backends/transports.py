@@ -50,6 +50,7 @@ if lib is not None:
 class Transport(Protocol):
     """A stream of bytes, both ways."""
 
+    kind: Kind
     payload_max: int  # the longest payload of a request
     joined: bool  # whether several messages may be sent as one piece
 
@@ -135,6 +136,7 @@ class _Waiting:
 class SocketTransport(_Waiting):
     """The daemon's unix socket."""
 
+    kind = Kind.SOCKET
     payload_max = PAYLOAD_MAX
     joined = True
 
@@ -253,6 +255,7 @@ def _address(pointer: Any) -> int:
 class DeviceTransport(_Waiting):
     """The kernel's character device, ``/dev/xen/xenbus``: a guest's way, and dom0's where there is no socket."""
 
+    kind = Kind.DEVICE
     payload_max = DEVICE_PAYLOAD_MAX
     joined = False
 

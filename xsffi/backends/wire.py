@@ -38,6 +38,7 @@ class WireBackend:
     def __init__(self, transport: Transport, timeout: float | None = None, path: str = "") -> None:
         """`transport`, which is connected to `path`, is the backend's from here on; `timeout`: how many seconds a reply
         may take (None: any time)."""
+        self.kind = transport.kind
         self._path = path
         self._timeout = timeout
         self._payload_max = transport.payload_max
@@ -52,7 +53,7 @@ class WireBackend:
         if request.leaves_something:
             return self._call_among_others(request, tx_id, deadline)
         payload = request.payload()
-        check_payload_size(len(payload), self._payload_max)
+        check_payload_size(len(payload), request.path, self._payload_max)
         reply = self._turns.call(request.type, payload, tx_id, self._timeout)
         result = request.decode(reply) if type(reply) is bytes else self._finish(request, tx_id, reply, deadline)
         if isinstance(request, Unwatch):

@@ -23,7 +23,9 @@ from ..errors import ClientClosedError, ConnectionLostError, ForkedError, NodeNo
 from ..permissions import Permission
 from ..protocol import programs
 from ..protocol import requests as r
+from ..protocol.programs import Program
 from ..protocol.requests import Request
+from ..safeguards import AnyDomain, names_any_domain
 from .arguments import (
     Parameter,
     Signature,
@@ -84,8 +86,9 @@ class xs(Reading):
     """
 
     __module__ = "xen.lowlevel.xs"
-    __slots__ = ("_backend", "_opened", "_opening", "_watches")
+    __slots__ = ("_any_domain", "_backend", "_opened", "_opening", "_watches")
 
+    _any_domain: AnyDomain  # of the backend
     _backend: Backend | None  # None before it is open, and once it is closed
     _opened: list[Backend]  # all there ever were: a thread may still be reading in C, through one that was closed
     _opening: threading.Lock
@@ -134,7 +137,7 @@ class xs(Reading):
         """ls(transaction, path): the names of a node's children, or None where there is no such node."""
         tx_id, path = self._parse(_LS, args, keywords)
         try:
-            return programs.run(programs.directory(path), lambda request: self._carry(request, tx_id))
+            return self._run(programs.directory(path), tx_id)
         except NodeNotFoundError:
             return None
         except XenStoreError as error:
@@ -170,6 +173,8 @@ class xs(Reading):
         permissions = [_permission(entry) for entry in wanted]
         if permissions and permissions[0].access != "n" and permissions[0].domid:
             permissions.insert(0, Permission(0, "n"))
+        if names_any_domain(permissions) and self._is_any_domain_deadly():
+            raise _errno_error(errno.EINVAL)
         self._call(r.SetPermissions(path, permissions), tx_id)
 
     # Watches.
@@ -265,7 +270,10 @@ class xs(Reading):
         (domid,) = self._parse(_RELEASE_DOMAIN, args, keywords)
         if domid == 0:  # oxenstored would remove nodes of it
             raise _errno_error(errno.EINVAL)
-        self._call(r.Release(domid & _UINT_MAX))
+        try:
+            self._run(programs.release_domain(domid & _UINT_MAX))
+        except XenStoreError as error:
+            raise _error(error) from None
 
     def get_domain_path(self, *args: Any, **keywords: Any) -> str:
         """get_domain_path(dom): where the nodes of a domain are, whether there is such a domain or not."""
@@ -316,6 +324,16 @@ class xs(Reading):
         except XenStoreError as error:
             raise _error(error) from None
 
+    def _run(self, program: Program[T], tx_id: int = 0) -> T:
+        return programs.run(program, lambda request: self._carry(request, tx_id))
+
+    def _is_any_domain_deadly(self) -> bool:
+        """Whether permissions for DOMID_ANY would end the daemon."""
+        try:
+            return self._use(lambda backend: self._any_domain.is_deadly())
+        except XenStoreError as error:
+            raise _error(error) from None
+
     def _carry(self, request: Request[T], tx_id: int) -> T:
         return self._use(lambda backend: backend.call(request, tx_id))
 
@@ -350,6 +368,7 @@ class xs(Reading):
         except XenStoreError as error:
             raise _error(error) from error
         self._opened.append(backend)
+        self._any_domain = AnyDomain(backend)
         self._backend = backend
         self._read_through(backend.use if isinstance(backend, LibraryBackend) else 0)
         return backend

@@ -1,14 +1,27 @@
-"""Work that takes several requests, as generators: they yield a request, and are sent its reply or thrown its error.
+"""Work that takes several requests, as generators: they yield an effect, and are sent what it came to.
 
-Whoever drives one decides how requests are carried, waiting or awaiting: :func:`run` is the driver that waits.
+An effect is a request, whose reply is sent in or whose error is thrown; a list of requests, for whose replies a list is
+sent, an error standing in the place of its reply; or :class:`NextEvent`. Whoever drives a program decides how effects
+are carried, waiting or awaiting: :func:`run` is the driver that waits.
 """
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Generator, Sequence
-from typing import Any, TypeVar, Union
+from typing import Any, NamedTuple, TypeVar, Union
 
-from ..errors import AccessDeniedError, InvalidArgumentError, NodeNotFoundError, TooBigError, XenStoreError
+from ..errors import (
+    AccessDeniedError,
+    InvalidArgumentError,
+    NodeNotFoundError,
+    NotSupportedError,
+    ProtocolError,
+    TooBigError,
+    TransactionConflictError,
+    XenStoreError,
+)
+from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, child_path, is_subpath, parent_path
 from ..records import Node
 from .requests import (
     Directory,
@@ -18,68 +31,121 @@ from .requests import (
     GetQuota,
     GetQuotaNames,
     Read,
+    Release,
     Request,
+    Watch,
 )
+from .wire import Feature
 
 __all__ = [
+    "Effect",
+    "NextEvent",
     "Program",
     "Walk",
     "directory",
     "exists",
     "features",
     "iterate",
+    "knows_any_domain",
     "quota_names",
+    "read_nodes",
+    "release_domain",
     "run",
+    "snapshot",
     "transaction_is_gone",
     "walk",
 ]
 
 T = TypeVar("T")
-Program = Generator[Request[Any], Any, T]
-WalkStep = Union[list[Request[Any]], Node, XenStoreError]
-Walk = Generator[WalkStep, Any, None]
-
-_WALK_NODES = (
-    1024  # how many nodes of one level are asked for at once: what is on its way is bounded, however wide a level
-)
 
 
-def run(program: Program[T], call: Callable[[Request[Any]], Any]) -> T:
-    """Drive a program by a function that carries one request and returns its reply or raises its error."""
+class NextEvent(NamedTuple):
+    """An effect: the next event of the connection that the program has to itself, a WatchEvent.
+
+    With `wait` it is waited for, as long as a reply may take; without, None is sent where none is there.
+    """
+
+    wait: bool
+
+
+Effect = Union[Request[Any], "list[Request[Any]]", NextEvent]
+Program = Generator[Effect, Any, T]
+Walk = Generator[Union[Effect, Node, XenStoreError], Any, None]
+
+_NODES_AT_ONCE = 1024  # nodes read in one go: what is on its way is bounded, however wide a level of the tree
+_RESTARTS_MAX = 100  # how often the list of a node's children may change while it is read in parts
+_PARTS_MAX = 4096  # parts of a list: of 4096 bytes each, they make the longest reply that is accepted as one message
+_EVENTS_MAX = 65536  # events taken in one go
+_SNAPSHOT = b"snapshot"  # the token of a snapshot's watch
+
+
+def run(program: Program[T], carry: Callable[[Any], Any]) -> T:
+    """Drive a program by a function that carries an effect, and returns what it came to or raises its error."""
     try:
-        request = next(program)
+        effect = next(program)
         while True:
-            try:
-                reply = call(request)
-            except XenStoreError as error:
-                request = program.throw(error)
-            else:
-                request = program.send(reply)
+            effect = _advance(program, carry, effect)
     except StopIteration as stop:
         result: T = stop.value
         return result
 
 
+def iterate(program: Walk, carry: Callable[[Any], Any]) -> Generator[Node | XenStoreError, None, None]:
+    """Drive a walk in the same way; give what it finds."""
+    try:
+        step = next(program)
+        while True:
+            if isinstance(step, (Node, XenStoreError)):
+                yield step
+                step = next(program)
+            else:
+                step = _advance(program, carry, step)
+    except StopIteration:
+        return
+
+
+def _advance(program: Generator[Any, Any, Any], carry: Callable[[Any], Any], effect: Effect) -> Any:
+    try:
+        reply = carry(effect)
+    except XenStoreError as error:
+        return program.throw(error)
+    return program.send(reply)
+
+
 def directory(path: bytes) -> Program[list[str]]:
-    """The names of a node's children, in parts where the list is too long for one reply (xenstored says E2BIG then)."""
+    """The names of a node's children, in parts where the list is too long for one reply (xenstored says E2BIG then).
+
+    Raises TransactionConflictError where the list changed each time that it was read, and ProtocolError where its parts
+    have no end.
+    """
     try:
         names: list[str] = yield Directory(path)
-        return names
     except TooBigError:
-        pass
-    names = []
-    offset = 0
-    generation = None
-    while True:
-        part = yield DirectoryPart(path, offset)
-        if generation is not None and part.generation != generation:
-            names, offset, generation = [], 0, None  # the list changed: what came before does not fit to this
-            continue
-        names += part.names
-        if part.last:
-            return names
-        generation = part.generation
-        offset += part.size
+        names = yield from _directory_in_parts(path)
+    return names
+
+
+def _directory_in_parts(path: bytes) -> Program[list[str]]:
+    for _ in range(_RESTARTS_MAX):
+        names: list[str] = []
+        offset = 0
+        generation = None
+        for _ in range(_PARTS_MAX):
+            part = yield DirectoryPart(path, offset)
+            if generation is not None and part.generation != generation:
+                break  # the list changed: what came before does not fit to this
+            names += part.names
+            if part.last:
+                return names
+            generation = part.generation
+            offset += part.size
+        else:
+            raise ProtocolError(
+                errno.EPROTO, f"the list of children does not end after {_PARTS_MAX} parts", _text(path)
+            )
+    raise TransactionConflictError(
+        errno.EAGAIN, f"the list of children changed each of {_RESTARTS_MAX} times while it was read", _text(path)
+    )
 
 
 def exists(path: bytes) -> Program[bool]:
@@ -94,45 +160,29 @@ def exists(path: bytes) -> Program[bool]:
     return True
 
 
-def walk(tops: Sequence[bytes], levels: int | None = None) -> Walk:
-    """Every node from `tops` down, level by level: yields lists of requests, is sent their outcomes, and yields nodes.
-
-    It goes down so many `levels` (None: all); one is the tops alone.
-
-    A node that is removed meanwhile is left out; an error that is another's, or of a top, is yielded.
-    """
-    level = list(tops)
-    depth = 0
-    while level and depth != levels:
-        depth += 1
-        below: list[bytes] = []
-        for start in range(0, len(level), _WALK_NODES):
-            paths = level[start : start + _WALK_NODES]
-            outcomes = yield [request(path) for path in paths for request in (Read, Directory, GetPermissions)]
-            for index, path in enumerate(paths):
-                value, children, permissions = outcomes[3 * index : 3 * index + 3]
-                if isinstance(children, TooBigError):
-                    children = yield from _whole_directory(path)
-                # By their types first, which is fast, as there may be very many.
-                if not (type(value) is bytes and type(children) is list and type(permissions) is list):
-                    error = next((o for o in (value, children, permissions) if isinstance(o, XenStoreError)), None)
-                    if error is not None:
-                        if depth == 1 or not isinstance(error, NodeNotFoundError):
-                            yield error
-                        continue
-                if path == b"/":
-                    # oxenstored lists its special watch paths among the children of the root.
-                    children = [name for name in children if not name.startswith("@")]
-                prefix = b"/" if path == b"/" else path + b"/"
-                below += [prefix + name.encode("utf-8", "surrogateescape") for name in children]
-                yield Node(path.decode("utf-8", "surrogateescape"), value, children, permissions)
-        level = below
+def read_nodes(paths: Sequence[bytes]) -> Program[list[Node | XenStoreError]]:
+    """Nodes, read together; the error of one that cannot be read stands in its place."""
+    outcomes = yield [request(path) for path in paths for request in (Read, Directory, GetPermissions)]
+    nodes: list[Node | XenStoreError] = []
+    for index, path in enumerate(paths):
+        value, children, permissions = outcomes[3 * index : 3 * index + 3]
+        if isinstance(children, TooBigError):
+            children = yield from _whole_directory(path)
+        # By their types first, which is fast, as there may be very many.
+        if not (type(value) is bytes and type(children) is list and type(permissions) is list):
+            nodes.append(next(o for o in (value, children, permissions) if isinstance(o, XenStoreError)))
+            continue
+        if path == b"/":
+            children = yield from _without_special_paths(children)
+        nodes.append(Node(_text(path), value, tuple(children), tuple(permissions)))
+    return nodes
 
 
-def _whole_directory(path: bytes) -> Generator[WalkStep, Any, list[str] | XenStoreError]:
-    program = directory(path)
+def _whole_directory(path: bytes) -> Program[list[str] | XenStoreError]:
+    """:func:`_directory_in_parts`, its requests in lists of one, as all requests are that read nodes."""
+    program = _directory_in_parts(path)
     try:
-        request = next(program)
+        request: Any = next(program)
         while True:
             (outcome,) = yield [request]
             request = program.throw(outcome) if isinstance(outcome, XenStoreError) else program.send(outcome)
@@ -143,23 +193,147 @@ def _whole_directory(path: bytes) -> Generator[WalkStep, Any, list[str] | XenSto
         return error
 
 
-def iterate(
-    program: Walk, call_many: Callable[[list[Request[Any]]], list[Any]]
-) -> Generator[Node | XenStoreError, None, None]:
-    """Drive a walk by a function that carries many requests; give what it finds."""
-    try:
-        step = next(program)
-        while True:
-            if isinstance(step, list):
-                step = program.send(call_many(step))
-            else:
-                yield step
-                step = next(program)
-    except StopIteration:
-        return
+def _without_special_paths(children: list[str]) -> Program[list[str]]:
+    """The children of the root without the special watch paths, which oxenstored lists among them.
+
+    A node may be named so too, with xenstored. It can be read then, and the special path cannot.
+    """
+    suspects = [name for name in (INTRODUCE_DOMAIN, RELEASE_DOMAIN) if name in children]
+    if not suspects:
+        return children
+    outcomes = yield [Read(slash + _encoded(name)) for name in suspects for slash in (b"/", b"")]
+    nodes = {
+        name
+        for name, as_node, as_special in zip(suspects, outcomes[::2], outcomes[1::2])
+        if not isinstance(as_node, (NodeNotFoundError, InvalidArgumentError)) and isinstance(as_special, XenStoreError)
+    }
+    return [name for name in children if name in nodes or name not in suspects]
 
 
-def features() -> Program[int]:
+def walk(top: bytes) -> Walk:
+    """Every node from `top` down, level by level: yields effects and, between them, nodes.
+
+    A node that is removed meanwhile is left out; the error of another that cannot be read, or of `top`, is yielded.
+    """
+    level = [top]
+    while level:
+        below: list[bytes] = []
+        for start in range(0, len(level), _NODES_AT_ONCE):
+            for node in (yield from read_nodes(level[start : start + _NODES_AT_ONCE])):
+                if isinstance(node, Node):
+                    below += map(_encoded, _child_paths(node))
+                    yield node
+                elif level == [top] or not isinstance(node, NodeNotFoundError):
+                    yield node
+        level = below
+
+
+def snapshot(top: str, rounds: int) -> Program[list[Node]]:
+    """Every node from `top` down, level by level, as they were at one moment; on a connection of its own.
+
+    A transaction would be the obvious way, and is not: xenstored looks through all that a transaction has used at each
+    operation in it, so that reading a tree costs the square of its size. A watch tells as surely whether what was read
+    is still so: the daemon puts the event of a change into the connection before any later reply.
+
+    A node is changed by what happens at it, or below it: a child made or removed changes the list of its parent, and
+    nodes above one that is made are made with it, of which no event tells. So what an event names is read again, and
+    each node above it, and whatever those list that is not known. Where a round of this brought no event, all that is
+    known was so when the round began, and still at its end.
+
+    Raises TransactionConflictError where each of so many `rounds` brought events.
+    """
+    yield Watch(_encoded(top), _SNAPSHOT, None)
+    yield NextEvent(wait=True)  # the one that comes at once
+    known: dict[str, Node] = {}
+    failed: dict[str, XenStoreError] = {}
+    changed = {top}
+    for _ in range(rounds):
+        yield from _read_again(top, changed, known, failed)
+        changed = yield from _changed_paths(top)
+        if changed:
+            continue
+        nodes, unknown = _reachable(top, known)
+        for path in unknown:
+            if path == top or not isinstance(failed[path], NodeNotFoundError):
+                raise failed[path]
+        if not unknown:
+            return nodes
+        changed = set(unknown)  # a node that was removed without an event, though listed just before
+    raise TransactionConflictError(
+        errno.EAGAIN, f"something below changed each of {rounds} times while it was read; more attempts may do", top
+    )
+
+
+def _read_again(top: str, changed: set[str], known: dict[str, Node], failed: dict[str, XenStoreError]) -> Program[None]:
+    """Read what changed, all above it, and what is not known below."""
+    level = sorted(changed.union(*(_paths_above(path, top) for path in changed)))
+    seen: set[str] = set()
+    while level:
+        seen.update(level)
+        below: list[str] = []
+        for start in range(0, len(level), _NODES_AT_ONCE):
+            paths = level[start : start + _NODES_AT_ONCE]
+            for path, node in zip(paths, (yield from read_nodes([*map(_encoded, paths)]))):
+                if isinstance(node, Node):
+                    known[path] = node
+                    below += _child_paths(node)
+                else:
+                    known.pop(path, None)
+                    failed[path] = node
+        level = [path for path in below if path not in known and path not in seen]
+
+
+def _changed_paths(top: str) -> Program[set[str]]:
+    """What the events name that have come; where they do not cease to come, what the first of them name."""
+    paths: set[str] = set()
+    for _ in range(_EVENTS_MAX):
+        event = yield NextEvent(wait=False)
+        if event is None:
+            return paths
+        if not is_subpath(event.path, top):
+            raise ProtocolError(
+                errno.EPROTO, f"the daemon told of a change at {event.path!r}, which is not below what is watched", top
+            )
+        paths.add(event.path)
+    return paths
+
+
+def _reachable(top: str, known: dict[str, Node]) -> tuple[list[Node], list[str]]:
+    """The nodes that are listed, from `top` down, level by level, and the paths of those that are not known."""
+    nodes: list[Node] = []
+    unknown: list[str] = []
+    level = [top]
+    while level:
+        found = [known[path] for path in level if path in known]
+        unknown += [path for path in level if path not in known]
+        nodes += found
+        level = [path for node in found for path in _child_paths(node)]
+    return nodes, unknown
+
+
+def _paths_above(path: str, top: str) -> list[str]:
+    """The paths of the nodes above, up to `top`."""
+    above: list[str] = []
+    while path != top:
+        path = parent_path(path)
+        above.append(path)
+    return above
+
+
+def _child_paths(node: Node) -> list[str]:
+    return [child_path(node.path, name) for name in node.children]
+
+
+def _encoded(path: str) -> bytes:
+    """A path as the daemon gave it, or as it was checked before."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def features() -> Program[Feature]:
     """The bits of the daemon's features.
 
     The question for them has no payload, and oxenstored never answers a request without one: so a question that has one
@@ -169,8 +343,37 @@ def features() -> Program[int]:
         yield GetFeatures(0)
     except AccessDeniedError:
         pass  # a guest may not ask for domain 0; the daemon knows the operation
-    bits: int = yield GetFeatures(None)
+    bits: Feature = yield GetFeatures(None)
     return bits
+
+
+def knows_any_domain() -> Program[bool]:
+    """Whether the daemon knows DOMID_ANY, permissions for every domain."""
+    try:
+        bits: Feature = yield GetFeatures(0)  # with a domid: see features()
+    except (AccessDeniedError, InvalidArgumentError, NotSupportedError):
+        return False  # it has no features to tell of, or this is a guest, which it tells nothing of others
+    return bool(bits & Feature.DOMID_ANY)
+
+
+def release_domain(domid: int) -> Program[None]:
+    """Tell the daemon that a domain is gone, unless that would end the daemon.
+
+    xenstored of Xen 4.18 to 4.23 dies when the owner of a special path is released. Older ones do not tell who that is.
+    """
+    for path in (INTRODUCE_DOMAIN, RELEASE_DOMAIN):
+        try:
+            permissions = yield GetPermissions(_encoded(path))
+        except (AccessDeniedError, InvalidArgumentError, NodeNotFoundError, NotSupportedError):
+            continue
+        if permissions[0].domid == domid:
+            raise InvalidArgumentError(
+                errno.EINVAL,
+                f"domain {domid} owns {path}, and xenstored of Xen 4.18 to 4.23 ends when such a domain is released: "
+                "set_permissions() gives it another owner",
+                path,
+            )
+    yield Release(domid)
 
 
 def quota_names() -> Program[list[str]]:

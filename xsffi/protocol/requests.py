@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from ..errors import InvalidArgumentError, ProtocolError
 from ..permissions import Permission, encode_permissions
-from .wire import MessageType
+from .wire import Feature, MessageType
 
 __all__ = [
     "REQUESTS",
@@ -489,7 +489,7 @@ class Control(Request[str]):
 
 
 @dataclass
-class GetFeatures(Request[int]):
+class GetFeatures(Request[Feature]):
     """GET_FEATURE: the bits of the daemon's features, or of those a domain may use. Since Xen 4.21."""
 
     __slots__ = ("domid",)
@@ -500,8 +500,8 @@ class GetFeatures(Request[int]):
         # Nothing at all stands for the daemon's own: a lone NUL would be the domain "".
         return b"" if self.domid is None else b"%d\0" % self.domid
 
-    def decode(self, payload: bytes) -> int:
-        return _reply_number(payload)
+    def decode(self, payload: bytes) -> Feature:
+        return Feature(_reply_number(payload))
 
     @classmethod
     def parse(cls, payload: bytes) -> GetFeatures:

@@ -175,7 +175,7 @@ class Session:
     def send(self, request: Request[T], tx_id: int = 0) -> Pending[T]:
         """Put a request among the :meth:`data_to_send`; raises TooBigError instead, if it is too long."""
         payload = request.payload()
-        check_payload_size(len(payload), self._payload_max)
+        check_payload_size(len(payload), request.path, self._payload_max)
         req_id = self._next_id()
         pending = Pending(request, req_id)
         data = encode_packet(request.type, req_id, tx_id, payload)
@@ -216,7 +216,7 @@ class Session:
             payload = request.payload()
             length = len(payload)
             if length > self._payload_max:
-                refused.append((req_id, too_big_error(length, self._payload_max)))
+                refused.append((req_id, too_big_error(length, request.path, self._payload_max)))
             else:
                 # As encode_packet does, without calling it: this is done for each of many thousand.
                 pieces.append(pack_header(request.type, req_id, tx_id, length) + payload)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any, NamedTuple
 
 from ..errors import ProtocolError, TooBigError
@@ -20,6 +20,7 @@ __all__ = [
     "IN_PYTHON",
     "PAYLOAD_MAX",
     "REPLY_MAX",
+    "Feature",
     "MessageType",
     "Packet",
     "PacketReader",
@@ -66,6 +67,16 @@ class MessageType(IntEnum):
     SET_QUOTA = 26
 
 
+class Feature(IntFlag):
+    """What a daemon can do that others cannot, as bits (XENSTORE_SERVER_FEATURE_*). It can be asked for since Xen
+    4.21."""
+
+    RECONNECTION = 1  # a guest may connect anew by its ring
+    ERROR = 2  # a guest is told, in its ring, why its connection ended
+    WATCH_DEPTH = 4  # a watch may have a depth, and special watches tell the domain
+    DOMID_ANY = 8  # permissions may be for every domain, as DOMID_ANY
+
+
 HEADER_SIZE = 16
 PAYLOAD_MAX = 4096  # XENSTORE_PAYLOAD_MAX: what a request may carry, every NUL counted
 DEVICE_PAYLOAD_MAX = PAYLOAD_MAX - HEADER_SIZE  # the kernel's buffer holds the header too
@@ -86,20 +97,21 @@ class Packet(NamedTuple):
     payload: bytes
 
 
-def check_payload_size(size: int, limit: int = PAYLOAD_MAX) -> None:
-    """Raise :class:`~xsffi.errors.TooBigError` where `size` bytes are too many for one request.
+def check_payload_size(size: int, path: bytes | None, limit: int = PAYLOAD_MAX) -> None:
+    """Raise :class:`~xsffi.errors.TooBigError`, which names the node, where `size` bytes are too many for one request.
 
     No daemon is asked: xenstored resets a connection that sends more, and oxenstored loses its place in the stream.
     """
     if size > limit:
-        raise too_big_error(size, limit)
+        raise too_big_error(size, path, limit)
 
 
-def too_big_error(size: int, limit: int) -> TooBigError:
-    """What :func:`check_payload_size` raises."""
-    return TooBigError(
-        errno.E2BIG, f"a request carries at most {limit} bytes, path and NULs counted; this one has {size}"
-    )
+def too_big_error(size: int, path: bytes | None, limit: int) -> TooBigError:
+    """What :func:`check_payload_size` raises. `path`: the node that the request is about, if it is about one."""
+    text = f"a request carries at most {limit} bytes, path and NULs counted; this one has {size}"
+    if path is None:
+        return TooBigError(errno.E2BIG, text)
+    return TooBigError(errno.E2BIG, text, path.decode("utf-8", "surrogateescape"))
 
 
 def encode_packet(type: int, req_id: int, tx_id: int, payload: bytes) -> bytes:

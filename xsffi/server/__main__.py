@@ -11,9 +11,9 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from ..errors import InvalidArgumentError, XenStoreError
+from ..errors import InvalidArgumentError
 from ..permissions import validate_domid
-from .dump import fill, read_dump, write_dump
+from .files import check_target, load, save
 from .loop import Loop
 from .store import Store
 
@@ -28,17 +28,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO if options.verbose else logging.WARNING)
     _allow_many_clients()
     try:
-        loop = Loop(_loaded(options.load))
-    except (OSError, XenStoreError) as error:
+        store = Store()
+        if options.load is not None:
+            load(store, options.load)
+        if options.dump is not None:
+            check_target(options.dump)
+        loop = Loop(store)
+    except OSError as error:
         return _fail(error)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     try:
         loop.listen(options.path)
         for domid, path in options.domain:
-            loop.store.create_domain(_domid(domid))
+            store.create_domain(_domid(domid))
             loop.listen(path, int(domid))
-    except (OSError, XenStoreError) as error:
+    except OSError as error:
         loop.close()
         return _fail(error)
     if options.ready_fd is not None:
@@ -46,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _log.info("serving %s", options.path)
     loop.run()
     try:
-        _dump(loop.store, options.dump)
+        if options.dump is not None:
+            save(store, options.dump)
     except OSError as error:
         return _fail(error)
     return 0
@@ -83,24 +89,6 @@ def _allow_many_clients() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _loaded(path: str | None) -> Store:
-    store = Store()
-    if path is not None:
-        with open(path, encoding="utf-8") as file:
-            fill(store, read_dump(file))
-    return store
-
-
-def _dump(store: Store, path: str | None) -> None:
-    if path is None:
-        return
-    # Whoever had a dump there keeps it until the new one is whole.
-    unfinished = f"{path}.{os.getpid()}.part"
-    with open(unfinished, "x", encoding="utf-8") as file:
-        write_dump(store, file)
-    os.replace(unfinished, path)
 
 
 def _fail(error: OSError) -> int:

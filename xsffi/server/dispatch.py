@@ -8,10 +8,10 @@ from typing import Any
 
 from ..errors import XenStoreError, error_from_errno, error_from_wire
 from ..protocol import requests as rq
-from ..protocol.wire import PAYLOAD_MAX, MessageType
+from ..protocol.wire import PAYLOAD_MAX, Feature, MessageType
 from . import nodes
 from .control import control
-from .domains import DOMID_SELF, FEATURE_WATCH_DEPTH, FEATURES, Domain
+from .domains import DOMID_SELF, FEATURES, Domain
 from .quota import NAMES, SOFT_NAMES
 from .store import Store, canonical
 from .transactions import Transaction
@@ -112,7 +112,7 @@ class Dispatcher:
 
     def _watch(self, request: rq.Watch, view: View, tx_id: int) -> bytes:
         domain = self._domain
-        if request.depth is not None and not domain.features & FEATURE_WATCH_DEPTH:
+        if request.depth is not None and not domain.features & Feature.WATCH_DEPTH:
             raise error_from_errno(errno.EINVAL)
         path = self._watched_path(request.path)
         watches = self._store.watches
@@ -212,7 +212,7 @@ class Dispatcher:
             raise error_from_errno(errno.EINVAL)
         if domain.introduced:
             raise error_from_errno(errno.EBUSY)
-        domain.features = request.bits
+        domain.features = Feature(request.bits)
         return _OK
 
     def _get_quota(self, request: rq.GetQuota | rq.GetQuotaNames, view: View, tx_id: int) -> bytes:

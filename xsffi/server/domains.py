@@ -5,14 +5,13 @@ from __future__ import annotations
 import errno
 
 from ..errors import error_from_errno
+from ..protocol.wire import Feature
 from .quota import Quotas
 
-__all__ = ["DOMID_SELF", "FEATURES", "FEATURE_WATCH_DEPTH", "Domain", "Domains"]
+__all__ = ["DOMID_SELF", "FEATURES", "Domain", "Domains"]
 
 DOMID_SELF = 0x7FF0  # the first id that names no domain but a role
-FEATURE_ERROR = 2  # XENSTORE_SERVER_FEATURE_ERROR
-FEATURE_WATCH_DEPTH = 4  # XENSTORE_SERVER_FEATURE_WATCHDEPTH
-FEATURES = FEATURE_ERROR | FEATURE_WATCH_DEPTH
+FEATURES = Feature.ERROR | Feature.WATCH_DEPTH
 
 
 class Domain:
@@ -67,7 +66,7 @@ class Domains:
         domain = self._domains.get(domid)
         if domain is None:
             if not self.exists(domid):
-                raise error_from_errno(errno.ENOENT)
+                raise error_from_errno(errno.ENOENT, message=f"there can be no domain {domid}")
             domain = self._domains[domid] = Domain(domid, generation + 1, self.quotas.copy())
         return domain
 

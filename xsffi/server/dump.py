@@ -1,22 +1,23 @@
-"""The contents of a store as nodes, as a dict, and as a file of JSON lines."""
+"""The contents of a store as nodes, or as a dict."""
 
 from __future__ import annotations
 
-import base64
 import errno
-import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import IO, Any, Union
+from typing import Any, Union
 
-from ..errors import InvalidArgumentError
-from ..paths import validate
+from ..errors import XenStoreError, error_from_errno
+from ..paths import child_path, validate
 from ..permissions import parse_permissions
+from ..protocol.requests import Request, SetPermissions, Write
+from ..protocol.wire import check_payload_size
 from ..records import Node as NodeRecord
 from . import nodes
-from .store import Store
-from .tree import Node, child_path
+from .access import NodePermissions
+from .store import Store, canonical
+from .tree import Node
 
-__all__ = ["Contents", "contents", "fill", "read_dump", "write_dump"]
+__all__ = ["Contents", "contents", "fill", "put"]
 
 # A mapping from path or name to value or mapping, or nodes, each before those below it.
 Contents = Union[Mapping[str, Any], Iterable[NodeRecord]]
@@ -28,7 +29,7 @@ def contents(path: str, node: Node) -> Iterator[NodeRecord]:
     while stack:
         path, node = stack.pop()
         names = node.children.names()
-        yield NodeRecord(path, node.value, names, list(node.permissions.entries))
+        yield NodeRecord(path, node.value, tuple(names), node.permissions.entries)
         for name in reversed(names):
             item = node.children.get(name)
             assert item is not None
@@ -36,60 +37,62 @@ def contents(path: str, node: Node) -> Iterator[NodeRecord]:
 
 
 def fill(store: Store, tree: Contents) -> None:
-    """Write nodes to a store as dom0 does. Raises InvalidArgumentError or TypeError for what is none."""
+    """Write nodes to a store as dom0 does. Raises XenStoreError or TypeError for what is none, or would not fit into a
+    message."""
     if isinstance(tree, Mapping):
         _fill_mapping(store, "", tree)
         return
     for record in tree:
-        path = _absolute(record.path)
-        nodes.write(store.direct, store.dom0, path, record.value)
-        if record.permissions:
-            permissions = store.permissions(parse_permissions(record.permissions))
-            nodes.set_permissions(store.direct, store.dom0, path, permissions)
+        put(store, record)
 
 
 def _fill_mapping(store: Store, above: str, tree: Mapping[str, Any]) -> None:
     for name, value in tree.items():
         validate(name)
-        path = _absolute(name if name.startswith("/") and not above else f"{above}/{name.lstrip('/')}")
+        path = name if name.startswith("/") and not above else f"{above}/{name.lstrip('/')}"
         if isinstance(value, Mapping):
-            nodes.mkdir(store.direct, store.dom0, path)
+            nodes.mkdir(store.direct, store.dom0, _path(store, path))
             _fill_mapping(store, "" if path == "/" else path, value)
-        elif isinstance(value, (str, bytes)):
-            nodes.write(store.direct, store.dom0, path, value.encode("utf-8") if isinstance(value, str) else value)
         else:
-            raise TypeError(f"a value is bytes or str, or a mapping of what is below, not {type(value).__name__}")
+            _write(store, path, value)
 
 
-def _absolute(path: str) -> str:
-    if not validate(path).startswith("/"):
-        raise InvalidArgumentError(errno.EINVAL, "a path in the contents of a store is absolute", path)
-    return path
+def put(store: Store, record: NodeRecord) -> None:
+    """Write one node, with its permissions, if it has any; raises as :func:`fill` does."""
+    if not isinstance(record, NodeRecord):
+        raise TypeError(f"what is loaded are nodes, or a mapping, not {type(record).__name__}: {record!r}")
+    permissions = _permissions(store, record) if record.permissions else None
+    _write(store, record.path, record.value)
+    if permissions is not None:
+        nodes.set_permissions(store.direct, store.dom0, _path(store, record.path), permissions)
 
 
-def write_dump(store: Store, file: IO[str]) -> None:
-    """Write all nodes of a store to a file, a line of JSON for each.
-
-    A line has "path", "permissions" as a list of texts, and "value" as text or, where that is not UTF-8, "base64".
-    """
-    for record in contents("/", store.tree.root):
-        line: dict[str, Any] = {"path": record.path, "permissions": [str(entry) for entry in record.permissions]}
-        try:
-            line["value"] = record.value.decode("utf-8")
-        except UnicodeDecodeError:
-            line["base64"] = base64.b64encode(record.value).decode("ascii")
-        file.write(json.dumps(line) + "\n")
+def _permissions(store: Store, record: NodeRecord) -> NodePermissions:
+    entries = parse_permissions(record.permissions)
+    _check(SetPermissions(validate(record.path).encode("ascii"), entries))
+    try:
+        return store.permissions(entries)
+    except XenStoreError as error:
+        raise error_from_errno(error.errno or errno.EINVAL, record.path, error.strerror) from None
 
 
-def read_dump(file: IO[str]) -> Iterator[NodeRecord]:
-    """The nodes that :func:`write_dump` wrote; raises InvalidArgumentError, telling the line, for what it did not."""
-    for number, text in enumerate(file, 1):
-        if not text.strip():
-            continue
-        try:
-            line = json.loads(text)
-            value = base64.b64decode(line["base64"]) if "base64" in line else line["value"].encode("utf-8")
-            permissions = parse_permissions(line["permissions"]) if "permissions" in line else []
-            yield NodeRecord(line["path"], value, [], permissions)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise InvalidArgumentError(errno.EINVAL, f"line {number} is no node of a dump: {error}") from error
+def _write(store: Store, path: str, value: object) -> None:
+    canonical_path = _path(store, path)
+    if isinstance(value, str):
+        value = value.encode("utf-8")
+    if not isinstance(value, bytes):
+        raise TypeError(
+            f"a value is bytes or str, or a mapping of what is below, not {type(value).__name__}: {value!r}"
+        )
+    _check(Write(path.encode("ascii"), value))
+    nodes.write(store.direct, store.dom0, canonical_path, value)
+
+
+def _path(store: Store, path: str) -> str:
+    """The absolute path of a node: a relative one is dom0's, as it is for a client."""
+    return canonical(validate(path).encode("ascii"), store.dom0.home, store.domains.quotas["path-max"])
+
+
+def _check(request: Request[None]) -> None:
+    """A client could not write what it could not send, nor read it."""
+    check_payload_size(len(request.payload()), request.path)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import errno
 
 from ..errors import error_from_errno
+from ..paths import parent_path
 from .access import OWNER, READ, WRITE, NodePermissions
 from .domains import Domain
 from .quota import node_size
-from .tree import Node, parent_path
+from .tree import Node
 from .views import View
 
 __all__ = ["make", "mkdir", "read", "remove", "set_permissions", "write"]

@@ -8,13 +8,13 @@ from functools import lru_cache
 from typing import Protocol
 
 from ..errors import InvalidArgumentError, TooBigError, error_from_errno
-from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, validate
+from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, child_path, validate
 from ..permissions import Permission
 from .access import OWNER, READ, WRITE, NodePermissions
 from .domains import Domain, Domains
 from .faults import Faults
 from .nodes import make, mkdir, set_permissions
-from .tree import Tree, child_path
+from .tree import Tree
 from .views import Direct
 from .watches import Watches
 
@@ -175,12 +175,12 @@ def canonical(raw: bytes, home: str, longest: int) -> str:
         path = f"{home}/{path}"
     try:
         validate(path)
-    except (InvalidArgumentError, TooBigError):
-        raise error_from_errno(errno.EINVAL, path) from None
+    except (InvalidArgumentError, TooBigError) as error:
+        raise error_from_errno(errno.EINVAL, path, error.strerror) from None
     if path[0] == "@":
-        raise error_from_errno(errno.EINVAL, path)
+        raise error_from_errno(errno.EINVAL, path, "a special path is none of a node")
     if longest and len(path) > longest and len(path) - _home_length(path) > longest:
-        raise error_from_errno(errno.EINVAL, path)
+        raise error_from_errno(errno.EINVAL, path, f"a path has at most {longest} bytes, this one has {len(path)}")
     return path
 
 

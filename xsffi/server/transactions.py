@@ -9,9 +9,10 @@ from __future__ import annotations
 import errno
 
 from ..errors import error_from_errno
+from ..paths import child_path, parent_path
 from .access import NodePermissions
 from .domains import Domain, Domains
-from .tree import NO_CHILDREN, Node, Tree, child_path, levels, parent_path, postorder
+from .tree import NO_CHILDREN, Node, Tree, levels, postorder
 from .views import may_learn
 from .watches import Watches
 

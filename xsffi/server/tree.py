@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from ..paths import child_path
 from .access import NodePermissions
 from .children import Children
 from .domains import Domain
 
-__all__ = ["NO_CHILDREN", "Node", "Tree", "child_path", "levels", "own_child", "parent_path", "postorder"]
+__all__ = ["NO_CHILDREN", "Node", "Tree", "levels", "own_child", "postorder"]
 
 
 class Node:
@@ -143,19 +144,9 @@ class Tree:
         self.root = node
 
 
-def parent_path(path: str) -> str:
-    """The path one level up; that of the root is the root."""
-    return path.rpartition("/")[0] or "/"
-
-
 def levels(path: str) -> int:
     """How many levels below the root a path is."""
     return path.count("/") if path != "/" else 0
-
-
-def child_path(path: str, name: str) -> str:
-    """The path of a child."""
-    return f"{path}/{name}" if path != "/" else f"/{name}"
 
 
 def postorder(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from ..paths import parent_path
 from .access import READ, NodePermissions
 from .domains import Domain, Domains
-from .tree import Node, Tree, levels, own_child, parent_path, postorder
+from .tree import Node, Tree, levels, own_child, postorder
 from .watches import Watches
 
 __all__ = ["Direct", "View", "may_learn"]

@@ -1,0 +1,182 @@
+"""Snapshots: the program on a store in this process, thousands of times, and driven by hand."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from random import Random
+from typing import Any
+
+import pytest
+from fakes import make_client
+from inprocess import InProcessBackend
+from writers import Change, Schedule, check_dump, random_change
+
+from xsffi.errors import (
+    AccessDeniedError,
+    NodeNotFoundError,
+    ProtocolError,
+    TransactionConflictError,
+    XenStoreError,
+    error_from_wire,
+)
+from xsffi.permissions import Permission
+from xsffi.protocol import programs
+from xsffi.protocol.programs import NextEvent
+from xsffi.protocol.requests import Directory, Read, Request, Watch
+from xsffi.records import Node, WatchEvent
+from xsffi.server.store import Store
+
+PERMISSIONS = [Permission(0, "n")]
+
+
+def check(before: Change, schedule: Schedule) -> None:
+    store = Store()
+    with make_client(InProcessBackend(store)) as client:
+        check_dump(client, InProcessBackend(store), "/top", before, schedule)
+
+
+@pytest.mark.parametrize("hundred", range(int(os.environ.get("XSFFI_SNAPSHOTS", "15"))))
+def test_a_snapshot_is_of_one_moment(hundred: int) -> None:
+    for seed in range(100 * hundred, 100 * hundred + 100):
+        print("seed", seed)
+        random = Random(seed)
+        most = random.choice([3, 12, 30])
+        check(
+            [random.choice(random_change(random)) for _ in range(random.randint(1, 8))],
+            [(random.randint(-1, most), random_change(random)) for _ in range(random.randint(1, 20))],
+        )
+
+
+@pytest.mark.parametrize("anew", ["/a/b/c", "/a/b"])
+def test_removed_and_made_anew(anew: str) -> None:
+    """Twice, at whatever moments: a round may then know a node, and not the one above it."""
+    rm = [("rm", "/a", "")]
+    for first, second, third in itertools.product(range(8), range(12), range(0, 12, 2)):
+        print(first, second, third)
+        check(
+            [("write", "/a/b/c", "0")],
+            [(first, rm), (-1, [("write", "/a/b/c", "1")]), (second, rm), (third, [("write", anew, "2")])],
+        )
+
+
+class Tree:
+    """A daemon driven by hand: what it answers, and the events that come with the answer to a request."""
+
+    def __init__(self, nodes: dict[str, Any]) -> None:
+        self.nodes = nodes  # the names of children by path; or an error
+        self.events: list[WatchEvent] = []
+        self.after: dict[int, list[str]] = {}  # events by the number of the round that they come in
+        self.rounds = 0
+
+    def carry(self, effect: Any) -> Any:
+        if isinstance(effect, Watch):
+            self.events.append(WatchEvent(effect.path.decode(), effect.token.decode()))
+            return None
+        if isinstance(effect, NextEvent):
+            return self.events.pop(0) if self.events else None
+        self.rounds += 1
+        self.events += [WatchEvent(path, "snapshot") for path in self.after.get(self.rounds, [])]
+        return [self._answer(request) for request in effect]
+
+    def _answer(self, request: Request[Any]) -> Any:
+        assert request.path is not None
+        path = request.path.decode("utf-8", "surrogateescape")
+        found = self.nodes.get(path, error_from_wire("ENOENT", path))
+        if isinstance(found, XenStoreError):
+            return found
+        return b"" if isinstance(request, Read) else found if isinstance(request, Directory) else PERMISSIONS
+
+    def snapshot(self, top: str = "/a", rounds: int = 10) -> list[Node]:
+        return programs.run(programs.snapshot(top, rounds), self.carry)
+
+
+class TestByHand:
+    def test_where_nothing_happens_each_level_is_one_trip(self) -> None:
+        tree = Tree({"/a": ["b", "c"], "/a/b": ["d"], "/a/b/d": [], "/a/c": []})
+        assert [node.path for node in tree.snapshot()] == ["/a", "/a/b", "/a/c", "/a/b/d"]
+        assert tree.rounds == 3
+
+    def test_a_listed_node_that_went_without_an_event_is_looked_for_again(self) -> None:
+        """As those of a domain that is released, with oxenstored."""
+        tree = Tree({"/a": ["b"]})
+        carry = tree.carry
+
+        def carried(effect: Any) -> Any:
+            if tree.rounds == 2:
+                tree.nodes["/a"] = []
+            return carry(effect)
+
+        tree.carry = carried  # type: ignore[method-assign]
+        assert tree.snapshot() == [Node("/a", b"", (), tuple(PERMISSIONS))]
+
+    def test_one_that_never_comes_is_no_endless_search(self) -> None:
+        with pytest.raises(TransactionConflictError, match="each of 7 times") as caught:
+            Tree({"/a": ["b"]}).snapshot(rounds=7)
+        assert caught.value.filename == "/a"
+
+    def test_no_top(self) -> None:
+        with pytest.raises(NodeNotFoundError) as caught:
+            Tree({}).snapshot()
+        assert caught.value.filename == "/a"
+
+    def test_a_node_that_may_not_be_read(self) -> None:
+        tree = Tree({"/a": ["b"], "/a/b": error_from_wire("EACCES", "/a/b")})
+        with pytest.raises(AccessDeniedError) as caught:
+            tree.snapshot()
+        assert caught.value.filename == "/a/b"
+
+    def test_one_that_might_not_be_read_before_it_was_removed(self) -> None:
+        """xenstored says EACCES of what is missing below what may not be read."""
+        tree = Tree({"/a": ["b"], "/a/b": error_from_wire("EACCES", "/a/b")})
+        tree.after = {2: ["/a/b"]}
+        carry = tree.carry
+
+        def carried(effect: Any) -> Any:
+            if tree.rounds == 2:
+                tree.nodes = {"/a": []}
+            return carry(effect)
+
+        tree.carry = carried  # type: ignore[method-assign]
+        assert [node.path for node in tree.snapshot()] == ["/a"]
+
+    @pytest.mark.parametrize("path", ["/", "/ab", "/c", "a", "@releaseDomain"])
+    def test_an_event_outside(self, path: str) -> None:
+        tree = Tree({"/a": []})
+        tree.after = {1: [path]}
+        with pytest.raises(ProtocolError, match="not below what is watched") as caught:
+            tree.snapshot()
+        assert repr(path) in str(caught.value)
+
+    @pytest.mark.parametrize("path", ["/a//", "/a/b/", "/a/\udcff", "/a/" + "b" * 5000])
+    def test_an_event_at_a_path_that_cannot_be(self, path: str) -> None:
+        tree = Tree({"/a": []})
+        tree.after = {1: [path]}
+        tree.nodes[path] = error_from_wire("EINVAL", "/a")
+        assert [node.path for node in tree.snapshot()] == ["/a"]
+
+    def test_events_that_do_not_cease(self) -> None:
+        tree = Tree({"/a": []})
+        event = WatchEvent("/a", "snapshot")
+
+        def carry(effect: Any) -> Any:
+            return event if isinstance(effect, NextEvent) else tree.carry(effect)
+
+        with pytest.raises(TransactionConflictError, match="each of 3 times"):
+            programs.run(programs.snapshot("/a", 3), carry)
+
+    def test_what_changed_is_read_again_and_all_above_it_and_no_more(self) -> None:
+        nodes: dict[str, Any] = {"/a": ["b", "c"], "/a/b": ["d"], "/a/b/d": [], "/a/c": ["e"], "/a/c/e": []}
+        tree = Tree(nodes)
+        tree.after = {3: ["/a/b/d"]}
+        asked: list[list[str]] = []
+        carry = tree.carry
+
+        def carried(effect: Any) -> Any:
+            if isinstance(effect, list):
+                asked.append([request.path.decode() for request in effect if isinstance(request, Read)])
+            return carry(effect)
+
+        tree.carry = carried  # type: ignore[method-assign]
+        tree.snapshot()
+        assert asked == [["/a"], ["/a/b", "/a/c"], ["/a/b/d", "/a/c/e"], ["/a", "/a/b", "/a/b/d"]]

@@ -1,0 +1,174 @@
+"""A writer who changes a tree while somebody reads it, and the model that says what the tree has been."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+import hypothesis.strategies as st
+
+from xsffi import Client, Node, NodeNotFoundError, Permission, WatchEvent, XenStoreError
+from xsffi.protocol.requests import Request
+from xsffi.transaction import Transaction
+from xsffi.trees import snapshot
+
+__all__ = ["CHANGES", "SCHEDULES", "Change", "Schedule", "Writer", "check_dump", "random_change"]
+
+Operation = tuple[str, str, str]  # the verb, the path below the top, and what it writes
+Change = list[Operation]  # those that are made together, in a transaction if there are several
+Schedule = list[tuple[int, Change]]  # each after so many requests more; -1: together with the one before
+Tree = dict[str, tuple[bytes, tuple[Permission, ...], frozenset[str]]]  # value, permissions and children by path
+
+VERBS = ["write", "write", "mkdir", "rm", "rm", "set_permissions"]
+PATHS = ["", "/a", "/a/b", "/a/b/c", "/a/b/d", "/a/e", "/a/e/f", "/g", "/g/h"]
+TEXTS = ["1", "2", "3"]
+
+CHANGES = st.lists(
+    st.tuples(st.sampled_from(VERBS), st.sampled_from(PATHS), st.sampled_from(TEXTS)), min_size=1, max_size=3
+)
+SCHEDULES = st.lists(st.tuples(st.integers(-1, 6), CHANGES), max_size=10)
+
+
+def random_change(random: Random) -> Change:
+    """One of :data:`CHANGES`."""
+    count = random.choice([1, 1, 1, 2, 3])
+    return [(random.choice(VERBS), random.choice(PATHS), random.choice(TEXTS)) for _ in range(count)]
+
+
+class Model:
+    """The tree from a top down, as its only writer makes it."""
+
+    def __init__(self, top: str) -> None:
+        self._top = top
+        self._nodes: dict[str, tuple[bytes, tuple[Permission, ...]]] = {}
+
+    def apply(self, operation: Operation) -> None:
+        verb, path, text = operation
+        if verb == "write":
+            self._make(path)
+            self._nodes[path] = text.encode(), self._nodes[path][1]
+        elif verb == "mkdir":
+            self._make(path)
+        elif verb == "rm":
+            self._nodes = {p: node for p, node in self._nodes.items() if p != path and not p.startswith(f"{path}/")}
+        elif path in self._nodes:
+            self._nodes[path] = self._nodes[path][0], (Permission(0, "n"), Permission(int(text), "r"))
+
+    def tree(self) -> Tree:
+        tree = {}
+        for path, (value, permissions) in self._nodes.items():
+            below = [p[len(path) + 1 :] for p in self._nodes if p.startswith(f"{path}/")]
+            tree[self._top + path] = value, permissions, frozenset(name for name in below if "/" not in name)
+        return tree
+
+    def _make(self, path: str) -> None:
+        """The node, and those above it, each of which inherits the permissions of the one above."""
+        permissions: tuple[Permission, ...] = (Permission(0, "n"),)
+        for path_above in itertools.accumulate(path.split("/"), "{}/{}".format):
+            permissions = self._nodes.setdefault(path_above, (b"", permissions))[1]
+
+
+class Writer:
+    """Makes changes in the store and in the model, and keeps what the tree has been.
+
+    Behind each change it writes a number, so that no tree comes twice.
+    """
+
+    def __init__(self, client: Client, top: str) -> None:
+        self._client = client
+        self._top = top
+        self._model = Model(top)
+        self._numbers = itertools.count(1)
+        self.trees = [self._model.tree()]
+
+    def make(self, change: Change) -> None:
+        self._make(_told(change))
+        self._make([("write", "/number", str(next(self._numbers)))])
+
+    def _make(self, change: Change) -> None:
+        if len(change) == 1:
+            self._carry(self._client, change[0])
+        else:
+            with self._client.transaction() as t:
+                for operation in change:
+                    self._carry(t, operation)
+        for operation in change:
+            self._model.apply(operation)
+        self.trees.append(self._model.tree())
+
+    def _carry(self, target: Client | Transaction, operation: Operation) -> None:
+        verb, path, text = operation
+        arguments: dict[str, tuple[Any, ...]] = {"write": (text,), "set_permissions": (["n0", f"r{text}"],)}
+        try:
+            getattr(target, verb)(self._top + path, *arguments.get(verb, ()))
+        except NodeNotFoundError:
+            assert verb in ("rm", "set_permissions")
+
+
+def _told(change: Change) -> Change:
+    """A change without what xenstored tells nobody of: it keeps the nodes above one that is made and removed again in
+    the same transaction, and there is no event for them.
+    """
+    told: Change = []
+    for verb, path, text in change:
+        if verb != "rm" or not any(f"{made}/".startswith(f"{path}/") for _, made, _ in told):
+            told.append((verb, path, text))
+    return told
+
+
+class Disturbed:
+    """A connection before whose requests, one by one, others make their changes."""
+
+    def __init__(self, backend: Any, before: Callable[[], None]) -> None:
+        self._backend = backend
+        self._before = before
+
+    def call(self, request: Request[Any]) -> Any:
+        self._before()
+        return self._backend.call(request)
+
+    def call_many(self, requests: Sequence[Request[Any]]) -> list[Any]:
+        return [self._outcome(request) for request in requests]
+
+    def next_event(self, timeout: float | None) -> WatchEvent | None:
+        event: WatchEvent | None = self._backend.next_event(timeout)
+        return event
+
+    def _outcome(self, request: Request[Any]) -> Any:
+        try:
+            return self.call(request)
+        except XenStoreError as error:
+            return error
+
+
+def check_dump(client: Client, reader: Any, top: str, before: Change, schedule: Schedule) -> None:
+    """A dump over `reader`, while `client` makes changes between its requests, is the tree of a moment meanwhile."""
+    writer = Writer(client, top)
+    writer.make(before)
+    trees_before = len(writer.trees) - 1
+    waiting = list(schedule)
+    requests = 0
+
+    def change() -> None:
+        nonlocal requests
+        requests += 1
+        while waiting and requests > waiting[0][0]:
+            requests = 0
+            writer.make(waiting.pop(0)[1])
+
+    disturbed: Any = Disturbed(reader, change)
+    assert _tree(lambda: snapshot(disturbed, top, 1000)) in writer.trees[trees_before:]
+    assert _tree(lambda: list(client.walk(top))) == writer.trees[-1]  # so the model is right
+    client.rm(top)
+
+
+def _tree(read: Callable[[], list[Node]]) -> Tree:
+    """What was read, as the model has it: where there is no top, there is nothing."""
+    try:
+        nodes = read()
+    except NodeNotFoundError:
+        return {}
+    assert len({node.path for node in nodes}) == len(nodes)
+    return {node.path: (node.value, node.permissions, frozenset(node.children)) for node in nodes}
