@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
+from .addresses import absolute
 from .client import Client
 from .paths import validate
 from .permissions import validate_domid
@@ -41,14 +42,15 @@ class EmbeddedStore:
     stops at the end. A child of this process, by fork, can connect to it, and cannot stop it.
     """
 
-    def __init__(self, tree: Contents | None = None, *, path: str | None = None) -> None:
+    def __init__(self, tree: Contents | None = None, *, path: str | os.PathLike[str] | None = None) -> None:
         """Start one.
 
         :param tree: nodes to begin with, see :meth:`load`.
-        :param path: where its socket is to be; by default, in a temporary folder of its own, removed in the end.
+        :param path: where its socket is to be, in a folder that is there; by default, in a temporary one of its own,
+            removed in the end.
 
         Raises OSError, with `path` as its filename, where there can be no socket: EADDRINUSE where somebody listens
-        there already.
+        there already; and for the tree what :meth:`load` does.
         """
         self._store = Store()
         if tree is not None:
@@ -59,7 +61,8 @@ class EmbeddedStore:
         # Also where nobody calls stop(): when this is garbage, or the process ends.
         self._finalizer = weakref.finalize(self, _put_away, os.getpid(), self._loop, self._thread, self._folders)
         try:
-            self.path = path or self._path_for("socket")  #: the socket of dom0's clients
+            #: the socket of dom0's clients
+            self.path = self._path_for("socket") if path is None else absolute(os.fsdecode(path))
             self._loop.listen(self.path)
             self._thread.start()
         except BaseException:
@@ -116,7 +119,10 @@ class EmbeddedStore:
         """Write nodes, as dom0 does, watches and all.
 
         :param tree: a mapping from path, or name, to a value (str as UTF-8, or bytes), or to a mapping of the same kind
-            for what is below; or nodes as :meth:`dump` gives them.
+            for what is below; or nodes, as :meth:`dump` and :meth:`xsffi.Client.dump` give them.
+
+        Raises :class:`~xsffi.errors.XenStoreError`, or TypeError, for what can be no node, or is longer than a client
+        could write; what came before it is there then.
         """
         self._loop.call(lambda: fill(self._store, tree))
 

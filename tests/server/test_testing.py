@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import gc
 import itertools
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Callable
 
 import pytest
 
 import xsffi
 from xsffi.records import Node
+from xsffi.server.listener import Listener
 from xsffi.testing import EmbeddedStore
 
 
@@ -117,6 +123,136 @@ def test_the_child_of_a_fork_does_not_stop_it() -> None:
             assert xs.ls("/") == ["tool"]
 
 
+@contextmanager
+def copied_by_a_child() -> Iterator[None]:
+    """A forked child has a copy of every descriptor meanwhile."""
+    child = os.fork()
+    if child == 0:
+        signal.pause()
+        os._exit(0)
+    try:
+        yield
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_its_clients_see_it_end_though_a_child_has_copies_of_the_descriptors(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    with EmbeddedStore(path=path) as store, client_of(store) as xs:
+        xs.read("/")
+        with copied_by_a_child():
+            store.stop()
+            with pytest.raises(xsffi.ConnectionLostError):
+                xs.read("/")
+            with EmbeddedStore(path=path) as again, client_of(again) as xs_again:
+                assert xs_again.ls("/") == ["tool"]
+
+
+def test_who_waits_to_be_accepted_sees_it_end(tmp_path: Path) -> None:
+    listener = Listener(str(tmp_path / "socket"))
+    with socket.socket(socket.AF_UNIX) as waiting, copied_by_a_child():
+        waiting.connect(listener.path)
+        os.link(listener.path, tmp_path / "other name")
+        listener.close()
+        waiting.settimeout(10)
+        assert waiting.recv(1) == b""
+        with socket.socket(socket.AF_UNIX) as late, pytest.raises(ConnectionRefusedError):
+            late.connect(str(tmp_path / "other name"))
+
+
+@pytest.mark.parametrize("end", ["cut", "release"])
+def test_a_connection_ends_though_a_child_has_copies_of_the_descriptors(end: str) -> None:
+    with EmbeddedStore() as store, client_of(store) as xs, client_of(store, 5) as guest:
+        guest.read("/local/domain/5")
+        with copied_by_a_child():
+            if end == "cut":
+                store.cut_next_answer(domid=5)
+            else:
+                xs.release_domain(5)
+            with pytest.raises(xsffi.ConnectionLostError):
+                guest.read("/local/domain/5")
+
+
+@pytest.mark.parametrize("kind", [Path, str, os.fsencode])
+def test_a_place_of_any_kind(tmp_path: Path, kind: Callable[[Path], Any]) -> None:
+    with EmbeddedStore(path=kind(tmp_path / "socket")) as store, client_of(store) as xs:
+        assert store.path == str(tmp_path / "socket")
+        assert xs.ls("/") == ["tool"]
+
+
+def test_a_relative_place_and_a_program_that_goes_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with EmbeddedStore(path="socket") as store, xsffi.Client("socket") as early:
+        monkeypatch.chdir("/")
+        with store.connect() as xs, store.connect(5) as guest:
+            xs.write("/a", "1")
+            guest.write("b", "2")
+        assert early.read_many(["/a"]) == [b"1"]
+        assert [node.path for node in early.dump("/a")] == ["/a"]
+        with xsffi.Client(store.environment()["XENSTORED_PATH"]) as by_environment:
+            assert by_environment.read("/a") == b"1"
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_of_others_on_the_folder_holds_up_nobody(tmp_path: Path) -> None:
+    folder = os.open(tmp_path, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with EmbeddedStore(path=tmp_path / "socket") as store, client_of(store) as xs:
+            assert xs.ls("/") == ["tool"]
+    finally:
+        os.close(folder)
+    assert os.listdir(tmp_path) == []
+
+
+def test_another_server_that_takes_too_long_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("xsffi.server.listener._LOCK_MAX", 0.05)
+    lock = tmp_path / ".socket.xsffi-lock"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(OSError, match="another server is about to listen there") as caught:
+            EmbeddedStore(path=tmp_path / "socket")
+        assert (caught.value.errno, caught.value.filename) == (errno.EADDRINUSE, str(tmp_path / "socket"))
+    with EmbeddedStore(path=tmp_path / "socket"):  # what is left of one that died is taken over
+        assert os.listdir(tmp_path) == ["socket"]
+
+
+def test_of_many_that_begin_in_the_place_of_a_dead_one_one_serves(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    for _ in range(20):
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(path)
+        begin = threading.Barrier(4)
+        made: list[Listener] = []
+        refused: list[int | None] = []
+
+        def listen(begin: threading.Barrier, made: list[Listener], refused: list[int | None]) -> None:
+            begin.wait()
+            try:
+                made.append(Listener(path))
+            except OSError as error:
+                refused.append(error.errno)
+
+        threads = [threading.Thread(target=listen, args=(begin, made, refused)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(10)
+        assert len(made) == 1
+        assert refused == [errno.EADDRINUSE] * 3
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(path)
+        made[0].close()
+        assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as caught:
+        EmbeddedStore(path=tmp_path / "folder" / "socket")
+    assert caught.value.filename == str(tmp_path / "folder" / "socket")
+
+
 def test_the_environment_leads_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedStore() as store:
         monkeypatch.setenv("XENSTORED_PATH", store.environment()["XENSTORED_PATH"])
@@ -151,11 +287,48 @@ def test_loading_fires_watches_and_a_dump_can_be_loaded() -> None:
         store.load({"/x/y": "2"})
         assert xs.read_watch(5) == ("/x/y", watch)
         dump = store.dump()
-        assert Node("/a/b", b"1", [], [xsffi.Permission(5, "n"), xsffi.Permission(6, "r")]) in dump
+        assert Node("/a/b", b"1", (), (xsffi.Permission(5, "n"), xsffi.Permission(6, "r"))) in dump
         assert [node.path for node in store.dump("/x")] == ["/x", "/x/y"]
         assert store.dump("/nothing") == []
         with EmbeddedStore(dump) as other:
             assert other.dump() == dump
+
+
+@pytest.mark.parametrize(
+    ("node", "error", "said"),
+    [
+        (Node("/a", b"v" * 5000, (), ()), xsffi.TooBigError, "at most 4096 bytes"),
+        (Node("/" + "a" * 2500, b"", (), ()), xsffi.InvalidArgumentError, "at most 2048 bytes"),
+        (Node("/a", b"", (), (xsffi.Permission(0, "n"),) * 2000), xsffi.TooBigError, "at most 4096 bytes"),
+        (Node("/a", b"", (), (xsffi.Permission(40000, "n"),)), xsffi.NodeNotFoundError, "no domain 40000"),
+        (Node("@releaseDomain", b"", (), ()), xsffi.InvalidArgumentError, "special path"),
+        (Node("//", b"", (), ()), xsffi.InvalidArgumentError, "doubled slash"),
+    ],
+)
+def test_what_no_client_could_write_is_not_loaded(node: Node, error: type[Exception], said: str) -> None:
+    with EmbeddedStore() as store:
+        before = store.dump()
+        with pytest.raises(error, match=said) as caught:
+            store.load([node])
+        assert isinstance(caught.value, OSError)
+        assert caught.value.filename == node.path
+        assert store.dump() == before
+
+
+@pytest.mark.parametrize("tree", [[("/a", b"")], ["/a"], [{"/a": ""}], [Node("/a", 5, (), ())]])  # type: ignore[arg-type]
+def test_what_is_no_node_is_not_loaded(tree: Any) -> None:
+    with EmbeddedStore() as store, pytest.raises(TypeError):
+        store.load(tree)
+
+
+def test_relative_nodes_are_dom0_s() -> None:
+    """As a client of dom0 dumps them."""
+    with EmbeddedStore({"/local/domain/0/a/b": "1"}) as store, client_of(store) as xs:
+        dump = xs.dump("a")
+        assert [node.path for node in dump] == ["a", "a/b"]
+        with EmbeddedStore(dump) as other, client_of(other) as other_xs:
+            assert other_xs.dump("a") == dump
+            assert other_xs.read("/local/domain/0/a/b") == b"1"
 
 
 # Its domains.

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from ..errors import XenStoreError
 from .connection import Connection
-from .listener import Listener
+from .listener import Listener, hang_up
 from .store import Peer, Store
 
 __all__ = ["Loop"]
@@ -40,7 +40,7 @@ class Loop:
         self.store = store
         self._selector = selectors.DefaultSelector()
         self._clients: dict[Peer, _Client] = {}
-        self._listeners: dict[int, Listener] = {}  # by domain
+        self._listeners: list[tuple[int, Listener]] = []  # each with the domain whose clients it serves
         self._delayed: set[_Client] = set()
         self._accept_again = 0.0  # when to go on accepting; 0: it goes on
         self._accepting_failed = False
@@ -89,14 +89,13 @@ class Loop:
         """Serve clients that connect to a unix socket at `path` as those of a domain; raises OSError as
         :class:`.listener.Listener` does."""
         listener = Listener(path)
-        self._listeners[domid] = listener
+        self._listeners.append((domid, listener))
         if not self._accept_again:
             self._accept_from(listener, domid)
 
     def socket_path(self, domid: int) -> str | None:
-        """Where clients of a domain connect, if anywhere."""
-        listener = self._listeners.get(domid)
-        return listener.path if listener is not None else None
+        """Where clients of a domain connect, if anywhere; the first place, if there are more."""
+        return next((listener.path for owner, listener in self._listeners if owner == domid), None)
 
     def add(self, connected: socket.socket, domid: int = 0) -> None:
         """Serve a client at the other end of a socket, which is the loop's from here on; raises NodeNotFoundError where
@@ -128,8 +127,7 @@ class Loop:
         self._run_calls()
         for client in list(self._clients.values()):
             self._close(client)
-        for domid in list(self._listeners):
-            self._close_listener(domid)
+        self._close_listeners(self._listeners)
         self._selector.close()
         self._bell.close()
         self._ringer.close()
@@ -170,8 +168,9 @@ class Loop:
             now = time.monotonic()
             for client in [client for client in self._delayed if client.next_delayed <= now]:
                 self._send(client)
-        for domid in [domid for domid in self._listeners if not self._is_introduced(domid)]:
-            self._close_listener(domid)
+        released = [(domid, listener) for domid, listener in self._listeners if not self._is_introduced(domid)]
+        if released:
+            self._close_listeners(released)
 
     def _send(self, client: _Client) -> None:
         """Send what can be sent, answer what had to wait for that, and see to when to go on."""
@@ -262,20 +261,20 @@ class Loop:
             try:
                 self.add(connected, domid)
             except XenStoreError:
-                connected.close()
+                hang_up(connected)
 
     def _accept_from(self, listener: Listener, domid: int) -> None:
         self._selector.register(listener.socket, selectors.EVENT_READ, lambda _: self._accept(listener, domid))
 
     def _pause_accepting(self) -> None:
         if not self._accept_again:
-            for listener in self._listeners.values():
+            for _, listener in self._listeners:
                 self._selector.unregister(listener.socket)
         self._accept_again = time.monotonic() + _ACCEPT_PAUSE
 
     def _resume_accepting(self) -> None:
         self._accept_again = 0.0
-        for domid, listener in self._listeners.items():
+        for domid, listener in self._listeners:
             self._accept_from(listener, domid)
 
     def _timeout(self) -> float:
@@ -293,16 +292,17 @@ class Loop:
         if client.interest:
             self._selector.unregister(client.socket)
             client.interest = 0
-        client.socket.close()
+        hang_up(client.socket)
         client.connection.close()
         self._clients.pop(client.connection, None)
         self._delayed.discard(client)
 
-    def _close_listener(self, domid: int) -> None:
-        listener = self._listeners.pop(domid)
-        if not self._accept_again:
-            self._selector.unregister(listener.socket)
-        listener.close()
+    def _close_listeners(self, closing: list[tuple[int, Listener]]) -> None:
+        self._listeners = [one for one in self._listeners if one not in closing]
+        for _, listener in closing:
+            if not self._accept_again:
+                self._selector.unregister(listener.socket)
+            listener.close()
 
     def _is_introduced(self, domid: int) -> bool:
         domain = self.store.domains.find(domid)
