@@ -69,7 +69,10 @@ class QuotaExceededError(XenStoreError):
 
 
 class TransactionConflictError(XenStoreError):
-    """The transaction was not committed: somebody else changed what it had used (EAGAIN). Nothing of it was written."""
+    """The transaction was not committed: somebody else changed what it had used (EAGAIN). Nothing of it was written.
+
+    Or what takes several requests to read, a whole tree or a long list of children, kept changing meanwhile.
+    """
 
 
 class TransactionGoneError(XenStoreError):

@@ -49,6 +49,7 @@ class Pipeline:
         self._transactions = transactions
         self._attempts = attempts
         self._items: list[_Item] = []
+        self._names_any_domain = False  # whether some of the items do
 
     def read(self, path: str) -> None:
         """Queue :meth:`xsffi.Client.read`."""
@@ -108,7 +109,9 @@ class Pipeline:
         """Queue :meth:`xsffi.Client.set_permissions`. Whether it would end the daemon is asked as it is carried: its
         error stands in its place then."""
         request = SetPermissions(encode(path), parse_permissions(permissions))
-        self._queue(request, any_domain=not allow_any_domain and names_any_domain(request.permissions))
+        any_domain = not allow_any_domain and names_any_domain(request.permissions)
+        self._queue(request, any_domain=any_domain)
+        self._names_any_domain |= any_domain
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Carry what is queued, and return the results, which are in :attr:`results` too.
@@ -154,12 +157,11 @@ class Pipeline:
         self._items.append(_Item(request, finish or _as_it_is, any_domain))
 
     def _carry(self, items: list[_Item], target: NodeOperations, raise_on_error: bool) -> None:
-        refusing = any(item.any_domain for item in items) and self._any_domain.is_deadly()
-        refused = [refusing and item.any_domain for item in items]
-        outcomes = iter(target._call_many([item.request for item, no in zip(items, refused) if not no]))
+        refusing = self._names_any_domain and self._any_domain.is_deadly()
+        outcomes = iter(target._call_many([item.request for item in items if not (refusing and item.any_domain)]))
         self.results = [
-            _any_domain_error(item.request) if no else item.finish(next(outcomes), target)
-            for item, no in zip(items, refused)
+            _any_domain_error(item.request) if refusing and item.any_domain else item.finish(next(outcomes), target)
+            for item in items
         ]
         if raise_on_error:
             for result in self.results:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Any, NamedTuple
 
-from .errors import InvalidArgumentError, XenStoreError
+from .errors import InvalidArgumentError, XenStoreError, error_from_errno
 from .paths import validate
 from .permissions import Permission, parse_permissions
 
@@ -75,8 +75,7 @@ class Node(NamedTuple):
                 tuple(parse_permissions(permissions)) if permissions else (),
             )
         except XenStoreError as error:
-            text = f"not a node: {error.strerror}"
-            raise InvalidArgumentError(errno.EINVAL, text, *([] if path is None else [path])) from None
+            raise error_from_errno(errno.EINVAL, path, f"not a node: {error.strerror}") from None
 
 
 def _fields(line: str) -> dict[str, Any]:

@@ -82,8 +82,9 @@ def test_features(store: EmbeddedStore, xs: xsffi.Client) -> None:
     assert xs.get_features(5) == 6
     xs.set_features(5, 2)
     assert xs.get_features(5) == 2
-    with pytest.raises(xsffi.InvalidArgumentError):
-        xs.set_features(5, 8)
+    for bits in (8, 16, 2 | 1 << 31):
+        with pytest.raises(xsffi.InvalidArgumentError):
+            xs.set_features(5, bits)
     with store.connect(5, backend="wire") as guest:
         assert guest.get_features() == 2
         with pytest.raises(xsffi.AccessDeniedError):

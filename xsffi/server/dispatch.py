@@ -208,7 +208,7 @@ class Dispatcher:
 
     def _set_features(self, request: rq.SetFeatures, view: View, tx_id: int) -> bytes:
         domain = self._known(request.domid)
-        if request.bits & ~FEATURES:
+        if request.bits & ~int(FEATURES):
             raise error_from_errno(errno.EINVAL)
         if domain.introduced:
             raise error_from_errno(errno.EBUSY)
