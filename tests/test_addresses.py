@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from xsffi import Client
 from xsffi.addresses import DEVICES, Kind, candidates, default_socket, kind_of
+from xsffi.testing import EmbeddedStore
 
 USUAL = "/var/run/xenstored/socket"
 
@@ -52,6 +54,18 @@ def test_a_relative_place_is_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.chdir(folder)
     folder.rmdir()
     assert candidates("s") == ["s"]
+
+
+def test_a_relative_place_whose_name_would_be_too_long_for_a_socket(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deep = tmp_path / ("d" * 100)
+    deep.mkdir()
+    monkeypatch.chdir(deep)
+    assert candidates("s") == ["s"]
+    with EmbeddedStore(path="s") as store, Client("s") as xs:
+        assert store.path == "s"
+        assert xs.ls("/") == ["tool"]
 
 
 def test_the_devices_newer_first() -> None:

@@ -349,6 +349,17 @@ class TestRetries:
         assert calls == list(range(1, attempts + 1))
         assert fake.requests == [START, COMMIT] * attempts
 
+    def test_a_conflict_about_something_within_is_told_as_it_is(self, client: Client, fake: FakeBackend) -> None:
+        within = TransactionConflictError(errno.EAGAIN, "the list of children changed", "/big")
+
+        def function(transaction: Transaction) -> None:
+            raise within
+
+        with pytest.raises(TransactionConflictError) as caught:
+            client.transact(function, attempts=2)
+        assert caught.value is within
+        assert fake.requests == [START, ABORT] * 2
+
     def test_ten_attempts_by_default(self, client: Client, fake: FakeBackend) -> None:
         fails(fake, TransactionEnd, lambda: error_from_wire("EAGAIN"))
         with pytest.raises(TransactionConflictError):

@@ -14,7 +14,7 @@ from xsffi.protocol.requests import Request
 from xsffi.transaction import Transaction
 from xsffi.trees import snapshot
 
-__all__ = ["CHANGES", "SCHEDULES", "Change", "Schedule", "Writer", "check_dump", "random_change"]
+__all__ = ["CHANGES", "SCHEDULES", "Change", "Disturbed", "Schedule", "Writer", "check_dump", "random_change"]
 
 Operation = tuple[str, str, str]  # the verb, the path below the top, and what it writes
 Change = list[Operation]  # those that are made together, in a transaction if there are several

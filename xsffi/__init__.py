@@ -95,4 +95,4 @@ if not TYPE_CHECKING:
         return value
 
     def __dir__() -> list[str]:
-        return sorted(__all__)
+        return sorted([*__all__, "__version__"])

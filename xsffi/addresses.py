@@ -7,8 +7,9 @@ import os
 import stat
 from enum import Enum
 
-__all__ = ["DEVICES", "Kind", "absolute", "candidates", "default_socket", "kind_of"]
+__all__ = ["DEVICES", "SOCKET_PATH_MAX", "Kind", "absolute", "candidates", "default_socket", "kind_of"]
 
+SOCKET_PATH_MAX = 107  # bytes (unix(7): 108 with the NUL)
 DEVICES = ("/dev/xen/xenbus", "/proc/xen/xenbus")  # the kernel's door to the store, newer and older
 
 
@@ -34,11 +35,15 @@ def candidates(path: str | None = None) -> list[str]:
 
 
 def absolute(path: str) -> str:
-    """The same place, also once the program has changed its folder."""
+    """The same place, also once the program has changed its folder.
+
+    One whose name would be too long for a socket then is left relative, and is to be found from this folder alone.
+    """
     try:
-        return os.path.join(os.getcwd(), path)
+        place = os.path.join(os.getcwd(), path)
     except FileNotFoundError:
         return path  # that folder was removed: there is no such place either
+    return place if len(os.fsencode(place)) <= SOCKET_PATH_MAX else path
 
 
 def default_socket() -> str:

@@ -108,9 +108,8 @@ class Client(NodeOperations, DomainOperations):
         What others change meanwhile is read again; where that went on `attempts` times,
         :class:`~xsffi.errors.TransactionConflictError` is raised. It is read over a connection of its own.
 
-        That nothing is torn rests on the daemon's telling of each change. It tells nothing of these, which may be seen
-        in part: with oxenstored, the nodes that go with a domain that is released; with xenstored, nodes that are made
-        with one below them, where that is removed again within the same transaction.
+        That nothing is torn rests on the daemon's telling of each change. It tells nobody of nodes that are made with
+        one below them, where that is removed again within the same transaction: a dump at that moment may lack them.
         """
         validate(top)
         validate_attempts(attempts)
@@ -128,8 +127,9 @@ class Client(NodeOperations, DomainOperations):
         """Write nodes, as :meth:`dump` and :meth:`xsffi.testing.EmbeddedStore.dump` give them, with their values and
         permissions. What is there beside them is left alone.
 
-        It is no transaction: xenstored would take the square of the number of nodes for that. The first error is raised
-        once all of some thousand nodes around it were tried. `allow_any_domain` is that of :meth:`set_permissions`.
+        It is no transaction: xenstored would take the square of the number of nodes for that. Some thousand go at a
+        time: of those around one that breaks a rule none is written, and an error of the daemon's is raised once all of
+        them were tried. `allow_any_domain` is that of :meth:`set_permissions`.
         """
         nodes = iter(nodes)
         while some := list(islice(nodes, _LOAD_AT_ONCE)):

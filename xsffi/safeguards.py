@@ -14,7 +14,7 @@ __all__ = ["AnyDomain", "any_domain_error", "names_any_domain"]
 
 
 class AnyDomain:
-    """Whether permissions for DOMID_ANY end the daemon of a connection. It is asked once, when first wanted.
+    """Whether permissions for DOMID_ANY end the daemon of a connection. It is asked when first wanted, and remembered.
 
     xenstored of Xen 4.22, the first to know DOMID_ANY, dies of SET_PERMS with it where that comes from a socket, and
     not from a domain's ring. Older ones take it for a domain like any other.
@@ -39,7 +39,7 @@ class AnyDomain:
 
 def names_any_domain(permissions: list[Permission]) -> bool:
     """Whether one of these permissions is for DOMID_ANY."""
-    return any(permission.domid == DOMID_ANY for permission in permissions)
+    return any(domid == DOMID_ANY for domid, _ in permissions)
 
 
 def any_domain_error(path: str) -> InvalidArgumentError:

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from .addresses import absolute
+from .addresses import SOCKET_PATH_MAX, absolute
 from .client import Client
 from .paths import validate
 from .permissions import validate_domid
@@ -31,8 +31,6 @@ from .server.loop import Loop
 from .server.store import Store
 
 __all__ = ["EmbeddedStore"]
-
-_SOCKET_PATH_MAX = 107
 
 
 class EmbeddedStore:
@@ -197,7 +195,7 @@ class EmbeddedStore:
     def _path_for(self, name: str) -> str:
         if not self._folders:
             folder = tempfile.mkdtemp(prefix="xs-")
-            if len(folder) + len("/domain-65535") > _SOCKET_PATH_MAX:
+            if len(folder) + len("/domain-65535") > SOCKET_PATH_MAX:
                 os.rmdir(folder)
                 folder = tempfile.mkdtemp(prefix="xs-", dir="/tmp")
             self._folders.append(folder)

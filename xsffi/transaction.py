@@ -26,6 +26,7 @@ __all__ = ["Transaction", "Transactions", "validate_attempts"]
 
 T = TypeVar("T")
 
+_IN_CONFLICT = "not committed: it was in conflict with other changes"
 _PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long
 _PAUSE_MAX = 0.1
 
@@ -94,7 +95,7 @@ class Transaction(NodeOperations):
         try:
             self._backend.call(TransactionEnd(commit), self.id)
         except TransactionConflictError as error:
-            self._ended = "not committed: it was in conflict with other changes"
+            self._ended = _IN_CONFLICT
             raise _conflict(
                 "the transaction was not committed", "it can be done again, as transact() does", error
             ) from None
@@ -175,11 +176,14 @@ class Transactions:
             raise TypeError(f"a function is to be given, not {type(function).__name__}: {function!r}")
         validate_attempts(attempts)
         for attempt in range(1, attempts + 1):
+            transaction = self.start()
             try:
-                with self.start() as transaction:
+                with transaction:
                     return function(transaction)
             except TransactionConflictError as error:
                 if attempt == attempts:
+                    if transaction._ended is not _IN_CONFLICT:
+                        raise  # it is about something within
                     tried = "1 attempt" if attempts == 1 else f"{attempts} attempts"
                     advice = "more attempts may do, or a transaction that uses fewer nodes"
                     raise _conflict(f"the transaction was not committed in {tried}", advice, error) from error

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 from daemons import Daemon
 from hypothesis import HealthCheck, given, settings
 from stores import client_of
-from writers import CHANGES, SCHEDULES, Change, Schedule, check_dump
+from writers import CHANGES, SCHEDULES, Change, Disturbed, Schedule, check_dump
 
 from xsffi import Client
+from xsffi.trees import snapshot
 
 _numbers = itertools.count(1)
 
@@ -20,6 +22,29 @@ _numbers = itertools.count(1)
 def test_a_dump_is_of_one_moment(daemon: Daemon, before: Change, schedule: Schedule) -> None:
     with client_of(daemon, "wire") as client, client_of(daemon, "wire") as reader:
         check_dump(client, reader.backend, f"/test/snapshot-{next(_numbers)}", before, schedule)
+
+
+def test_a_domain_is_released_meanwhile(daemon: Daemon) -> None:
+    """oxenstored removes its nodes without an event for each."""
+    with client_of(daemon, "wire") as client:
+        for number in range(40):
+            domid, top = 3000 + next(_numbers), f"/test/released-{number}"
+            client.introduce_domain(domid, 1, domid)
+            for path in ("a", "b/c", "d"):
+                client.write(f"{top}/{path}", "1")
+                client.set_permissions(f"{top}/{path}", [f"n{domid}"])
+            asked = itertools.count()
+
+            def release(domid: int = domid, number: int = number, asked: itertools.count[int] = asked) -> None:
+                if next(asked) == number:
+                    client.release_domain(domid)
+
+            with client_of(daemon, "wire") as reader:
+                disturbed: Any = Disturbed(reader.backend, release)
+                paths = {node.path for node in snapshot(disturbed, top, 100)}
+            all_of_it = {f"{top}{path}" for path in ("", "/a", "/b", "/b/c", "/d")}
+            assert paths in (all_of_it, {top, f"{top}/b"})
+            client.rm(top)
 
 
 def test_the_order_is_parents_first(xs: Client, top: str) -> None:

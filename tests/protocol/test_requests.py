@@ -212,6 +212,8 @@ BAD_REPLIES: list[tuple[Request[Any], bytes]] = [
     (TransactionStart(), b"0\0"),  # that is no transaction: all that is done in it would be done at once
     (TransactionStart(), b"4294967296\0"),  # that fits into no header
     *[(DirectoryPart(b"/a", 0), payload) for payload in (b"", b"17", b"17\0", b"17\0one", b"17\0one\0two")],
+    *[(Directory(b"/a"), payload) for payload in (b"\0", b"b\0\0c\0", b"\0b\0", b"b/c\0", b"/\0")],
+    *[(DirectoryPart(b"/a", 0), b"17\0" + names) for names in (b"\0b\0", b"b\0\0c\0", b"b/c\0", b"\0\0\0")],
     *[(IsDomainIntroduced(5), payload) for payload in (b"", b"\0", b"X\0", b"TRUE\0", b"T\0T\0", b"t\0")],
     *[(GetPermissions(b"/a"), payload) for payload in (b"\0", b"x0\0", b"n\0", b"n0\0\0", b"r65536\0", b"r\xd9\xa5\0")],
 ]  # fmt: skip

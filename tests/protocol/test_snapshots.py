@@ -75,8 +75,11 @@ class Tree:
             return None
         if isinstance(effect, NextEvent):
             return self.events.pop(0) if self.events else None
+        if len(effect) == 1:
+            return [None]  # the look whether the events of the watches have come
         self.rounds += 1
-        self.events += [WatchEvent(path, "snapshot") for path in self.after.get(self.rounds, [])]
+        for path in self.after.get(self.rounds, []):
+            self.events.append(WatchEvent(path, "released" if path == "@releaseDomain" else "snapshot"))
         return [self._answer(request) for request in effect]
 
     def _answer(self, request: Request[Any]) -> Any:
@@ -140,7 +143,39 @@ class TestByHand:
         tree.carry = carried  # type: ignore[method-assign]
         assert [node.path for node in tree.snapshot()] == ["/a"]
 
-    @pytest.mark.parametrize("path", ["/", "/ab", "/c", "a", "@releaseDomain"])
+    def test_a_domain_that_is_released(self) -> None:
+        """All is read again: its nodes may have gone, and its permissions elsewhere, without an event for each."""
+        tree = Tree({"/a": ["b"], "/a/b": ["c"], "/a/b/c": []})
+        tree.after = {3: ["@releaseDomain"]}
+        carry = tree.carry
+
+        def carried(effect: Any) -> Any:
+            if tree.rounds == 3:
+                tree.nodes = {"/a": ["d"], "/a/d": []}
+            return carry(effect)
+
+        tree.carry = carried  # type: ignore[method-assign]
+        assert [node.path for node in tree.snapshot()] == ["/a", "/a/d"]
+
+    def test_a_guest_that_may_set_no_more_watches(self) -> None:
+        tree = Tree({"/a": []})
+        carry = tree.carry
+
+        def carried(effect: Any) -> Any:
+            if isinstance(effect, Watch) and effect.path == b"@releaseDomain":
+                raise error_from_wire("E2BIG", "@releaseDomain")
+            return carry(effect)
+
+        tree.carry = carried  # type: ignore[method-assign]
+        assert [node.path for node in tree.snapshot()] == ["/a"]
+
+    def test_a_watch_of_the_root_may_be_told_of_special_paths(self) -> None:
+        """As xenstored of Xen 4.18 and 4.20 does when somebody sets their permissions."""
+        tree = Tree({"/": []})
+        tree.after = {1: ["@introduceDomain"]}
+        assert [node.path for node in tree.snapshot("/")] == ["/"]
+
+    @pytest.mark.parametrize("path", ["/", "/ab", "/c", "a", "@introduceDomain"])
     def test_an_event_outside(self, path: str) -> None:
         tree = Tree({"/a": []})
         tree.after = {1: [path]}
@@ -160,7 +195,9 @@ class TestByHand:
         event = WatchEvent("/a", "snapshot")
 
         def carry(effect: Any) -> Any:
-            return event if isinstance(effect, NextEvent) else tree.carry(effect)
+            if isinstance(effect, NextEvent):
+                return event
+            return tree.carry(effect)
 
         with pytest.raises(TransactionConflictError, match="each of 3 times"):
             programs.run(programs.snapshot("/a", 3), carry)
@@ -173,7 +210,7 @@ class TestByHand:
         carry = tree.carry
 
         def carried(effect: Any) -> Any:
-            if isinstance(effect, list):
+            if isinstance(effect, list) and len(effect) > 1:
                 asked.append([request.path.decode() for request in effect if isinstance(request, Read)])
             return carry(effect)
 

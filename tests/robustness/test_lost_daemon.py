@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import select
 import socket
 import threading
@@ -106,6 +107,31 @@ def test_the_daemon_is_killed_while_it_does_not_answer(own_daemon: Daemon, backe
             caller.join()
             assert isinstance(caller.error, xsffi.ConnectionLostError), repr(caller.error)
             assert caller.ended - killed < SECOND
+
+
+def test_the_daemon_is_killed_before_a_second_connection_is_wanted(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend) as xs:
+        own_daemon.kill()
+        for use in (
+            lambda: xs.dump("/"),
+            lambda: xs.read_many(["/"]),
+            lambda: xs.load([xsffi.Node("/a", b"", (), ())]),
+            lambda: xs.set_permissions("/", ["n0", f"r{xsffi.DOMID_ANY}"]),
+        ):
+            with pytest.raises(xsffi.ConnectionLostError):
+                use()
+
+
+def test_no_descriptor_for_a_second_connection(xs: Client) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+        with pytest.raises(xsffi.XenStoreError) as caught:
+            xs.dump("/")
+        assert caught.value.errno == errno.EMFILE
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    assert xs.dump("/")
 
 
 def test_fileno_becomes_readable(own_daemon: Daemon, backend: str) -> None:

@@ -25,7 +25,7 @@ from ..protocol import requests as r
 from ..protocol.requests import Request
 from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, check_payload_size
 from ..records import WatchEvent
-from .base import Backend, Outcome, closed_error, forked_error, tell_of_forks
+from .base import Backend, Outcome, closed_error, forked_error, further_connection_error, tell_of_forks
 from .bell import Bell, one_wait
 from .extension import ffi, lib, shortcuts
 from .libxenstore import LibXenStore
@@ -192,7 +192,10 @@ class LibraryBackend:
         with self._lock:
             if self._over is not None:
                 raise self._over()
-        return open_wire(self._path)
+        try:
+            return open_wire(self._path)
+        except OSError as error:
+            raise further_connection_error(error) from error
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         event = self._reader.check_watch()

@@ -18,7 +18,7 @@ from ..protocol.requests import Read, Request, Unwatch
 from ..protocol.session import Batch, Pending, error_reply
 from ..protocol.wire import check_payload_size
 from ..records import WatchEvent
-from .base import Outcome, tell_of_forks
+from .base import Outcome, further_connection_error, tell_of_forks
 from .sharing import SharedConnection
 from .transports import Transport, open_transport
 from .turns import Reply
@@ -87,7 +87,10 @@ class WireBackend:
 
     def sibling(self) -> WireBackend:
         self._shared.check()
-        return open_wire(self._path, self._timeout)
+        try:
+            return open_wire(self._path, self._timeout)
+        except OSError as error:
+            raise further_connection_error(error) from error
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         return self._shared.next_event(timeout)

@@ -35,7 +35,7 @@ from .requests import (
     Request,
     Watch,
 )
-from .wire import Feature
+from .wire import REPLY_MAX, Feature
 
 __all__ = [
     "Effect",
@@ -74,9 +74,9 @@ Walk = Generator[Union[Effect, Node, XenStoreError], Any, None]
 
 _NODES_AT_ONCE = 1024  # nodes read in one go: what is on its way is bounded, however wide a level of the tree
 _RESTARTS_MAX = 100  # how often the list of a node's children may change while it is read in parts
-_PARTS_MAX = 4096  # parts of a list: of 4096 bytes each, they make the longest reply that is accepted as one message
+_PARTS_MAX = 16384  # parts of a list that are asked for, with those of lists that changed meanwhile
 _EVENTS_MAX = 65536  # events taken in one go
-_SNAPSHOT = b"snapshot"  # the token of a snapshot's watch
+_SNAPSHOT, _RELEASED = "snapshot", "released"  # the tokens of a snapshot's watches
 
 
 def run(program: Program[T], carry: Callable[[Any], Any]) -> T:
@@ -126,25 +126,30 @@ def directory(path: bytes) -> Program[list[str]]:
 
 
 def _directory_in_parts(path: bytes) -> Program[list[str]]:
-    for _ in range(_RESTARTS_MAX):
-        names: list[str] = []
-        offset = 0
-        generation = None
-        for _ in range(_PARTS_MAX):
-            part = yield DirectoryPart(path, offset)
-            if generation is not None and part.generation != generation:
-                break  # the list changed: what came before does not fit to this
-            names += part.names
-            if part.last:
-                return names
-            generation = part.generation
-            offset += part.size
-        else:
-            raise ProtocolError(
-                errno.EPROTO, f"the list of children does not end after {_PARTS_MAX} parts", _text(path)
-            )
+    names: list[str] = []
+    offset = 0
+    generation = None
+    restarts = 0
+    for _ in range(_PARTS_MAX):
+        part = yield DirectoryPart(path, offset)
+        if generation is not None and part.generation != generation:
+            # The list changed: what came before does not fit to this.
+            names, offset, generation = [], 0, None
+            restarts += 1
+            if restarts == _RESTARTS_MAX:
+                break
+            continue
+        names += part.names
+        if part.last:
+            return names
+        generation = part.generation
+        offset += part.size
+        if offset > REPLY_MAX:
+            raise ProtocolError(errno.EPROTO, f"the list of children does not end after {offset} bytes", _text(path))
+    if restarts == 0:
+        raise ProtocolError(errno.EPROTO, f"the list of children does not end after {_PARTS_MAX} parts", _text(path))
     raise TransactionConflictError(
-        errno.EAGAIN, f"the list of children changed each of {_RESTARTS_MAX} times while it was read", _text(path)
+        errno.EAGAIN, f"the list of children changed {restarts} times while it was read", _text(path)
     )
 
 
@@ -174,7 +179,8 @@ def read_nodes(paths: Sequence[bytes]) -> Program[list[Node | XenStoreError]]:
             continue
         if path == b"/":
             children = yield from _without_special_paths(children)
-        nodes.append(Node(_text(path), value, tuple(children), tuple(permissions)))
+        # xenstored may list a child twice, in a transaction that cannot be committed any more.
+        nodes.append(Node(_text(path), value, tuple(dict.fromkeys(children)), tuple(permissions)))
     return nodes
 
 
@@ -196,7 +202,7 @@ def _whole_directory(path: bytes) -> Program[list[str] | XenStoreError]:
 def _without_special_paths(children: list[str]) -> Program[list[str]]:
     """The children of the root without the special watch paths, which oxenstored lists among them.
 
-    A node may be named so too, with xenstored. It can be read then, and the special path cannot.
+    With xenstored a node may be named so too. It can be read then, and the special path cannot.
     """
     suspects = [name for name in (INTRODUCE_DOMAIN, RELEASE_DOMAIN) if name in children]
     if not suspects:
@@ -208,6 +214,15 @@ def _without_special_paths(children: list[str]) -> Program[list[str]]:
         if not isinstance(as_node, (NodeNotFoundError, InvalidArgumentError)) and isinstance(as_special, XenStoreError)
     }
     return [name for name in children if name in nodes or name not in suspects]
+
+
+def _has_special_nodes() -> Program[bool]:
+    """Whether the special watch paths are nodes to the daemon, as they are to oxenstored."""
+    try:
+        yield Read(_encoded(RELEASE_DOMAIN))
+    except (AccessDeniedError, InvalidArgumentError, NodeNotFoundError):
+        return False
+    return True
 
 
 def walk(top: bytes) -> Walk:
@@ -240,16 +255,19 @@ def snapshot(top: str, rounds: int) -> Program[list[Node]]:
     each node above it, and whatever those list that is not known. Where a round of this brought no event, all that is
     known was so when the round began, and still at its end.
 
+    When a domain is released, oxenstored removes its nodes, and others its permissions, without an event for each: of
+    the release itself a second watch tells, and all is read again.
+
     Raises TransactionConflictError where each of so many `rounds` brought events.
     """
-    yield Watch(_encoded(top), _SNAPSHOT, None)
-    yield NextEvent(wait=True)  # the one that comes at once
     known: dict[str, Node] = {}
     failed: dict[str, XenStoreError] = {}
+    yield from _set_watches(top)
+    yield from _take_events(top, known)
     changed = {top}
     for _ in range(rounds):
         yield from _read_again(top, changed, known, failed)
-        changed = yield from _changed_paths(top)
+        changed = yield from _take_events(top, known)
         if changed:
             continue
         nodes, unknown = _reachable(top, known)
@@ -262,6 +280,17 @@ def snapshot(top: str, rounds: int) -> Program[list[Node]]:
     raise TransactionConflictError(
         errno.EAGAIN, f"something below changed each of {rounds} times while it was read; more attempts may do", top
     )
+
+
+def _set_watches(top: str) -> Program[None]:
+    """Set the watches of a snapshot. The event that each brings at once has come then."""
+    yield Watch(_encoded(top), _encoded(_SNAPSHOT), None)
+    yield NextEvent(wait=True)
+    try:
+        yield Watch(_encoded(RELEASE_DOMAIN), _encoded(_RELEASED), None)
+    except XenStoreError:
+        return  # a guest may have no more watches, and is not told of releases either
+    yield [Read(_encoded(top))]  # the event comes before this reply
 
 
 def _read_again(top: str, changed: set[str], known: dict[str, Node], failed: dict[str, XenStoreError]) -> Program[None]:
@@ -283,18 +312,26 @@ def _read_again(top: str, changed: set[str], known: dict[str, Node], failed: dic
         level = [path for path in below if path not in known and path not in seen]
 
 
-def _changed_paths(top: str) -> Program[set[str]]:
-    """What the events name that have come; where they do not cease to come, what the first of them name."""
+def _take_events(top: str, known: dict[str, Node]) -> Program[set[str]]:
+    """The paths that the events name which have come; where they do not cease to come, those of the first of them.
+
+    Where a domain was released, nothing is `known` any more.
+    """
     paths: set[str] = set()
     for _ in range(_EVENTS_MAX):
         event = yield NextEvent(wait=False)
         if event is None:
-            return paths
-        if not is_subpath(event.path, top):
+            break
+        if event.token == _RELEASED:
+            known.clear()
+            paths.add(top)
+        elif is_subpath(event.path, top):
+            paths.add(event.path)
+        # xenstored of Xen 4.18 and 4.20 tells a watch of the root of its special paths too.
+        elif top != "/" or not event.path.startswith("@"):
             raise ProtocolError(
                 errno.EPROTO, f"the daemon told of a change at {event.path!r}, which is not below what is watched", top
             )
-        paths.add(event.path)
     return paths
 
 
@@ -359,14 +396,15 @@ def knows_any_domain() -> Program[bool]:
 def release_domain(domid: int) -> Program[None]:
     """Tell the daemon that a domain is gone, unless that would end the daemon.
 
-    xenstored of Xen 4.18 to 4.23 dies when the owner of a special path is released. Older ones do not tell who that is.
+    xenstored of Xen 4.18 to 4.23 dies when the owner of a special path is released. Older ones do not tell who that is,
+    and to oxenstored a special path is a node like any other.
     """
     for path in (INTRODUCE_DOMAIN, RELEASE_DOMAIN):
         try:
             permissions = yield GetPermissions(_encoded(path))
         except (AccessDeniedError, InvalidArgumentError, NodeNotFoundError, NotSupportedError):
             continue
-        if permissions[0].domid == domid:
+        if permissions and permissions[0].domid == domid and not (yield from _has_special_nodes()):
             raise InvalidArgumentError(
                 errno.EINVAL,
                 f"domain {domid} owns {path}, and xenstored of Xen 4.18 to 4.23 ends when such a domain is released: "

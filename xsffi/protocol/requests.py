@@ -175,7 +175,7 @@ class Directory(Request["list[str]"]):
         return self.path + b"\0"
 
     def decode(self, payload: bytes) -> list[str]:
-        return _names(payload)
+        return _children(payload)
 
     @classmethod
     def parse(cls, payload: bytes) -> Directory:
@@ -210,7 +210,7 @@ class DirectoryPart(Request[Part]):
         # An empty name ends the last part; it is there alone where the offset is the list's end.
         last = names == b"\0" or names.endswith(b"\0\0")
         listed = names[:-1] if last else names
-        return Part(generation, _names(listed), len(listed), last)
+        return Part(generation, _children(listed), len(listed), last)
 
     @classmethod
     def parse(cls, payload: bytes) -> DirectoryPart:
@@ -624,6 +624,13 @@ def _names(payload: bytes) -> list[str]:
     # What a daemon stores was checked by it; a name beyond ASCII is kept, not lost.
     text = payload.decode("utf-8", "surrogateescape")
     return text[:-1].split("\0") if text[-1] == "\0" else text.split("\0")
+
+
+def _children(payload: bytes) -> list[str]:
+    # A path of an empty name, or of two, would be another node's: whoever follows it might never come to an end.
+    if b"/" in payload or b"\0\0" in payload or payload.startswith(b"\0"):
+        raise ProtocolError(errno.EPROTO, f"a list of children has a name that none has: {payload[:64]!r}")
+    return _names(payload)
 
 
 @lru_cache(maxsize=256)  # a store has many nodes, and few lists of permissions
