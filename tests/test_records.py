@@ -80,7 +80,11 @@ def test_what_a_line_holds(node: Node, fields: dict[str, Any]) -> None:
         ('{"path": "/a", "value": "x", "permissions": ["x0"]}', "not 'x0'"),
         ('{"path": "/a", "value": "x", "permissions": ["n65536"]}', "not 65536"),
         ('{"path": "/a", "value": "x", "children": {"b": 1}}', '"children" is a list of texts'),
+        ('{"path": "/a", "value": "x", "children": ["b", "c/d"]}', "and has no slash: 'c/d'"),
+        ('{"path": "/a", "value": "x", "children": [""]}', "the name of a child is not empty"),
+        ('{"path": "/a", "value": "x", "children": ["c d"]}', "a path has only letters"),
         ('{"path": "/a", "value": "x", "vlaue": "y"}', "it has 'vlaue', which a node has not"),
+        ('{"path": "/a", "value": "x", "value": "y"}', "it has a field twice"),
     ],
 )
 def test_a_line_that_is_none(line: str, said: str) -> None:
@@ -88,8 +92,15 @@ def test_a_line_that_is_none(line: str, said: str) -> None:
         Node.from_json(line)
     assert said in str(caught.value)
     assert str(caught.value).startswith("[Errno 22] not a node: ")
-    if '"path": "/a"' in line and "more" not in line and "vlaue" not in line:
+    if '"path": "/a"' in line and not any(word in said for word in ("JSON", "which a node has not", "twice")):
         assert caught.value.filename == "/a"
+
+
+def test_an_error_is_short_however_long_the_line() -> None:
+    for line in (f'["{"x" * 10_000}"]', f'{{"path": {[1] * 1000}}}', f'{{"{"x" * 10_000}": 1}}'):
+        with pytest.raises(InvalidArgumentError) as caught:
+            Node.from_json(line)
+        assert len(str(caught.value)) < 300
 
 
 @pytest.mark.parametrize("line", [b"{}", None, 5])

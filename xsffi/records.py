@@ -71,7 +71,7 @@ class Node(NamedTuple):
             return cls(
                 validate(path),
                 _value(fields),
-                _texts(fields, "children"),
+                tuple(map(_name, _texts(fields, "children"))),
                 tuple(parse_permissions(permissions)) if permissions else (),
             )
         except XenStoreError as error:
@@ -82,14 +82,23 @@ def _fields(line: str) -> dict[str, Any]:
     from json import loads
 
     try:
-        fields = loads(line)
+        fields = loads(line, object_pairs_hook=_object)
+    except XenStoreError:
+        raise
     except (ValueError, RecursionError) as error:
         raise _wrong(f"it is not JSON: {error}") from None
     if not isinstance(fields, dict):
-        raise _wrong(f"it is not an object, but {fields!r}")
+        raise _wrong(f"it is not an object, but {fields!r:.80}")
     unknown = fields.keys() - {"path", "value", "base64", "permissions", "children"}
     if unknown:
-        raise _wrong(f"it has {', '.join(map(repr, sorted(unknown)))}, which a node has not")
+        raise _wrong(f"it has {', '.join(map(repr, sorted(unknown))):.80}, which a node has not")
+    return fields
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        raise _wrong("it has a field twice")
     return fields
 
 
@@ -107,24 +116,31 @@ def _value(fields: dict[str, Any]) -> bytes:
     try:
         value = b64decode(text, validate=True)
     except ValueError as error:
-        raise _wrong(f'"base64" is not base64: {error}: {text!r}') from None
+        raise _wrong(f'"base64" is not base64: {error}: {text!r:.80}') from None
     if b64encode(value).decode("ascii") != text:  # the last bits, which mean nothing, are zero
-        raise _wrong(f'"base64" is not what encodes {value!r}: {text!r}')
+        raise _wrong(f'"base64" is not what encodes {value!r:.80}: {text!r:.80}')
     return value
 
 
 def _text(fields: dict[str, Any], name: str) -> str:
     text = fields.get(name)
     if not isinstance(text, str):
-        raise _wrong(f'"{name}" is a text, not {text!r}')
+        raise _wrong(f'"{name}" is a text, not {text!r:.80}')
     return text
 
 
 def _texts(fields: dict[str, Any], name: str) -> tuple[str, ...]:
     texts = fields.get(name, [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _wrong(f'"{name}" is a list of texts, not {texts!r}')
+        raise _wrong(f'"{name}" is a list of texts, not {texts!r:.80}')
     return tuple(texts)
+
+
+def _name(text: str) -> str:
+    if not text or "/" in text:
+        raise _wrong(f"the name of a child is not empty, and has no slash: {text!r:.80}")
+    validate(f"/{text}")
+    return text
 
 
 def _wrong(text: str) -> InvalidArgumentError:

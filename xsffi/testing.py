@@ -55,12 +55,13 @@ class EmbeddedStore:
             fill(self._store, tree)
         self._loop = Loop(self._store)
         self._thread = threading.Thread(target=self._loop.run, name="xsffi.testing.EmbeddedStore", daemon=True)
+        self._owner = os.getpid()
         self._folders: list[str] = []  # at most one, for the sockets whose place is ours to choose
         # Also where nobody calls stop(): when this is garbage, or the process ends.
-        self._finalizer = weakref.finalize(self, _put_away, os.getpid(), self._loop, self._thread, self._folders)
+        self._finalizer = weakref.finalize(self, _put_away, self._owner, self._loop, self._thread, self._folders)
         try:
             #: the socket of dom0's clients
-            self.path = self._path_for("socket") if path is None else absolute(os.fsdecode(path))
+            self.path = absolute(os.fsdecode(path)) if path else self._path_for("socket")
             self._loop.listen(self.path)
             self._thread.start()
         except BaseException:
@@ -68,8 +69,13 @@ class EmbeddedStore:
             raise
 
     def stop(self) -> None:
-        """Close all connections, as a daemon that dies, and remove the socket. Again does nothing."""
+        """Close all connections, as a daemon that dies, and remove the socket. Again does nothing.
+
+        Any thread may, and any signal handler; it returns once that is done.
+        """
         self._finalizer()
+        if os.getpid() == self._owner and self._thread.ident is not None:
+            _join(self._thread)  # another thread may have begun
 
     def __enter__(self) -> EmbeddedStore:
         return self
@@ -206,11 +212,18 @@ def _put_away(owner: int, loop: Loop, thread: threading.Thread, folders: list[st
     if os.getpid() != owner:
         return  # the exit of a forked child is not the end of its parent's store
     loop.stop()
-    if thread.ident is not None:
-        thread.join()
-    loop.close()
+    if thread.ident is None:
+        loop.close()
+    else:
+        _join(thread)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _join(thread: threading.Thread) -> None:
+    """Wait for the end of the loop's thread, which closes it, unless that is where the last reference was dropped."""
+    if thread is not threading.current_thread():
+        thread.join()
 
 
 def _message_type(name: str) -> MessageType:

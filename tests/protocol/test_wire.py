@@ -18,6 +18,7 @@ from xsffi.protocol.wire import (
     HEADER_SIZE,
     PAYLOAD_MAX,
     REPLY_MAX,
+    Feature,
     MessageType,
     Packet,
     PacketReader,
@@ -93,6 +94,11 @@ def test_encode(packet: Packet, fields: tuple[int, ...]) -> None:
     data = encode_packet(*packet)
     assert struct.unpack("@IIII", data[:16]) == fields  # native order, no padding
     assert data[16:] == packet.payload
+
+
+def test_features_read_as_numbers_whatever_the_python() -> None:
+    assert str(Feature.ERROR | Feature.WATCH_DEPTH) == f"{Feature(6)}" == "6"
+    assert Feature(1 << 20) == 1 << 20
 
 
 @pytest.mark.parametrize("size", [0, 1, PAYLOAD_MAX])

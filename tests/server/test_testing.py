@@ -14,12 +14,14 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
+from alarms import interrupted_after
 
 import xsffi
 from xsffi.records import Node
@@ -29,6 +31,13 @@ from xsffi.testing import EmbeddedStore
 
 def client_of(store: EmbeddedStore, domid: int = 0) -> xsffi.Client:
     return store.connect(domid, backend="wire", timeout=10)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
 
 
 # Its life.
@@ -218,6 +227,58 @@ def test_another_server_that_takes_too_long_is_told(tmp_path: Path, monkeypatch:
         assert os.listdir(tmp_path) == ["socket"]
 
 
+def test_a_server_that_does_not_listen_yet_is_not_taken_for_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xsffi.server.listener._LOCK_MAX", 0.05)
+    path = str(tmp_path / "socket")
+    real_listen = socket.socket.listen
+
+    def listen(first: socket.socket, backlog: int) -> None:
+        monkeypatch.setattr(socket.socket, "listen", real_listen)
+        with pytest.raises(OSError, match="another server is about to listen there"):
+            Listener(path)
+        first.listen(backlog)
+
+    monkeypatch.setattr(socket.socket, "listen", listen)
+    listener = Listener(path)
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(path)
+    listener.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_lock_whose_file_was_removed_as_it_was_taken_is_taken_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = tmp_path / ".socket.xsffi-lock"
+    locked: list[bool] = []
+    real_flock, real_bind = fcntl.flock, Listener._bind
+
+    def flock(descriptor: int, operation: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", real_flock)
+        lock.unlink()  # as who had the lock does
+        real_flock(descriptor, operation)
+
+    def bind(self: Listener, path: str) -> None:
+        locked.append(lock.exists())
+        real_bind(self, path)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(Listener, "_bind", bind)
+    Listener(str(tmp_path / "socket")).close()
+    assert locked == [True]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_what_is_in_the_place_of_the_lock_is_told(tmp_path: Path, kind: str) -> None:
+    lock = tmp_path / ".socket.xsffi-lock"
+    lock.mkdir() if kind == "folder" else lock.symlink_to("elsewhere")
+    with pytest.raises(OSError, match="its lock") as caught:
+        EmbeddedStore(path=tmp_path / "socket")
+    assert str(lock) in str(caught.value)
+
+
 def test_of_many_that_begin_in_the_place_of_a_dead_one_one_serves(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     for _ in range(20):
@@ -245,6 +306,52 @@ def test_of_many_that_begin_in_the_place_of_a_dead_one_one_serves(tmp_path: Path
             client.connect(path)
         made[0].close()
         assert os.listdir(tmp_path) == []
+
+
+def test_a_signal_handler_may_stop_it_at_any_moment() -> None:
+    for number in range(30):
+        store = EmbeddedStore()
+        soon = 0.001 * (1 + number % 5)
+        with interrupted_after(soon, store.stop), pytest.raises(RuntimeError, match="has been stopped"):
+            while True:
+                store.create_domain(5)
+        assert not os.path.exists(store.path)
+
+
+def test_it_may_be_dropped_in_its_own_thread() -> None:
+    """The last reference may be what the loop was given to call, or garbage that is found there."""
+    threads = threading.active_count()
+    for _ in range(20):
+        store = EmbeddedStore()
+        folder = os.path.dirname(store.path)
+        gone = threading.Event()
+        weakref.finalize(store, gone.set)
+        loop, holder = store._loop, [store]
+        del store
+        loop._calls.append(holder.clear)
+        loop._ring()
+        assert gone.wait(10)
+        wait_until(lambda: threading.active_count() == threads)
+        assert not os.path.exists(folder)
+
+
+def test_stop_in_another_thread_returns_once_it_is_done() -> None:
+    for _ in range(50):
+        store = EmbeddedStore()
+        thread = threading.Thread(target=store.stop)
+        thread.start()
+        store.stop()
+        with socket.socket(socket.AF_UNIX) as client, pytest.raises((FileNotFoundError, ConnectionRefusedError)):
+            client.connect(store.path)
+        thread.join()
+
+
+def test_the_socket_of_a_domain_is_gone_once_it_is_released() -> None:
+    with EmbeddedStore() as store, client_of(store) as xs:
+        for domid in range(1, 50):
+            path = store.socket_path(domid)
+            xs.release_domain(domid)
+            assert not os.path.exists(path)
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
@@ -298,7 +405,8 @@ def test_loading_fires_watches_and_a_dump_can_be_loaded() -> None:
     ("node", "error", "said"),
     [
         (Node("/a", b"v" * 5000, (), ()), xsffi.TooBigError, "at most 4096 bytes"),
-        (Node("/" + "a" * 2500, b"", (), ()), xsffi.InvalidArgumentError, "at most 2048 bytes"),
+        (Node("/" + "a" * 3500, b"", (), ()), xsffi.TooBigError, "at most 3072 bytes"),
+        (Node("/local/domain/5/a", b"v" * 4095, (), ()), xsffi.TooBigError, "at most 4096 bytes"),
         (Node("/a", b"", (), (xsffi.Permission(0, "n"),) * 2000), xsffi.TooBigError, "at most 4096 bytes"),
         (Node("/a", b"", (), (xsffi.Permission(40000, "n"),)), xsffi.NodeNotFoundError, "no domain 40000"),
         (Node("@releaseDomain", b"", (), ()), xsffi.InvalidArgumentError, "special path"),

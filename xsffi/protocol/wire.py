@@ -76,6 +76,8 @@ class Feature(IntFlag):
     WATCH_DEPTH = 4  # a watch may have a depth, and special watches tell the domain
     DOMID_ANY = 8  # permissions may be for every domain, as DOMID_ANY
 
+    __str__ = int.__repr__  # as it is since Python 3.11
+
 
 HEADER_SIZE = 16
 PAYLOAD_MAX = 4096  # XENSTORE_PAYLOAD_MAX: what a request may carry, every NUL counted

@@ -21,9 +21,13 @@ __all__ = ["main"]
 
 _log = logging.getLogger("xsffi.server")
 
+_LINE_MAX = 500  # characters of an error that are shown
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit status is 0 then, and 1 where there is no way to begin or to end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)  # there is nothing to keep yet
     options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO if options.verbose else logging.WARNING)
     _allow_many_clients()
@@ -43,16 +47,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for domid, path in options.domain:
             store.create_domain(_domid(domid))
             loop.listen(path, int(domid))
+        if options.ready_fd is not None:
+            os.close(options.ready_fd)
     except OSError as error:
         loop.close()
         return _fail(error)
-    if options.ready_fd is not None:
-        os.close(options.ready_fd)
     _log.info("serving %s", options.path)
-    loop.run()
     try:
-        if options.dump is not None:
-            save(store, options.dump)
+        try:
+            loop.run()
+        finally:  # whatever happens: what clients have written is not lost
+            if options.dump is not None:
+                save(store, options.dump)
     except OSError as error:
         return _fail(error)
     return 0
@@ -79,8 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _domid(text: str) -> int:
-    if not text.isdecimal():
-        raise InvalidArgumentError(errno.EINVAL, "a domid is a number", text)
+    if not (text.isascii() and text.isdigit() and len(text) <= 5):
+        raise InvalidArgumentError(errno.EINVAL, "a domid is a number from 0 to 65535", text)
     return validate_domid(int(text))
 
 
@@ -92,7 +98,12 @@ def _allow_many_clients() -> None:
 
 
 def _fail(error: OSError) -> int:
-    print(f"xsffi.server: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
+    text = ": ".join([str(part) for part in (error.filename, error.strerror or error) if part is not None])
+    # One line, whatever stands in a file or a path.
+    if len(text) > _LINE_MAX:
+        text = f"{text[:_LINE_MAX]}…"
+    line = "".join([letter if letter.isprintable() else repr(letter)[1:-1] for letter in text])
+    print(f"xsffi.server: {line}", file=sys.stderr)
     return 1
 
 

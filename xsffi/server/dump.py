@@ -14,7 +14,7 @@ from ..protocol.wire import check_payload_size
 from ..records import Node as NodeRecord
 from . import nodes
 from .access import NodePermissions
-from .store import Store, canonical
+from .store import Store, canonical, relative
 from .tree import Node
 
 __all__ = ["Contents", "contents", "fill", "put"]
@@ -69,7 +69,7 @@ def put(store: Store, record: NodeRecord) -> None:
 
 def _permissions(store: Store, record: NodeRecord) -> NodePermissions:
     entries = parse_permissions(record.permissions)
-    _check(SetPermissions(validate(record.path).encode("ascii"), entries))
+    _check(record.path, SetPermissions(validate(record.path).encode("ascii"), entries))
     try:
         return store.permissions(entries)
     except XenStoreError as error:
@@ -84,15 +84,15 @@ def _write(store: Store, path: str, value: object) -> None:
         raise TypeError(
             f"a value is bytes or str, or a mapping of what is below, not {type(value).__name__}: {value!r}"
         )
-    _check(Write(path.encode("ascii"), value))
+    _check(path, Write(relative(canonical_path).encode("ascii"), value))
     nodes.write(store.direct, store.dom0, canonical_path, value)
 
 
 def _path(store: Store, path: str) -> str:
     """The absolute path of a node: a relative one is dom0's, as it is for a client."""
-    return canonical(validate(path).encode("ascii"), store.dom0.home, store.domains.quotas["path-max"])
+    return canonical(validate(path).encode("ascii"), store.dom0.home, 0)
 
 
-def _check(request: Request[None]) -> None:
-    """A client could not write what it could not send, nor read it."""
-    check_payload_size(len(request.payload()), request.path)
+def _check(path: str, request: Request[None]) -> None:
+    """Raise TooBigError where no client could write that, since it could not send it."""
+    check_payload_size(len(request.payload()), path.encode("ascii"))

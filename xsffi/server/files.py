@@ -72,14 +72,28 @@ def _target(path: str) -> Iterator[str]:
         target = os.path.realpath(path)
         if os.path.exists(target) and not os.path.isfile(target):
             raise OSError(errno.EINVAL, "there is something else than a file")
+        if _is_mounted(target):
+            raise OSError(errno.EBUSY, "it is mounted there, and cannot be replaced; its folder may be")
         yield target
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
 
 
+def _is_mounted(file: str) -> bool:
+    """Whether something is mounted on a file, as containers do with single files."""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+            return any(line.split(" ", 5)[4] == file.replace(" ", "\\040") for line in mounts)
+    except OSError:
+        return False
+
+
 def _sync(folder: str) -> None:
     """Have what was renamed there on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except PermissionError:
+        return  # it may be written to, and not read
     try:
         os.fsync(descriptor)
     except OSError:

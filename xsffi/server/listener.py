@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import logging
 import os
 import socket
 import stat
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from time import monotonic, sleep
 
 __all__ = ["Listener", "hang_up"]
+
+_log = logging.getLogger("xsffi.server")
 
 _BACKLOG = 128
 _LOCK_MAX = 1.0  # seconds that another server may take to make its socket; it takes milliseconds
@@ -30,7 +33,10 @@ class Listener:
         """
         self.path = path
         self._identity: tuple[int, int] | None = None
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, path) from None
         try:
             with _lock(path):
                 self._bind(path)
@@ -51,9 +57,10 @@ class Listener:
             # While it listens no other server takes its place, so what is there now is still there when it is removed.
             if self._identity is not None and _identity(self.path) == self._identity:
                 os.unlink(self.path)
-            self._refuse_all()
-        finally:
-            self.socket.close()
+        except OSError as error:
+            _log.warning("the socket %s cannot be removed: %s", self.path, error.strerror)
+        self._refuse_all()
+        self.socket.close()
 
     def _bind(self, path: str) -> None:
         # Before the socket has a name, so that nobody can connect in between; the umask may take away, not add.
@@ -100,7 +107,8 @@ def _lock(path: str) -> Iterator[None]:
         try:
             descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise OSError(error.errno, error.strerror, path) from None
+            why = error.strerror if error.errno == errno.ENOENT else f"{error.strerror}: its lock, {file}"
+            raise OSError(error.errno, why, path) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -117,11 +125,11 @@ def _lock(path: str) -> Iterator[None]:
     try:
         yield
     finally:
+        # The file first: whoever has opened it sees that it is gone, and takes a new one.
         try:
             os.unlink(file)
-            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may have a copy of the descriptor
-        except OSError:
-            pass  # the folder was removed meanwhile, or knows no locks
+        except FileNotFoundError:
+            pass  # the folder was removed meanwhile
         finally:
             os.close(descriptor)
 
@@ -151,6 +159,6 @@ def _identity(place: str | int) -> tuple[int, int] | None:
     """What tells a file from others, by its path or its descriptor; None where there is none."""
     try:
         status = os.lstat(place) if isinstance(place, str) else os.fstat(place)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino

@@ -6,11 +6,10 @@ import logging
 import os
 import selectors
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import TypeVar
 
 from ..errors import XenStoreError
@@ -48,7 +47,6 @@ class Loop:
         self._stopping = False
         self._owner = os.getpid()
         self._closed = False
-        self._lock = threading.Lock()  # over _calls and _closed
         self._bell, self._ringer = socket.socketpair()
         self._bell.setblocking(False)
         self._ringer.setblocking(False)
@@ -63,20 +61,28 @@ class Loop:
         """
         if os.getpid() != self._owner:
             raise RuntimeError("the store is the parent process's: a child uses it by its socket")
-        future: Future[T] = Future()
+        # No lock, and a queue whose put() never waits: a signal handler that stops the store may come in between.
+        outcome: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
 
         def work() -> None:
             try:
-                future.set_result(function())
+                outcome.put((function(),))
             except BaseException as error:
-                future.set_exception(error)
+                outcome.put(error)
 
-        with self._lock:
-            if self._closed:
+        self._calls.append(work)
+        if self._closed:
+            try:
+                self._calls.remove(work)
+            except ValueError:
+                pass  # the loop was faster, and calls it as it ends
+            else:
                 raise RuntimeError("the store has been stopped")
-            self._calls.append(work)
         self._ring()
-        return future.result()
+        result = outcome.get()
+        if isinstance(result, BaseException):
+            raise result
+        return result[0]
 
     def stop(self) -> None:
         """Let :meth:`run` return. For signal handlers too."""
@@ -120,10 +126,9 @@ class Loop:
 
     def close(self) -> None:
         """Close every connection and remove the sockets. Again does nothing."""
-        with self._lock:
-            if self._closed:
-                return
-            self._closed = True
+        if self._closed:
+            return
+        self._closed = True
         self._run_calls()
         for client in list(self._clients.values()):
             self._close(client)
@@ -159,6 +164,10 @@ class Loop:
             connection.end("an error of the server")
 
     def _send_all(self) -> None:
+        # Before the answer to RELEASE: whoever has that finds the domain's sockets gone.
+        released = [(domid, listener) for domid, listener in self._listeners if not self._is_introduced(domid)]
+        if released:
+            self._close_listeners(released)
         talkative = self.store.talkative
         while talkative:
             client = self._clients.get(talkative.pop())
@@ -168,9 +177,6 @@ class Loop:
             now = time.monotonic()
             for client in [client for client in self._delayed if client.next_delayed <= now]:
                 self._send(client)
-        released = [(domid, listener) for domid, listener in self._listeners if not self._is_introduced(domid)]
-        if released:
-            self._close_listeners(released)
 
     def _send(self, client: _Client) -> None:
         """Send what can be sent, answer what had to wait for that, and see to when to go on."""

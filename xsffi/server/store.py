@@ -18,7 +18,7 @@ from .tree import Tree
 from .views import Direct
 from .watches import Watches
 
-__all__ = ["Peer", "Store", "canonical"]
+__all__ = ["Peer", "Store", "canonical", "relative"]
 
 _SPECIAL = (INTRODUCE_DOMAIN, RELEASE_DOMAIN)
 
@@ -179,13 +179,14 @@ def canonical(raw: bytes, home: str, longest: int) -> str:
         raise error_from_errno(errno.EINVAL, path, error.strerror) from None
     if path[0] == "@":
         raise error_from_errno(errno.EINVAL, path, "a special path is none of a node")
-    if longest and len(path) > longest and len(path) - _home_length(path) > longest:
+    if longest and len(path) > longest and len(relative(path)) > longest:
         raise error_from_errno(errno.EINVAL, path, f"a path has at most {longest} bytes, this one has {len(path)}")
     return path
 
 
-def _home_length(path: str) -> int:
+def relative(path: str) -> str:
+    """What a path is to the domain in whose home it is, if it is in one."""
     parts = path.split("/", 4)
     if len(parts) == 5 and parts[:3] == ["", "local", "domain"] and parts[3].isdigit() and len(parts[3]) <= 5:
-        return len(path) - len(parts[4])
-    return 0
+        return parts[4]
+    return path
