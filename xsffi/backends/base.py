@@ -9,26 +9,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeVar, Union
 
 from ..addresses import Kind
-from ..errors import (
-    ClientClosedError,
-    ConnectionLostError,
-    ForkedError,
-    WaitTimeoutError,
-    XenStoreError,
-    error_from_errno,
-)
+from ..errors import ClientClosedError, ForkedError, XenStoreError
 from ..protocol.requests import Request
 from ..records import WatchEvent
 
-__all__ = [
-    "Backend",
-    "Forkable",
-    "Outcome",
-    "closed_error",
-    "forked_error",
-    "further_connection_error",
-    "tell_of_forks",
-]
+__all__ = ["Backend", "Forkable", "Outcome", "closed_error", "forked_error", "tell_of_forks"]
 
 T = TypeVar("T")
 Outcome = Union[Any, XenStoreError]  # what a request of a batch came to: its decoded reply, or its error
@@ -97,18 +82,6 @@ def _after_fork_in_child() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def further_connection_error(error: OSError) -> XenStoreError:
-    """What is raised where a further connection to the daemon cannot be opened."""
-    if isinstance(error, XenStoreError):
-        return error
-    text = f"no further connection to the store can be opened: {error.strerror}"
-    if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
-        return ConnectionLostError(errno.ECONNRESET, text)
-    if error.errno == errno.ETIMEDOUT:
-        return WaitTimeoutError(errno.ETIMEDOUT, text)
-    return error_from_errno(error.errno or errno.EIO, None, text)
 
 
 def closed_error() -> ClientClosedError:

@@ -25,13 +25,13 @@ from ..protocol import requests as r
 from ..protocol.requests import Request
 from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, check_payload_size
 from ..records import WatchEvent
-from .base import Backend, Outcome, closed_error, forked_error, further_connection_error, tell_of_forks
+from .base import Backend, Outcome, closed_error, forked_error, tell_of_forks
 from .bell import Bell, one_wait
 from .extension import ffi, lib, shortcuts
 from .libxenstore import LibXenStore
 from .line import Line
 from .transports import lost_error
-from .wire import WireBackend, open_wire
+from .wire import WireBackend, open_further
 
 __all__ = ["LibraryBackend"]
 
@@ -192,10 +192,7 @@ class LibraryBackend:
         with self._lock:
             if self._over is not None:
                 raise self._over()
-        try:
-            return open_wire(self._path)
-        except OSError as error:
-            raise further_connection_error(error) from error
+        return open_further(self._path)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         event = self._reader.check_watch()

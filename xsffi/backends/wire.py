@@ -12,18 +12,18 @@ from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, TypeVar
 
-from ..errors import WaitTimeoutError
+from ..errors import ConnectionLostError, WaitTimeoutError, XenStoreError, error_from_errno
 from ..paths import encode
 from ..protocol.requests import Read, Request, Unwatch
 from ..protocol.session import Batch, Pending, error_reply
 from ..protocol.wire import check_payload_size
 from ..records import WatchEvent
-from .base import Outcome, further_connection_error, tell_of_forks
+from .base import Outcome, tell_of_forks
 from .sharing import SharedConnection
 from .transports import Transport, open_transport
 from .turns import Reply
 
-__all__ = ["WireBackend", "open_wire"]
+__all__ = ["WireBackend", "open_further", "open_wire"]
 
 T = TypeVar("T")
 
@@ -87,10 +87,7 @@ class WireBackend:
 
     def sibling(self) -> WireBackend:
         self._shared.check()
-        try:
-            return open_wire(self._path, self._timeout)
-        except OSError as error:
-            raise further_connection_error(error) from error
+        return open_further(self._path, self._timeout)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         return self._shared.next_event(timeout)
@@ -160,3 +157,19 @@ def open_wire(path: str, timeout: float | None = None) -> WireBackend:
     """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where it
     fails."""
     return WireBackend(open_transport(path, timeout), timeout, path)
+
+
+def open_further(path: str, timeout: float | None = None) -> WireBackend:
+    """:func:`open_wire`, for one that is connected to the daemon there already: raises XenStoreError where it fails,
+    ConnectionLostError where that daemon is gone."""
+    try:
+        return open_wire(path, timeout)
+    except XenStoreError:
+        raise
+    except OSError as error:
+        text = f"no further connection to the store can be opened: {error.strerror}"
+        if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
+            raise ConnectionLostError(errno.ECONNRESET, text) from error
+        if error.errno == errno.ETIMEDOUT:
+            raise WaitTimeoutError(errno.ETIMEDOUT, text) from error
+        raise error_from_errno(error.errno or errno.EIO, None, text) from error
