@@ -25,7 +25,7 @@ class _Item(NamedTuple):
 
     request: Request[Any]
     finish: Callable[[Any, NodeOperations], Any]
-    any_domain: bool  # whether it may have to be refused, see AnyDomain
+    refusal: XenStoreError | None  # of what would end a daemon to which DOMID_ANY is deadly, see AnyDomain
 
 
 class Pipeline:
@@ -49,7 +49,6 @@ class Pipeline:
         self._transactions = transactions
         self._attempts = attempts
         self._items: list[_Item] = []
-        self._names_any_domain = False  # whether some of the items do
 
     def read(self, path: str) -> None:
         """Queue :meth:`xsffi.Client.read`."""
@@ -109,9 +108,8 @@ class Pipeline:
         """Queue :meth:`xsffi.Client.set_permissions`. Whether it would end the daemon is asked as it is carried: its
         error stands in its place then."""
         request = SetPermissions(encode(path), parse_permissions(permissions))
-        any_domain = not allow_any_domain and names_any_domain(request.permissions)
-        self._queue(request, any_domain=any_domain)
-        self._names_any_domain |= any_domain
+        refused = not allow_any_domain and names_any_domain(request.permissions)
+        self._queue(request, refusal=any_domain_error(path) if refused else None)
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
         """Carry what is queued, and return the results, which are in :attr:`results` too.
@@ -152,26 +150,20 @@ class Pipeline:
         self,
         request: Request[Any],
         finish: Callable[[Any, NodeOperations], Any] | None = None,
-        any_domain: bool = False,
+        refusal: XenStoreError | None = None,
     ) -> None:
-        self._items.append(_Item(request, finish or _as_it_is, any_domain))
+        self._items.append(_Item(request, finish or _as_it_is, refusal))
 
     def _carry(self, items: list[_Item], target: NodeOperations, raise_on_error: bool) -> None:
-        refusing = self._names_any_domain and self._any_domain.is_deadly()
-        outcomes = iter(target._call_many([item.request for item in items if not (refusing and item.any_domain)]))
+        refusing = any(item.refusal for item in items) and self._any_domain.is_deadly()
+        outcomes = iter(target._call_many([item.request for item in items if not (refusing and item.refusal)]))
         self.results = [
-            _any_domain_error(item.request) if refusing and item.any_domain else item.finish(next(outcomes), target)
-            for item in items
+            item.refusal if refusing and item.refusal else item.finish(next(outcomes), target) for item in items
         ]
         if raise_on_error:
             for result in self.results:
                 if isinstance(result, XenStoreError):
                     raise result
-
-
-def _any_domain_error(request: Request[Any]) -> XenStoreError:
-    assert request.path is not None
-    return any_domain_error(request.path.decode("ascii"))
 
 
 def _as_it_is(outcome: Any, target: NodeOperations) -> Any:

@@ -185,7 +185,8 @@ def read_nodes(paths: Sequence[bytes]) -> Program[list[Node | XenStoreError]]:
 
 
 def _whole_directory(path: bytes) -> Program[list[str] | XenStoreError]:
-    """:func:`_directory_in_parts`, its requests in lists of one, as all requests are that read nodes."""
+    """:func:`_directory_in_parts`, its requests in lists of one: lists are what a walk's driver carries, and over
+    libxenstore, which has no call for a part, they go over a wire connection."""
     program = _directory_in_parts(path)
     try:
         request: Any = next(program)

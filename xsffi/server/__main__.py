@@ -44,9 +44,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: loop.stop())
     try:
         loop.listen(options.path)
-        for domid, path in options.domain:
-            store.create_domain(_domid(domid))
-            loop.listen(path, int(domid))
+        for text, path in options.domain:
+            domid = _domid(text)
+            store.create_domain(domid)
+            loop.listen(path, domid)
         if options.ready_fd is not None:
             os.close(options.ready_fd)
     except OSError as error:

@@ -62,9 +62,9 @@ def put(store: Store, record: NodeRecord) -> None:
     if not isinstance(record, NodeRecord):
         raise TypeError(f"what is loaded are nodes, or a mapping, not {type(record).__name__}: {record!r}")
     permissions = _permissions(store, record) if record.permissions else None
-    _write(store, record.path, record.value)
+    path = _write(store, record.path, record.value)
     if permissions is not None:
-        nodes.set_permissions(store.direct, store.dom0, _path(store, record.path), permissions)
+        nodes.set_permissions(store.direct, store.dom0, path, permissions)
 
 
 def _permissions(store: Store, record: NodeRecord) -> NodePermissions:
@@ -76,7 +76,8 @@ def _permissions(store: Store, record: NodeRecord) -> NodePermissions:
         raise error_from_errno(error.errno or errno.EINVAL, record.path, error.strerror) from None
 
 
-def _write(store: Store, path: str, value: object) -> None:
+def _write(store: Store, path: str, value: object) -> str:
+    """Write the value of a node; return its absolute path."""
     canonical_path = _path(store, path)
     if isinstance(value, str):
         value = value.encode("utf-8")
@@ -86,6 +87,7 @@ def _write(store: Store, path: str, value: object) -> None:
         )
     _check(path, Write(relative(canonical_path).encode("ascii"), value))
     nodes.write(store.direct, store.dom0, canonical_path, value)
+    return canonical_path
 
 
 def _path(store: Store, path: str) -> str:
