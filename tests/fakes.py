@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
 
 import pytest
+from inprocess import outcomes
 
 import xsffi.client
 from xsffi import Client
 from xsffi.addresses import Kind
-from xsffi.errors import ClientClosedError, XenStoreError
+from xsffi.errors import ClientClosedError
 from xsffi.paths import encode
 from xsffi.protocol.requests import Read, Request, TransactionStart, Watch
 from xsffi.records import WatchEvent
@@ -78,13 +79,7 @@ class FakeBackend:
         return reply
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
-        outcomes: list[Any] = []
-        for request in requests:
-            try:
-                outcomes.append(self.call(request, tx_id))
-            except XenStoreError as error:
-                outcomes.append(error)
-        return outcomes
+        return outcomes(lambda request: self.call(request, tx_id), requests)
 
     def bulk(self) -> FakeBackend:
         return self

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, Callable, TypeVar
 
 from xsffi.addresses import Kind
 from xsffi.errors import XenStoreError
@@ -14,9 +14,20 @@ from xsffi.records import WatchEvent
 from xsffi.server.connection import Connection
 from xsffi.server.store import Store
 
-__all__ = ["InProcessBackend"]
+__all__ = ["InProcessBackend", "outcomes"]
 
 T = TypeVar("T")
+
+
+def outcomes(call: Callable[[Request[Any]], Any], requests: Sequence[Request[Any]]) -> list[Any]:
+    """What requests come to that are carried one by one: an error stands in the place of its reply."""
+    found: list[Any] = []
+    for request in requests:
+        try:
+            found.append(call(request))
+        except XenStoreError as error:
+            found.append(error)
+    return found
 
 
 class InProcessBackend:
@@ -44,7 +55,7 @@ class InProcessBackend:
         return pending.result()
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
-        return [self._outcome(request, tx_id) for request in requests]
+        return outcomes(lambda request: self.call(request, tx_id), requests)
 
     def bulk(self) -> InProcessBackend:
         return self
@@ -59,12 +70,6 @@ class InProcessBackend:
 
     def close(self) -> None:
         self._connection.close()
-
-    def _outcome(self, request: Request[Any], tx_id: int) -> Any:
-        try:
-            return self.call(request, tx_id)
-        except XenStoreError as error:
-            return error
 
     def _receive(self) -> None:
         while data := self._connection.data_to_send():

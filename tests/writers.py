@@ -8,8 +8,9 @@ from random import Random
 from typing import Any
 
 import hypothesis.strategies as st
+from inprocess import outcomes
 
-from xsffi import Client, Node, NodeNotFoundError, Permission, WatchEvent, XenStoreError
+from xsffi import Client, Node, NodeNotFoundError, Permission, WatchEvent
 from xsffi.protocol.requests import Request
 from xsffi.transaction import Transaction
 from xsffi.trees import snapshot
@@ -130,17 +131,11 @@ class Disturbed:
         return self._backend.call(request)
 
     def call_many(self, requests: Sequence[Request[Any]]) -> list[Any]:
-        return [self._outcome(request) for request in requests]
+        return outcomes(self.call, requests)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         event: WatchEvent | None = self._backend.next_event(timeout)
         return event
-
-    def _outcome(self, request: Request[Any]) -> Any:
-        try:
-            return self.call(request)
-        except XenStoreError as error:
-            return error
 
 
 def check_dump(client: Client, reader: Any, top: str, before: Change, schedule: Schedule) -> None:
