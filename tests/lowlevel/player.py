@@ -62,13 +62,23 @@ class Equal:
 
 
 def drain(handle: Any) -> list[Any]:
-    """All events that come, and the errors in between."""
+    """All events that come, and the errors in between.
+
+    A handle may be readable with half an event, which is none yet; one that stays so is told, by a None.
+    """
     events: list[Any] = []
+    since = None  # when it was first readable without an event
     while select.select([handle], [], [], _QUIET)[0]:
         try:
-            events.append(handle.check_watch())
+            event = handle.check_watch()
         except module.Error as error:
-            events.append(error)
+            event = error
+        if event is None:
+            since = since or time.monotonic()
+            if time.monotonic() - since < _QUIET:
+                continue
+        since = None
+        events.append(event)
     return events
 
 

@@ -1,7 +1,8 @@
 """``python -m robustness.memory BACKEND ROUNDS``: calls of all kinds, failing ones and events among them, repeated.
 
 It prints how many bytes each round has left in use, to the byte: with ``PYTHONMALLOC=malloc`` all of Python's own
-memory is the C library's too, and with ``MALLOC_ARENA_MAX=1`` that of other threads is counted with it.
+memory is the C library's too, with ``MALLOC_ARENA_MAX=1`` that of other threads is counted with it, and with
+``GLIBC_TUNABLES=glibc.malloc.tcache_count=0`` no block that was freed counts as one in use.
 """
 
 from __future__ import annotations
@@ -94,4 +95,5 @@ def left_by_each(backend: str, rounds: int, leak: bool) -> float:
 if __name__ == "__main__":
     assert os.environ["PYTHONMALLOC"] == "malloc", "else Python's own blocks are not counted"
     assert os.environ["MALLOC_ARENA_MAX"] == "1", "else those of other threads are not counted"
+    assert "tcache_count=0" in os.environ["GLIBC_TUNABLES"], "else what is freed counts as in use while it is cached"
     print(left_by_each(sys.argv[1], int(sys.argv[2]), "leak" in sys.argv[3:]))

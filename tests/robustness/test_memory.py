@@ -25,6 +25,7 @@ def left_by_each_round(daemon: Daemon, backend: str, *arguments: str) -> float:
         "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
         "PYTHONMALLOC": "malloc",
         "MALLOC_ARENA_MAX": "1",
+        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
     }
     command = [sys.executable, "-m", "robustness.memory", backend, str(ROUNDS), *arguments]
     return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout)
