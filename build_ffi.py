@@ -1,4 +1,5 @@
-"""Makes the C extension ``xsffi._xenstore``: libxenstore through cffi, without linking to it.
+"""Makes what is in C: ``xsffi._xenstore``, libxenstore through cffi, without linking to it; and ``xsffi._wire``, the
+wire's connection, which is written by hand and has nothing of libxenstore.
 
 One table, FUNCTIONS, describes the C API. From it come the declarations that Python sees, a slot for the address of
 each function, and a wrapper for each slot that fails with ENOSYS while the slot is empty. The library is opened at run
@@ -8,8 +9,8 @@ functions have their C names: ``lib.xs_read(...)``; ``ffi.errno`` holds the errn
 Where the compiler finds <xenstore.h>, it compares every row of the tables with it and refuses what disagrees; functions
 that an older header lacks pass. The header is looked for in the standard places and in $XSFFI_XENSTORE_INCLUDE.
 
-Run by hand, ``python build_ffi.py`` builds the extension in place, beside xsffi/__init__.py. An ordinary installation
-needs no such step: setup.py builds it too.
+Run by hand, ``python build_ffi.py`` builds both in place, beside xsffi/__init__.py. An ordinary installation needs no
+such step: setup.py builds them too.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import setuptools  # noqa: F401 - it must be there first: the compilation by cffi 1.15 takes py_limited_api only then
+# setuptools must be there first: the compilation by cffi 1.15 takes py_limited_api only then.
+from setuptools import Distribution, Extension  # isort: skip
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent
@@ -158,27 +160,28 @@ PERMISSIONS = Struct("xs_permissions", (("unsigned int", "id"), ("unsigned int",
 TRANSACTION_TYPE = "typedef uint32_t xs_transaction_t;"
 
 # Hand-written C, in xsffi/_native, and what it offers to Python. It may call libxenstore's functions by their names.
-OWN_SOURCES = ("loader.c", "plain.c", "reading.c", "stream.c", "turns.c", "shortcuts.c")
+OWN_SOURCES = ("loader.c", "waiting.c", "reading.c", "shortcuts.c")
 OWN_FUNCTIONS = """
 const char *xsffi_load(const char *soname);
 const char *xsffi_library(void);
 int xsffi_has(const char *function);
 const char *xsffi_since(const char *function);
-struct xs_handle *xsffi_open_at(const char *path, unsigned long flags);
-struct xsffi_use { struct xs_handle *handle; ...; };
-int xsffi_end_use(struct xsffi_use *use);
-void free(void *);
 
-struct xsffi_stream {
-    int fd, wake_fd;
-    int status;
-    int64_t spin_max;
-    ...;
-};
-#define XSFFI_STREAM_OPEN ...
-#define XSFFI_STREAM_ENDED ...
-#define XSFFI_STREAM_WOKEN ...
-int xsffi_receive(struct xsffi_stream *s, char *buffer, int capacity, int want, int writing, int64_t timeout);
+#define XSFFI_EVENTS ...
+#define XSFFI_WOKEN ...
+#define XSFFI_HUNG_UP ...
+int xsffi_wait(int events, int wakeup, int liveness, int64_t nanoseconds);
+int xsffi_open_wakeup(int *place);
+int xsffi_open_combined(int *place, int events, int wakeup, int liveness);
+void xsffi_set(int wakeup);
+void xsffi_clear(int wakeup);
+void xsffi_close(int *place);
+int xsffi_is_connected_to(int fd, const char *path);
+int xsffi_peer(int fd);
+
+void free(void *);
+char *getenv(const char *name);
+int shutdown(int fd, int how);
 """
 
 
@@ -307,24 +310,55 @@ def make_ffi(
     return ffi
 
 
-def build_in_place(ffi: FFI) -> Path:
+def wire_extensions() -> list[Extension]:
+    """The wire's connection, where it is of use: PyPy and builds without a GIL take the one in Python."""
+    if platform.python_implementation() != "CPython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+        return []
+    return [
+        Extension(
+            "xsffi._wire",
+            # From the folder of the project on, as setuptools wants it.
+            [str(path.relative_to(ROOT)) for path in sorted(NATIVE.glob("wire/*.c"))],
+            depends=[str(path.relative_to(ROOT)) for path in sorted(NATIVE.glob("**/*.h"))],
+            extra_compile_args=["-fvisibility=hidden"],
+            libraries=["pthread"],
+            py_limited_api=STABLE_ABI,
+            define_macros=[("Py_LIMITED_API", "0x03090000")] if STABLE_ABI else [],
+        )
+    ]
+
+
+def build_wire(directory: str) -> list[Path]:
+    """The files that the extensions of :func:`wire_extensions` are compiled to."""
+    extensions = wire_extensions()
+    command = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
+    command.build_lib = command.build_temp = directory
+    os.chdir(ROOT)
+    command.ensure_finalized()
+    command.run()
+    return [Path(command.get_ext_fullpath(extension.name)) for extension in extensions]
+
+
+def build_in_place(ffi: FFI) -> list[Path]:
+    """Compile both; the paths of what was made."""
     with tempfile.TemporaryDirectory() as directory:
-        built = Path(ffi.compile(tmpdir=directory))
+        built = [Path(ffi.compile(tmpdir=directory)), *build_wire(directory)]
         # Away with older builds: under another name one may be preferred to the new one, and a running program may have
         # it mapped, so that it must not be written into.
-        for old in (ROOT / "xsffi").glob("_xenstore.*.so"):
-            old.unlink()
-        return Path(shutil.copy(built, ROOT / "xsffi" / built.name))
+        for name in ("_xenstore", "_wire"):
+            for old in (ROOT / "xsffi").glob(f"{name}.*.so"):
+                old.unlink()
+        return [Path(shutil.copy(each, ROOT / "xsffi" / each.name)) for each in built]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Builds the C extension xsffi._xenstore in place.")
-    parser.add_argument("--emit-c", metavar="FILE", help="write the C source there instead, to be read")
+    parser = argparse.ArgumentParser(description="Builds the C extensions xsffi._xenstore and xsffi._wire in place.")
+    parser.add_argument("--emit-c", metavar="FILE", help="write the C source of the first there instead, to be read")
     arguments = parser.parse_args()
     if arguments.emit_c:
         ffibuilder.emit_c_code(arguments.emit_c)
     else:
-        print(build_in_place(ffibuilder))
+        print(*build_in_place(ffibuilder), sep="\n")
 
 
 ffibuilder = make_ffi()

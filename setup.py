@@ -1,12 +1,12 @@
-"""Builds xsffi, and the C extension xsffi._xenstore where that can be built; pyproject.toml holds everything else.
+"""Builds xsffi, and what is in C where that can be built; pyproject.toml holds everything else.
 
-$XSFFI_BUILD_EXTENSION decides about the extension:
+$XSFFI_BUILD_EXTENSION decides about the two extensions, xsffi._xenstore and xsffi._wire:
 
-    auto    build it where a compiler, Python's headers and cffi are there, else say why not and do without (default)
-    yes     build it; where that is impossible, the build fails and says why
+    auto    build them where a compiler, Python's headers and cffi are there, else say why not and do without (default)
+    yes     build them; where that is impossible, the build fails and says why
     no      do without
 
-Without the extension, xsffi talks to the daemon by its wire protocol alone, and the wheel serves every platform.
+Without them, xsffi talks to the daemon by its wire protocol alone, and the wheel serves every platform.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def extension_wanted() -> bool:
 def extension_options() -> dict[str, Any]:
     # A build front end need not have this directory on the path.
     sys.path.insert(0, str(Path(__file__).resolve().parent))
-    from build_ffi import STABLE_ABI
+    from build_ffi import STABLE_ABI, wire_extensions
 
     options = {"bdist_wheel": {"py_limited_api": "cp39"}} if STABLE_ABI else {}
-    return {"cffi_modules": ["build_ffi.py:ffibuilder"], "options": options}
+    return {"cffi_modules": ["build_ffi.py:ffibuilder"], "ext_modules": wire_extensions(), "options": options}
 
 
 setup(license="MIT", **(extension_options() if extension_wanted() else {}))

@@ -15,7 +15,7 @@ from typing import Any
 from daemons import Daemon, Packages
 
 import xsffi
-from xsffi.backends import transports
+from xsffi.backends.wire import native
 
 __all__ = ["build_ceiling", "clients", "lowlevel", "prepare", "processor_time", "pyxs_client"]
 
@@ -69,11 +69,11 @@ def clients(daemon: Daemon) -> Iterator[dict[str, xsffi.Client]]:
 
 def pure_python_client(daemon: Daemon) -> xsffi.Client:
     """A client that was opened as where the extension was not built."""
-    extension, transports.lib = transports.lib, None  # type: ignore[attr-defined]
+    in_c, native.open_in_c = native.open_in_c, None
     try:
         return xsffi.Client(daemon.socket_path, backend="wire")
     finally:
-        transports.lib = extension  # type: ignore[attr-defined]
+        native.open_in_c = in_c
 
 
 def processor_time(daemon: Daemon) -> float:

@@ -1,8 +1,11 @@
-"""SIGALRM, by which the tests interrupt a client: the handlers, and the way to have no more of it."""
+"""SIGALRM, by which the tests interrupt a client: the handlers, the way to have no more of it, and what stands for it
+where the moment matters."""
 
 from __future__ import annotations
 
+import itertools
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -48,6 +51,27 @@ def interrupted_after(seconds: float, handler: Callable[[], None] | None = None)
         yield
     finally:
         silence()
+
+
+@contextmanager
+def at_moment(moment: int, action: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+    """Has something done at one of the moments within when the interpreter lets handlers of signals run, as they would.
+
+    Gives what tells whether there were as many.
+    """
+    moments = itertools.count()
+
+    def trace(frame: FrameType, event: str, argument: object) -> None:
+        # They run where a function begins and where one in C has ended.
+        if event in ("call", "c_return") and next(moments) == moment:
+            sys.setprofile(None)
+            action()
+
+    sys.setprofile(trace)
+    try:
+        yield lambda: next(moments) > moment
+    finally:
+        sys.setprofile(None)
 
 
 _RESCUE = 5.0  # seconds

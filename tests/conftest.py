@@ -103,8 +103,8 @@ def own_daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 @pytest.fixture
 def long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wait that nobody ends does not end by itself soon, so a bell that is not rung is noticed."""
-    monkeypatch.setattr("xsffi.backends.bell._LONGEST", 3600.0)
+    """A wait that nobody ends does not end by itself soon, so a wakeup that is not set is noticed."""
+    monkeypatch.setattr("xsffi.backends.wire.polling._LONGEST", 3600.0)
 
 
 @pytest.fixture(params=BACKENDS)

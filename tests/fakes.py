@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-from collections import deque
+import select
+from collections import defaultdict, deque
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any, Callable, TypeVar
 
 import pytest
@@ -19,9 +22,11 @@ from xsffi.paths import encode
 from xsffi.protocol.requests import Read, Request, TransactionStart, Watch
 from xsffi.records import WatchEvent
 
-__all__ = ["Answer", "FakeBackend", "make_client"]
+__all__ = ["PATIENCE", "Answer", "FakeBackend", "FakeEvents", "make_client"]
 
 T = TypeVar("T")
+
+PATIENCE = 10.0  # seconds to wait for what comes at once, on a machine under load
 
 # Given a request and its tx_id: the decoded reply, or an exception to be raised.
 Answer = Callable[[Request[Any], int], Any]
@@ -41,11 +46,14 @@ class FakeBackend:
         self.calls: list[tuple[Request[Any], int]] = []
         self.waits: list[float | None] = []  # the timeouts with which events were asked for
         self.arrivals: deque[tuple[float, WatchEvent]] = deque()  # those to come, each after so many seconds
-        self.wait: Callable[[float], object] | None = None  # how a wait for events passes the time
+        self.wait: Callable[[float], object] | None = None  # passes the time, in place of the clock
+        self.queues: dict[str, FakeEvents] = {}  # that were opened, by their prefixes
         self.closed = False
         self._transactions = 0
-        self._events: deque[WatchEvent] = deque()
-        self._read_end, self._write_end = os.pipe()  # readable while there are events, or once closed
+        self._tokens = itertools.count(1)
+        self._arrived: dict[str, deque[WatchEvent]] = defaultdict(deque)
+        self._read_end, self._write_end = os.pipe()  # readable while something is to be looked at
+        os.set_blocking(self._read_end, False)
 
     @property
     def requests(self) -> list[Request[Any]]:
@@ -59,15 +67,11 @@ class FakeBackend:
         assert isinstance(request, Watch)
         return request.token.decode("ascii")
 
-    def try_read(self, path: str) -> Any:
-        return None  # it has no short way
-
-    def finish_read(self, path: str, tried: Any) -> bytes:
+    def read(self, path: str) -> bytes:
         return self.call(Read(encode(path)))
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
-        if self.closed:
-            raise ClientClosedError(errno.EBADF, "the client is closed")
+        self.check()
         self.calls.append((request, tx_id))
         outcome: Any = self.answer(request, tx_id) if self.answer is not None else None
         if isinstance(outcome, BaseException):
@@ -81,31 +85,43 @@ class FakeBackend:
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
         return outcomes(lambda request: self.call(request, tx_id), requests)
 
+    def post(self, request: Request[Any], tx_id: int = 0) -> None:
+        self.calls.append((request, tx_id))
+
     def bulk(self) -> FakeBackend:
         return self
 
     def put_event(self, path: str, token: str) -> None:
         """An event comes in, its token as the daemon has it."""
-        self._events.append(WatchEvent(path, token))
-        os.write(self._write_end, b"e")
+        prefix, colon, _ = token.rpartition(":")
+        self._arrived[prefix + colon].append(WatchEvent(path, token))
+        self.ring()
 
-    def next_event(self, timeout: float | None) -> WatchEvent | None:
+    def events(self, prefix: str = "") -> FakeEvents:
+        self.check()
+        if prefix in self.queues and not self.queues[prefix].closed:
+            raise ValueError(f"another open queue has this prefix: {prefix!r}")
+        self.queues[prefix] = queue = FakeEvents(self, prefix, self._arrived[prefix])
+        return queue
+
+    def new_token(self, prefix: str) -> bytes:
+        return b"%s%x" % (prefix.encode(), next(self._tokens))
+
+    def check(self) -> None:
         if self.closed:
             raise ClientClosedError(errno.EBADF, "the client is closed")
-        self.waits.append(timeout)
-        if not self._events and self.arrivals:
-            delay, event = self.arrivals[0]
-            if timeout is None or delay <= timeout:
-                self.arrivals.popleft()
-                self._pass(delay)
-                return event
-            self.arrivals[0] = (delay - timeout, event)
-        if not self._events:
+
+    def ring(self) -> None:
+        """There is something to look at."""
+        os.write(self._write_end, b".")
+
+    def rest(self, timeout: float | None) -> bool:
+        """Wait until there is something to look at; whether there was, in time."""
+        if not select.select([self._read_end], [], [], PATIENCE if timeout is None else min(timeout, PATIENCE))[0]:
             assert timeout is not None, "this would wait for ever"
-            self._pass(timeout)
-            return None
-        os.read(self._read_end, 1)
-        return self._events.popleft()
+            return False
+        os.read(self._read_end, 1000)
+        return True
 
     def fileno(self) -> int:
         return self._read_end
@@ -113,7 +129,7 @@ class FakeBackend:
     def close(self) -> None:
         if not self.closed:
             self.closed = True
-            os.write(self._write_end, b"c")
+            self.ring()
 
     def __enter__(self) -> FakeBackend:
         return self
@@ -122,9 +138,72 @@ class FakeBackend:
         os.close(self._read_end)
         os.close(self._write_end)
 
+
+class FakeEvents:
+    """A queue of a :class:`FakeBackend`."""
+
+    def __init__(self, backend: FakeBackend, prefix: str, events: deque[WatchEvent]) -> None:
+        self.closed = False
+        self._backend = backend
+        self._prefix = prefix
+        self._events = events
+        self._woken = False
+
+    def new_token(self) -> bytes:
+        return self._backend.new_token(self._prefix)
+
+    def next_event(self, timeout: float | None) -> WatchEvent | None:
+        backend = self._backend
+        backend.check()
+        backend.waits.append(timeout)
+        deadline = None if timeout is None else monotonic() + timeout
+        while not self._events:
+            backend.check()
+            if self._woken:
+                self._woken = False
+                return None
+            if backend.arrivals:
+                delay, event = backend.arrivals[0]
+                if timeout is None or delay <= timeout:
+                    backend.arrivals.popleft()
+                    self._pass(delay)
+                    return event
+                backend.arrivals[0] = (delay - timeout, event)
+            if backend.wait is not None:
+                assert timeout is not None, "this would wait for ever"
+                self._pass(timeout)
+                return None
+            if not backend.rest(None if deadline is None else max(0.0, deadline - monotonic())):
+                return None
+        # Nothing is called once the event is out of the queue: so it is not lost where that is interrupted.
+        event = self._events[0]
+        del self._events[0]
+        return event
+
+    def put_back(self, event: WatchEvent) -> None:
+        self._events.appendleft(event)
+        self._backend.ring()
+
+    def drop(self, token: bytes) -> None:
+        kept = [event for event in self._events if event.token != token.decode("ascii")]
+        self._events.clear()
+        self._events.extend(kept)
+
+    def wake(self) -> None:
+        self._woken = True
+        if not self._backend.closed:
+            self._backend.ring()
+
+    def fileno(self) -> int:
+        return self._backend.fileno()
+
+    def close(self) -> None:
+        self.closed = True
+        self._events.clear()
+
     def _pass(self, seconds: float) -> None:
-        if self.wait is not None:
-            self.wait(seconds)
+        if self._backend.wait is not None:
+            self._backend.wait(seconds)
 
 
 def make_client(backend: Any) -> Client:

@@ -9,7 +9,7 @@ from xsffi.addresses import Kind
 from xsffi.errors import XenStoreError
 from xsffi.paths import encode
 from xsffi.protocol.requests import Read, Request
-from xsffi.protocol.session import Session
+from xsffi.protocol.session import EventQueue, Session, reply_of
 from xsffi.records import WatchEvent
 from xsffi.server.connection import Connection
 from xsffi.server.store import Store
@@ -37,41 +37,68 @@ class InProcessBackend:
     kind = Kind.SOCKET
 
     def __init__(self, store: Store) -> None:
+        self.session = Session()
         self._connection = Connection(store)
-        self._session = Session()
 
-    def try_read(self, path: str) -> Any:
-        return None
-
-    def finish_read(self, path: str, tried: Any) -> bytes:
+    def read(self, path: str) -> bytes:
         return self.call(Read(encode(path)))
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
-        pending = self._session.send(request, tx_id)
-        while (data := self._session.data_to_send()) is not None:
+        exchange = self.session.send([(request.type, request.payload())], tx_id)
+        while (data := self.session.data_to_send()) is not None:
             self._connection.receive_data(bytes(data))
-            self._session.sent.append(len(data))
-        self._receive()
-        return pending.result()
+            self.session.data_sent(len(data))
+        self.receive()
+        return reply_of(request, exchange.replies[0])
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
         return outcomes(lambda request: self.call(request, tx_id), requests)
 
+    def post(self, request: Request[Any], tx_id: int = 0) -> None:
+        outcomes(lambda each: self.call(each, tx_id), [request])
+
     def bulk(self) -> InProcessBackend:
         return self
 
+    def events(self, prefix: str = "") -> InProcessEvents:
+        return InProcessEvents(self, self.session.queues.open(prefix))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def receive(self) -> None:
+        """Take in what the store has said."""
+        while data := self._connection.data_to_send():
+            self._connection.data_sent(len(data))
+            self.session.receive_data(data)
+
+
+class InProcessEvents:
+    """A queue of events of an :class:`InProcessBackend`, where nobody waits: what is to come has come."""
+
+    def __init__(self, backend: InProcessBackend, queue: EventQueue) -> None:
+        self._backend = backend
+        self._queue = queue
+        self.new_token = queue.new_token
+
     def next_event(self, timeout: float | None) -> WatchEvent | None:
-        self._receive()
-        events = self._session.events
+        self._backend.receive()
+        events = self._queue.events
         return events.popleft() if events else None
+
+    def put_back(self, event: WatchEvent) -> None:
+        self._queue.events.appendleft(event)
+
+    def drop(self, token: bytes) -> None:
+        kept = [event for event in self._queue.events if event.token != token.decode("ascii")]
+        self._queue.events.clear()
+        self._queue.events.extend(kept)
+
+    def wake(self) -> None:
+        pass
 
     def fileno(self) -> int:
         raise NotImplementedError
 
     def close(self) -> None:
-        self._connection.close()
-
-    def _receive(self) -> None:
-        while data := self._connection.data_to_send():
-            self._connection.data_sent(len(data))
-            self._session.receive_data(data)
+        self._backend.session.queues.close(self._queue)

@@ -12,7 +12,7 @@ import pytest
 from daemons import Daemon, Packages, load_packages
 
 import xsffi
-from xsffi.backends.extension import load_libxenstore
+from xsffi.backends.libxenstore.extension import load_libxenstore
 
 BACKENDS = ("libxenstore", "wire")
 
@@ -36,12 +36,27 @@ def require_libxenstore() -> None:
 
 
 @contextmanager
-def client_of(daemon: Daemon, backend: str) -> Iterator[xsffi.Client]:
-    """A client of a daemon, over one of the backends."""
+def environment_of(path: str) -> Iterator[None]:
+    """The environment names this socket or device: there, and nowhere else, libxenstore opens."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XENSTORED_PATH", path)
+        yield
+
+
+def open_client(path: str, backend: str) -> xsffi.Client:
+    """A client of the store at this socket or device, over one of the backends."""
     if backend == "libxenstore":
         require_libxenstore()
-    with xsffi.Client(daemon.socket_path, backend=backend) as client:
-        assert client.backend.name == backend
+    with environment_of(path):
+        client = xsffi.Client(path, backend=backend)
+    assert client.backend.name == backend
+    return client
+
+
+@contextmanager
+def client_of(daemon: Daemon, backend: str) -> Iterator[xsffi.Client]:
+    """A client of a daemon, over one of the backends."""
+    with open_client(daemon.socket_path, backend) as client:
         yield client
 
 

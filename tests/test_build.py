@@ -201,7 +201,7 @@ def test_build_ffi_builds_in_place(source: Path, compiler: str) -> None:
     assert done.returncode == 0, done.stdout
     (built,) = (source / "xsffi").glob("_xenstore.*.so")
     assert built.name == "_xenstore.abi3.so" or not build_ffi.STABLE_ABI
-    assert done.stdout.splitlines()[-1] == str(built)
+    assert str(built) in done.stdout.splitlines()
     assert not list(source.rglob("*.o"))
 
 
@@ -276,7 +276,7 @@ def test_before_a_library_is_open_everything_fails_with_enosys(extension: Path) 
         (f"lib.xs_fileno({none})", -1),
         (f"lib.xs_transaction_start({none})", 0),
         (f"lib.xs_close({none})", None),
-        ("lib.xsffi_open_at(b'/nowhere', 0) == ffi.NULL", True),
+        ("lib.xs_open(0) == ffi.NULL", True),
     ):
         assert run(extension, f"{call}, errno.errorcode[ffi.errno]") == [failure, "ENOSYS"], call
 
@@ -300,18 +300,11 @@ def test_the_release_of_each_function_is_known(extension: Path) -> None:
 STAND_IN = """
 #include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include <stddef.h>
 
-static char seen[256];
-
-/* The handle is the text of what the environment said. */
 void *xs_open(unsigned long flags)
 {
-    const char *path = getenv("XENSTORED_PATH");
-    snprintf(seen, sizeof(seen), "%lu %s", flags, path ? path : "unset");
-    errno = ECONNREFUSED;
-    return flags == 0 ? NULL : seen;
+    return NULL;
 }
 
 bool xs_mkdir(void *h, unsigned int t, const char *path)
@@ -357,36 +350,6 @@ def test_one_library_to_a_process(extension: Path, stand_in: Path, tmp_path: Pat
     assert library == str(stand_in)
 
 
-OPEN_AT = """[
-    load({library!r}),
-    text(ffi.cast("char *", lib.xsffi_open_at({path}, {flags}))),
-    errno.errorcode[ffi.errno],
-    ctypes.cast(ctypes.CDLL(None).getenv, ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_char_p))
-        (b"XENSTORED_PATH") == {after},
-]"""
-
-
-@pytest.mark.parametrize(
-    ("before", "path", "seen"),
-    [
-        ({}, "b'/here'", "/here"),
-        ({"XENSTORED_PATH": "/there"}, "b'/here'", "/here"),
-        ({"XENSTORED_PATH": "/here"}, "b'/here'", "/here"),
-        ({"XENSTORED_PATH": "/there"}, "ffi.NULL", "/there"),
-        ({}, "ffi.NULL", "unset"),
-    ],
-)
-def test_open_at_leaves_the_environment_as_it_was(
-    extension: Path, stand_in: Path, before: dict[str, str], path: str, seen: str
-) -> None:
-    kept = before.get("XENSTORED_PATH")
-    after = repr(kept.encode() if kept else None)
-    opened = OPEN_AT.format(library=str(stand_in), path=path, flags=4, after=after)
-    assert run(extension, opened, **before) == [None, f"4 {seen}", "ECONNREFUSED", True]
-    failed = OPEN_AT.format(library=str(stand_in), path=path, flags=0, after=after)
-    assert run(extension, failed, **before) == [None, None, "ECONNREFUSED", True]
-
-
 def test_the_installed_module_is_up_to_date() -> None:
     try:
         from xsffi._xenstore import lib
@@ -427,8 +390,9 @@ def headers() -> Path:
     return in_xen("xenstore.h").parent
 
 
-def run_with_libxenstore(extension: Path, libxenstore: Path, expression: str) -> Any:
-    loaded, value = run(extension, f"load({libxenstore.name!r}), {expression}", LD_LIBRARY_PATH=str(libxenstore.parent))
+def run_with_libxenstore(extension: Path, libxenstore: Path, expression: str, **extra: str) -> Any:
+    extra["LD_LIBRARY_PATH"] = str(libxenstore.parent)
+    loaded, value = run(extension, f"load({libxenstore.name!r}), {expression}", **extra)
     assert loaded is None
     return value
 
@@ -456,8 +420,9 @@ def test_functions_of_later_releases_are_missed_by_name(extension: Path, libxens
 
 def test_the_real_library_is_called(extension: Path, libxenstore: Path) -> None:
     calls = "lib.xs_path_is_subpath(b'/a', b'/a/b'), lib.xs_path_is_subpath(b'/a/b', b'/a')"
-    refused = "lib.xsffi_open_at(b'/no/such/socket', 0) == ffi.NULL, errno.errorcode[ffi.errno]"
-    assert run_with_libxenstore(extension, libxenstore, f"[{calls}, {refused}]") == [True, False, True, "ENOENT"]
+    refused = "lib.xs_open(0) == ffi.NULL, errno.errorcode[ffi.errno]"
+    found = run_with_libxenstore(extension, libxenstore, f"[{calls}, {refused}]", XENSTORED_PATH="/no/such/socket")
+    assert found == [True, False, True, "ENOENT"]
 
 
 def test_the_table_is_the_whole_api(headers: Path, libxenstore: Path) -> None:

@@ -174,7 +174,12 @@ def test_verbs_of_domains(
             [Directory(b"/a"), DirectoryPart(b"/a", 0), DirectoryPart(b"/a", 2)],
             ["b", "c"],
         ),
-        (lambda xs: xs.get_features(), [1, 3], [GetFeatures(0), GetFeatures(None)], 3),
+        (
+            lambda xs: xs.get_features(),
+            [error_from_wire("EACCES"), 3],
+            [GetFeatures(0), GetFeatures(None)],
+            3,
+        ),
         (
             lambda xs: xs.quota_names(),
             [1000, ["nodes"]],

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import math
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any, Callable
 
 import pytest
-from fakes import FakeBackend, make_client
+from alarms import Interrupt, at_moment
+from fakes import PATIENCE, FakeBackend, FakeEvents, make_client
 
 import xsffi.watches
-from xsffi import Client, Watch, WatchEvent
+import xsffi.watching
+from xsffi import Client, Feature, Watch, WatchEvent
 from xsffi.errors import (
     AccessDeniedError,
     ClientClosedError,
@@ -24,9 +32,10 @@ from xsffi.errors import (
     WaitTimeoutError,
     WatchExistsError,
     XenStoreError,
+    error_from_errno,
     error_from_wire,
 )
-from xsffi.protocol.requests import Request, ResetWatches, Unwatch
+from xsffi.protocol.requests import GetFeatures, Request, ResetWatches, Unwatch
 from xsffi.protocol.requests import Watch as WatchRequest
 
 
@@ -50,7 +59,8 @@ def clock(monkeypatch: pytest.MonkeyPatch, fake: FakeBackend) -> list[float]:
     def wait(seconds: float) -> None:
         time[0] += seconds
 
-    monkeypatch.setattr(xsffi.watches, "monotonic", lambda: time[0])
+    for module in (xsffi.watches, xsffi.watching):
+        monkeypatch.setattr(module, "monotonic", lambda: time[0])
     fake.wait = wait
     return time
 
@@ -89,20 +99,12 @@ class TestSetting:
         (request,) = fake.requests
         assert request.path == path.encode()
 
-    @pytest.mark.parametrize("depth", [0, 1, 0xFFFFFFFF])
+    @pytest.mark.parametrize("depth", [0, 1, 0x7FFFFFFF])
     def test_a_depth(self, client: Client, fake: FakeBackend, depth: int) -> None:
         assert client.watch("/a", depth=depth).depth == depth
         (request,) = fake.requests
         assert isinstance(request, WatchRequest)
         assert request.depth == depth
-
-    def test_a_daemon_that_knows_no_depth(self, client: Client, fake: FakeBackend) -> None:
-        fake.answer = lambda request, tx_id: error_from_wire("EINVAL", "/a")
-        with pytest.raises(NotSupportedError, match=r"since Xen 4\.22") as caught:
-            client.watch("/a", depth=1)
-        assert caught.value.filename == "/a"
-        with pytest.raises(InvalidArgumentError):
-            client.watch("/a")
 
     def test_the_token_on_the_wire_is_never_the_same(self, client: Client, fake: FakeBackend) -> None:
         for _ in range(3):
@@ -125,8 +127,8 @@ class TestSetting:
             ({"path": None}, TypeError, "not NoneType"),
             ({"callback": 5}, TypeError, "a callback is callable, not int: 5"),
             ({"callback": "print"}, TypeError, "not str: 'print'"),
-            ({"depth": -1}, InvalidArgumentError, "a depth is from 0 to 4294967295, not -1"),
-            ({"depth": 1 << 32}, InvalidArgumentError, "not 4294967296"),
+            ({"depth": -1}, InvalidArgumentError, "a depth is from 0 to 2147483647, not -1"),
+            ({"depth": 1 << 31}, InvalidArgumentError, "not 2147483648"),
             ({"depth": "1"}, TypeError, "a depth is an int or None, not str: '1'"),
             ({"depth": 1.0}, TypeError, "not float: 1.0"),
             ({"depth": True}, TypeError, "not bool: True"),
@@ -140,6 +142,93 @@ class TestSetting:
         assert said in str(caught.value)
         assert fake.calls == []
         client.watch("/a")  # nothing of it is left
+
+
+class Answers:
+    """A daemon that says EINVAL to a watch with a depth, or to any, and what else it is asked."""
+
+    def __init__(self, *features: Any, bad_path: bool = False) -> None:
+        self._features = list(features)
+        self._bad_path = bad_path
+
+    def __call__(self, request: Request[Any], tx_id: int) -> Any:
+        if isinstance(request, GetFeatures):
+            return self._features.pop(0)
+        if isinstance(request, WatchRequest) and (self._bad_path or request.depth is not None):
+            return error_from_wire("EINVAL", "/a")
+        return None
+
+
+KNOWN = Feature.ERROR | Feature.WATCH_DEPTH
+UNKNOWN: dict[str, list[Any]] = {
+    "an older daemon": [error_from_wire("ENOSYS")],
+    "oxenstored": [error_from_wire("EINVAL")],
+    "a daemon of Xen 4.21": [Feature.ERROR],
+    "a guest that may not": [error_from_wire("EACCES"), Feature.ERROR],
+    "a guest that is told nothing": [error_from_wire("EACCES"), error_from_wire("EACCES")],
+}
+
+
+class TestDepth:
+    """The daemon says EINVAL to a depth that it does not know, and to a path that it does not take."""
+
+    @pytest.mark.parametrize("features", UNKNOWN.values(), ids=UNKNOWN)
+    def test_it_is_not_known(self, client: Client, fake: FakeBackend, features: list[Any]) -> None:
+        fake.answer = Answers(*features)
+        with pytest.raises(NotSupportedError, match=r"since Xen 4\.22") as caught:
+            client.watch("/a", depth=1)
+        assert caught.value.filename == "/a"
+
+    @pytest.mark.parametrize("features", [[KNOWN], [error_from_wire("EACCES"), KNOWN]], ids=["dom0", "a guest"])
+    @pytest.mark.parametrize("try_depth", [False, True])
+    def test_it_is_known_so_it_is_the_path(
+        self, client: Client, fake: FakeBackend, features: list[Any], try_depth: bool
+    ) -> None:
+        fake.answer = Answers(*features, bad_path=True)
+        with pytest.raises(InvalidArgumentError) as caught:
+            client.watch("/a", depth=1, try_depth=try_depth)
+        assert caught.value.filename == "/a"
+
+    def test_without_a_depth_nothing_is_asked(self, client: Client, fake: FakeBackend) -> None:
+        fake.answer = Answers(bad_path=True)
+        with pytest.raises(InvalidArgumentError):
+            client.watch("/a", try_depth=True)
+
+    @pytest.mark.parametrize("features", UNKNOWN.values(), ids=UNKNOWN)
+    def test_trying_sets_a_watch_without(self, client: Client, fake: FakeBackend, features: list[Any]) -> None:
+        fake.answer = Answers(*features)
+        watch = client.watch("/a", token="token", depth=1, try_depth=True)
+        assert watch.depth is None
+        fake.put_event("/a/b/c", fake.last_token)
+        assert client.check_watch() == WatchEvent("/a/b/c", "token")
+        watch.close()
+
+    def test_trying_finds_out_of_the_path_too(self, client: Client, fake: FakeBackend) -> None:
+        fake.answer = Answers(error_from_wire("ENOSYS"), bad_path=True)
+        with pytest.raises(InvalidArgumentError):
+            client.watch("/a", depth=1, try_depth=True)
+
+    def test_trying_where_it_is_known(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a", depth=1, try_depth=True)
+        assert watch.depth == 1
+        assert len(fake.calls) == 1
+
+    def test_a_library_that_knows_none(self, client: Client, fake: FakeBackend) -> None:
+        """It says so itself."""
+        unknown = NotSupportedError(errno.ENOSYS, "libxenstore has no call for it")
+        fake.answer = lambda request, tx_id: unknown if isinstance(request, WatchRequest) and request.depth else None
+        with pytest.raises(NotSupportedError) as caught:
+            client.watch("/a", depth=1)
+        assert caught.value is unknown
+        assert client.watch("/a", depth=1, try_depth=True).depth is None
+
+    def test_the_daemon_is_gone_before_it_is_asked(self, client: Client, fake: FakeBackend) -> None:
+        token = object()
+        fake.answer = Answers(ConnectionLostError(errno.ECONNRESET, "lost"))
+        with pytest.raises(ConnectionLostError):
+            client.watch("/a", token=token, depth=1, try_depth=True)
+        fake.answer = None
+        client.watch("/a", token=token)  # nothing of it is left
 
 
 class TestTokens:
@@ -207,7 +296,6 @@ class TestTokens:
             (error_from_wire("EQUOTA"), QuotaExceededError),
             (error_from_wire("E2BIG"), TooBigError),
             (WaitTimeoutError(errno.ETIMEDOUT, "late"), WaitTimeoutError),
-            (KeyboardInterrupt(), KeyboardInterrupt),
         ],
         ids=repr,
     )
@@ -226,6 +314,44 @@ class TestTokens:
         assert drain(client) == []
         assert len(fake.calls) == 1
         client.watch("/a", token=token)
+
+    @pytest.mark.parametrize("refused", [False, True])
+    def test_one_that_is_interrupted_is_taken_back(self, client: Client, fake: FakeBackend, refused: bool) -> None:
+        """Nobody knows whether the daemon has it: where it has not, it says so, which is dropped."""
+
+        def answer(request: Request[Any], tx_id: int) -> Any:
+            if isinstance(request, WatchRequest):
+                return KeyboardInterrupt()
+            return error_from_wire("ENOENT") if refused else None
+
+        token = object()
+        fake.answer = answer
+        with pytest.raises(KeyboardInterrupt):
+            client.watch("/a", token=token)
+        watch, unwatch = fake.requests
+        assert isinstance(watch, WatchRequest)
+        assert unwatch == Unwatch(b"/a", watch.token)
+        fake.put_event("/a", watch.token.decode())
+        fake.answer = None
+        assert drain(client) == []
+        client.watch("/a", token=token)
+
+    def test_an_interruption_waits_for_no_daemon(self, client: Client, fake: FakeBackend) -> None:
+        """Ctrl-C is what a user does about one that does not answer."""
+        answers = threading.Event()
+
+        def answer(request: Request[Any], tx_id: int) -> Any:
+            if isinstance(request, WatchRequest):
+                return KeyboardInterrupt()
+            answers.wait(PATIENCE)
+            return None
+
+        fake.answer = answer
+        start = time.monotonic()
+        with pytest.raises(KeyboardInterrupt):
+            client.watch("/a")
+        assert time.monotonic() - start < PATIENCE / 2
+        answers.set()
 
     def test_an_event_that_is_faster_than_the_reply(self, client: Client, fake: FakeBackend) -> None:
         fake.answer = lambda request, tx_id: fake.put_event("/a", fake.last_token)
@@ -266,6 +392,16 @@ class TestRemoving:
         assert client.check_watch() == WatchEvent("/a", removed)
         end(client, removed)
         assert drain(client) == [WatchEvent("/a", kept)] * 2
+
+    def test_an_interrupted_end_is_made_up_for(self, client: Client, fake: FakeBackend) -> None:
+        """The request may not have been sent."""
+        watch = client.watch("/a")
+        interruptions = [KeyboardInterrupt()]
+        fake.answer = lambda request, tx_id: interruptions.pop() if interruptions else None
+        with pytest.raises(KeyboardInterrupt):
+            watch.close()
+        assert fake.requests[1:] == [Unwatch(b"/a", watch.wire_token)] * 2
+        assert watch.closed
 
     def test_closing_again_does_nothing(self, client: Client, fake: FakeBackend) -> None:
         watch = client.watch("/a")
@@ -382,9 +518,153 @@ class TestRemoving:
             client.watch("/a")
 
 
-class TestWaiting:
-    def test_fileno_is_the_backend_s(self, client: Client, fake: FakeBackend) -> None:
+class TestQueue:
+    """The client's queue of events, which is opened when first wanted."""
+
+    def test_who_wants_no_events_opens_none(self, client: Client, fake: FakeBackend) -> None:
+        client.write("/a", b"")
+        client.stop()
+        client.close()
+        assert fake.queues == {}
+
+    @pytest.mark.parametrize(
+        "use", [Client.check_watch, Client.fileno, lambda client: client.watch("/a"), lambda client: client.run(0)]
+    )
+    def test_who_does_opens_one(self, client: Client, fake: FakeBackend, use: Callable[[Client], object]) -> None:
+        for _ in range(2):
+            use(client)
+        assert list(fake.queues) == [""]
+
+    def test_two_threads_at_once_open_one(
+        self, client: Client, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        meeting = threading.Barrier(2)
+        events = fake.events
+
+        def slow_events(prefix: str = "") -> FakeEvents:
+            meeting.wait(PATIENCE)
+            return events(prefix)
+
+        monkeypatch.setattr(fake, "events", slow_events)
+        with ThreadPoolExecutor(2) as pool:
+            watches = list(pool.map(client.watch, ["/a", "/b"]))
+        assert [queue.closed for queue in fake.queues.values()].count(False) == 1
+        for watch in watches:
+            fake.put_event(watch.path, watch.wire_token.decode())
+        assert [event.token for event in drain(client)] == watches
+
+    def test_a_handler_that_comes_as_it_is_opened(
+        self, client: Client, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It waits for nobody, least of all for the thread that it has interrupted."""
+        events = fake.events
+
+        def interrupted_events(prefix: str = "") -> FakeEvents:
+            monkeypatch.undo()
+            queue = events(prefix)
+            watches.append(client.watch("/handler"))
+            return queue
+
+        watches: list[Watch] = []
+        monkeypatch.setattr(fake, "events", interrupted_events)
+        watches.append(client.watch("/a"))
+        for watch in watches:
+            fake.put_event(watch.path, watch.wire_token.decode())
+        assert [event.token for event in drain(client)] == watches
+
+    def test_an_open_that_fails_is_tried_again(
+        self, client: Client, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def events(prefix: str = "") -> FakeEvents:
+            monkeypatch.undo()
+            raise error_from_errno(errno.EMFILE)
+
+        monkeypatch.setattr(fake, "events", events)
+        with pytest.raises(XenStoreError) as caught:
+            client.fileno()
+        assert caught.value.errno == errno.EMFILE
         assert client.fileno() == fake.fileno()
+
+    def test_what_comes_of_a_watch_that_was_removed_is_dropped_there(self, client: Client, fake: FakeBackend) -> None:
+        watch = client.watch("/a")
+        fake.put_event("/a", watch.wire_token.decode())
+        watch.close()
+        assert fake.queues[""].next_event(0) is None
+
+
+def first_event(client: Client) -> WatchEvent | None:
+    for event in client.events(0):
+        return event
+    return None
+
+
+WAITS: dict[str, Callable[[Client], object]] = {
+    "check_watch": Client.check_watch,
+    "read_watch": lambda client: client.read_watch(0),
+    "events": first_event,
+}
+
+
+def raise_it() -> None:
+    raise Interrupt
+
+
+class TestInterruptions:
+    """An event that was taken and not handed on is there for who comes next."""
+
+    @pytest.mark.filterwarnings("ignore:Exception ignored in. <generator:pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+    def test_at_any_moment(self, client: Client, fake: FakeBackend, wait: Callable[[Client], object]) -> None:
+        watch = client.watch("/a")
+        for moment in itertools.count():
+            fake.put_event("/a", watch.wire_token.decode())
+            got: list[object] = []
+            try:
+                with at_moment(moment, raise_it) as was_there:
+                    got.append(wait(client))
+            except Interrupt:
+                pass
+            got += drain(client)
+            assert got == [WatchEvent("/a", watch)], f"at moment {moment}"
+            if not was_there():
+                break
+        assert moment > 3
+
+    def test_run_at_any_moment(self, client: Client, fake: FakeBackend) -> None:
+        """But for those of the callback: what it is called with is its own affair."""
+        got: list[WatchEvent] = []
+        in_callback: list[bool] = []
+
+        def callback(event: WatchEvent) -> None:
+            got.append(event)
+
+        def interrupt_it() -> None:
+            frame: FrameType | None = sys._getframe()
+            while frame is not None:
+                in_callback.append(frame.f_code is callback.__code__)
+                frame = frame.f_back
+            raise Interrupt
+
+        watch = client.watch("/a", callback=callback)
+        for moment in itertools.count():
+            fake.put_event("/a", watch.wire_token.decode())
+            got.clear()
+            in_callback.clear()
+            try:
+                with at_moment(moment, interrupt_it) as was_there:
+                    client.run(timeout=0, raise_errors=True)
+            except Interrupt:
+                pass
+            client.run(timeout=0)
+            assert got == [WatchEvent("/a", watch)] or any(in_callback), f"at moment {moment}"
+            if not was_there():
+                break
+        assert moment > 3
+
+
+class TestWaiting:
+    def test_fileno_is_that_of_the_queue(self, client: Client, fake: FakeBackend) -> None:
+        assert client.fileno() == fake.queues[""].fileno()
 
     def test_nothing_there(self, client: Client, fake: FakeBackend) -> None:
         assert client.check_watch() is None
@@ -429,6 +709,28 @@ class TestWaiting:
         fake.arrivals.append((5, WatchEvent("/a", fake.last_token)))
         assert client.read_watch() == WatchEvent("/a", watch)
         assert fake.waits == [None] * 4
+
+    @pytest.mark.parametrize("timeout", [None, PATIENCE])
+    def test_a_wakeup_ends_no_wait(self, client: Client, fake: FakeBackend, timeout: float | None) -> None:
+        """That of stop(), where run() has ended before: who waits otherwise is not concerned."""
+        watch = client.watch("/a")
+        client.stop()
+        with ThreadPoolExecutor(1) as pool:
+            reading = pool.submit(client.read_watch, timeout)
+            while len(fake.waits) < 2 and not reading.done():
+                time.sleep(0.001)
+            fake.put_event("/a", watch.wire_token.decode())
+            assert reading.result(PATIENCE) == WatchEvent("/a", watch)
+
+    def test_nor_prolongs_it(self, client: Client, fake: FakeBackend, clock: list[float]) -> None:
+        client.watch("/a")
+        client.stop()
+        with pytest.raises(WaitTimeoutError):
+            client.read_watch(1)
+        assert clock == [1001.0]
+        client.stop()
+        assert list(client.events(1)) == []
+        assert clock == [1002.0]
 
     def test_events_of_nobody_are_not_told_as_something(self, client: Client, fake: FakeBackend) -> None:
         for _ in range(3):

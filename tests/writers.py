@@ -10,7 +10,7 @@ from typing import Any
 import hypothesis.strategies as st
 from inprocess import outcomes
 
-from xsffi import Client, Node, NodeNotFoundError, Permission, WatchEvent
+from xsffi import Client, Node, NodeNotFoundError, Permission
 from xsffi.protocol.requests import Request
 from xsffi.transaction import Transaction
 from xsffi.trees import snapshot
@@ -133,9 +133,8 @@ class Disturbed:
     def call_many(self, requests: Sequence[Request[Any]]) -> list[Any]:
         return outcomes(self.call, requests)
 
-    def next_event(self, timeout: float | None) -> WatchEvent | None:
-        event: WatchEvent | None = self._backend.next_event(timeout)
-        return event
+    def events(self, prefix: str) -> Any:
+        return self._backend.events(prefix)
 
 
 def check_dump(client: Client, reader: Any, top: str, before: Change, schedule: Schedule) -> None:

@@ -59,13 +59,9 @@ class Lib:
     XS_PERM_NONE: Final[int]
     XS_PERM_READ: Final[int]
     XS_PERM_WRITE: Final[int]
-    XSFFI_STREAM_OPEN: Final[int]
-    XSFFI_STREAM_ENDED: Final[int]
-    XSFFI_STREAM_WOKEN: Final[int]
-
-    # Reading: xsffi/_native/reading.c
-    def xsffi_end_use(self, use: CData, /) -> int:
-        """Lets no reader in any more, and says how many are inside."""
+    XSFFI_EVENTS: Final[int]
+    XSFFI_WOKEN: Final[int]
+    XSFFI_HUNG_UP: Final[int]
 
     # The library as a whole: xsffi/_native/loader.c
     def xsffi_load(self, soname: _Chars, /) -> CData:
@@ -79,13 +75,26 @@ class Lib:
         """1 if the library that is open has this C function, else 0: a call then fails with ENOSYS."""
     def xsffi_since(self, function: _Chars, /) -> CData:
         """The Xen release that brought this C function, "" for the old ones; NULL for what is no function here."""
-    def xsffi_open_at(self, path: _Chars, flags: int, /) -> CData:
-        """xs_open at this path; NULL: wherever libxenstore looks by itself. One thread at a time."""
-    def free(self, pointer: CData, /) -> None: ...
 
-    # The daemon's socket: xsffi/_native/stream.c
-    def xsffi_receive(self, s: CData, buffer: CData, capacity: int, want: int, writing: int, timeout: int, /) -> int:
-        """Waits and receives, until so many replies are there; how many bytes. Times are nanoseconds; -1: for ever."""
+    # Waiting: xsffi/_native/waiting.c. What is kept in a place is closed by xsffi_close; -1 stands for no descriptor.
+    def xsffi_wait(self, events: int, wakeup: int, liveness: int, nanoseconds: int, /) -> int:
+        """Waits until one of them says something, or a signal comes: XSFFI_EVENTS, XSFFI_WOKEN, XSFFI_HUNG_UP."""
+    def xsffi_open_wakeup(self, place: CData, /) -> int:
+        """Has the place keep a wakeup, if it has none; -1 where it fails."""
+    def xsffi_open_combined(self, place: CData, events: int, wakeup: int, liveness: int, /) -> int:
+        """Has the place keep what is readable while xsffi_wait would come back, if it has none; -1 where it fails."""
+    def xsffi_set(self, wakeup: int, /) -> None: ...
+    def xsffi_clear(self, wakeup: int, /) -> None: ...
+    def xsffi_close(self, place: CData, /) -> None: ...
+    def xsffi_is_connected_to(self, fd: int, path: _Chars, /) -> int:
+        """1 if that is a unix socket connected to the file at the path, else 0."""
+    def xsffi_peer(self, fd: int, /) -> int:
+        """The process at the other end of a unix socket; 0 where it is not to be seen."""
+
+    # The C library
+    def free(self, pointer: CData, /) -> None: ...
+    def getenv(self, name: _Chars, /) -> CData: ...
+    def shutdown(self, fd: int, how: int, /) -> int: ...
 
     # libxenstore, as build_ffi.py lists it
     def xs_open(self, flags: int, /) -> CData: ...

@@ -57,9 +57,7 @@ class Client(NodeOperations, DomainOperations):
         if timeout is not None:
             _check_timeout(timeout)
         self.backend = open_backend(backend, None if path is None else os.fsdecode(path), timeout)
-        self._try_read = self.backend.try_read
         self._closed = False
-        self._siblings: set[Backend] = set()  # connections that a dump reads over just now
         self._owner = os.getpid()
         self._timeout = timeout
         self._any_domain = AnyDomain(self.backend)
@@ -67,10 +65,7 @@ class Client(NodeOperations, DomainOperations):
         self._transactions = Transactions(self.backend, self._any_domain)
 
     def read(self, path: str) -> bytes:
-        value = self._try_read(path)
-        if type(value) is bytes:
-            return value
-        return self.backend.finish_read(path, value)
+        return self.backend.read(path)
 
     # Transactions.
 
@@ -96,6 +91,8 @@ class Client(NodeOperations, DomainOperations):
         come in between. On the libxenstore backend, which has one request on its way at a time, a wire connection of
         the client's own to the same daemon carries them, as it does those of :meth:`read_many`, :meth:`walk`,
         :meth:`dump` and :meth:`load`.
+
+        Raises ConnectionLostError where the daemon is gone.
         """
         validate_attempts(attempts)
         if not transaction:
@@ -106,22 +103,16 @@ class Client(NodeOperations, DomainOperations):
         """The whole tree from `top` down as it was at one moment, parents before children.
 
         What others change meanwhile is read again; where that went on `attempts` times,
-        :class:`~xsffi.errors.TransactionConflictError` is raised. It is read over a connection of its own.
+        :class:`~xsffi.errors.TransactionConflictError` is raised. A watch of its own tells of those changes, and one of
+        the release of domains; their events do not show among those of this client. A guest that has set as many
+        watches as it may gets what :meth:`watch` raises.
 
         That nothing is torn rests on the daemon's telling of each change. It tells nobody of nodes that are made with
         one below them, where that is removed again within the same transaction: a dump at that moment may lack them.
         """
         validate(top)
         validate_attempts(attempts)
-        backend = self.backend.sibling()
-        self._siblings.add(backend)
-        try:
-            if self._closed:
-                backend.close()  # close() may have looked before this one was there
-            return snapshot(backend, top, attempts, self._timeout)
-        finally:
-            self._siblings.discard(backend)
-            backend.close()
+        return snapshot(self.backend.bulk(), top, attempts, self._timeout)
 
     def load(self, nodes: Iterable[Node], *, allow_any_domain: bool = False) -> None:
         """Write nodes, as :meth:`dump` and :meth:`xsffi.testing.EmbeddedStore.dump` give them, with their values and
@@ -147,6 +138,7 @@ class Client(NodeOperations, DomainOperations):
         token: Any = ITSELF,
         callback: Callback | None = None,
         depth: int | None = None,
+        try_depth: bool = False,
     ) -> Watch:
         """Be told of every change at `path` and below it. One event comes at once, whether there is a node or not.
 
@@ -155,16 +147,19 @@ class Client(NodeOperations, DomainOperations):
         :param token: any object; events bring that very object. It is told apart by identity, and held until the watch
             ends. By default it is the watch itself.
         :param callback: what :meth:`run` calls with each event of this watch.
-        :param depth: how many levels below `path` count: 0 is the node alone. Since Xen 4.22; NotSupportedError before.
+        :param depth: how many levels below `path` count: 0 is the node alone. Since Xen 4.22; NotSupportedError before,
+            and where the domain that asks may not use it.
+        :param try_depth: have this depth where the daemon knows it, and else none; ``depth`` of the watch tells which.
 
         Raises :class:`~xsffi.errors.WatchExistsError` where the same path is watched with the same token already, and
-        :class:`~xsffi.errors.QuotaExceededError` or TooBigError where a guest has set too many.
+        :class:`~xsffi.errors.QuotaExceededError` or TooBigError where a guest has set too many; ConnectionLostError
+        where the daemon is gone. A watch whose setting fails, or is interrupted, is not left behind.
         """
-        return self._watches.add(path, token, callback, depth)
+        return self._watches.add(path, token, callback, depth, try_depth)
 
     def unwatch(self, watch: Watch) -> None:
         """Take a watch away; events of it that are on their way are not delivered. Raises NodeNotFoundError if it is
-        not set."""
+        not set, and ConnectionLostError where the daemon is gone."""
         self._watches.remove(watch)
 
     def reset_watches(self) -> None:
@@ -175,24 +170,27 @@ class Client(NodeOperations, DomainOperations):
     def fileno(self) -> int:
         """A descriptor for select, poll, epoll or an event loop: it is readable whenever :meth:`check_watch` would
         return an event, and once the daemon is gone. It may be readable when there is none. It is not to be read from,
-        nor closed."""
-        return self.backend.fileno()
+        nor closed. Raises ConnectionLostError where the daemon is gone before this is called first."""
+        return self._watches.fileno()
 
     def check_watch(self) -> WatchEvent | None:
-        """The next event, or None at once where there is none."""
+        """The next event, or None at once where there is none. Where the daemon is gone, raises ConnectionLostError
+        once all that came before was given."""
         return self._watches.check()
 
     def read_watch(self, timeout: float | None = None) -> WatchEvent:
         """The next event; waits for `timeout` seconds (None: for ever), then raises
         :class:`~xsffi.errors.WaitTimeoutError`.
 
-        Ctrl-C and :meth:`close` end the wait. A callback is not called; requests of other threads are not held up.
+        Ctrl-C and :meth:`close` end the wait, and ConnectionLostError where the daemon is gone and all that came before
+        was given. A callback is not called; requests of other threads are not held up.
         """
         _check_timeout(timeout)
         return self._watches.read(timeout)
 
     def events(self, timeout: float | None = None) -> Iterator[WatchEvent]:
-        """Iterate over events, until none came for `timeout` seconds (None: for ever)."""
+        """Iterate over events, until none came for `timeout` seconds (None: for ever). Raises as :meth:`read_watch`
+        does, but for the end of the time."""
         _check_timeout(timeout)
         return self._watches.events(timeout)
 
@@ -204,14 +202,16 @@ class Client(NodeOperations, DomainOperations):
 
         It takes every event of this client: `otherwise` is called for those whose watch has no callback; without it
         they are dropped, with a warning in the log ``xsffi``. A callback runs in this thread, with no lock held, and
-        may do anything. One that raises is reported in the log and the loop goes on, unless `raise_errors`.
+        may do anything. One that raises is reported in the log and the loop goes on, unless `raise_errors`. Raises
+        RuntimeError where it is running already, ConnectionLostError where the daemon is gone, and ClientClosedError
+        once the client is closed.
         """
         _check_timeout(timeout)
         self._watches.run(timeout, otherwise, raise_errors)
 
     def stop(self) -> None:
-        """End :meth:`run` once the callback it is in returns, or the next run() if none is running. Any thread, and any
-        signal handler, may call it."""
+        """End :meth:`run` once the callback it is in returns, or the next run() if none is running. Any thread, any
+        signal handler and any finalizer may call it; it takes no lock, and raises nothing."""
         self._watches.stop()
 
     # The end.
@@ -223,11 +223,10 @@ class Client(NodeOperations, DomainOperations):
 
     def close(self) -> None:
         """Close the connection: the daemon forgets its watches and transactions, and every thread that waits gets a
-        :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing."""
+        :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing. Any thread, any signal handler and any
+        finalizer may call it; it takes no lock, waits for nobody, and raises nothing where the daemon is gone."""
         self._closed = True
         self.backend.close()
-        for sibling in list(self._siblings):
-            sibling.close()
         self._watches.close()
 
     def __enter__(self) -> Client:

@@ -93,7 +93,8 @@ class EmbeddedStore:
     def connect(self, domid: int = 0, *, backend: str = "auto", timeout: float | None = None) -> Client:
         """A new client, as the domain `domid`: one that is introduced, and has its home, from then on.
 
-        `backend` and `timeout` are those of :class:`xsffi.Client`.
+        `backend` and `timeout` are those of :class:`xsffi.Client`. libxenstore opens where the environment says: so
+        "auto" is the wire, unless ``XENSTORED_PATH`` names this socket, and "libxenstore" raises NotSupportedError.
         """
         return Client(self.socket_path(domid), backend, timeout)
 

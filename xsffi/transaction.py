@@ -73,6 +73,10 @@ class Transaction(NodeOperations):
         if kind is None:
             self.commit()
             return
+        if not issubclass(kind, Exception):  # Ctrl-C, perhaps because the daemon does not answer
+            self._ended = "interrupted"
+            self._backend.post(TransactionEnd(commit=False), self.id)
+            return
         try:
             self.abort()
         except XenStoreError:
@@ -107,7 +111,7 @@ class Transaction(NodeOperations):
             raise
         except BaseException:
             self._ended = "interrupted"
-            self._orphans.append(self.id)
+            self._backend.post(TransactionEnd(commit=False), self.id)
             raise
 
     def _call(self, request: Request[T]) -> T:

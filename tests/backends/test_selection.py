@@ -10,24 +10,39 @@ from pathlib import Path
 
 import pytest
 from daemons import Daemon
-from stores import require_libxenstore
+from stores import environment_of, require_libxenstore
 
 import xsffi
 
 
 def test_auto_is_libxenstore(xenstored: Daemon) -> None:
     require_libxenstore()
-    with xsffi.Client(xenstored.socket_path) as xs:
-        assert xs.backend.name == "libxenstore"
+    with environment_of(xenstored.socket_path):
+        for path in (None, xenstored.socket_path):
+            with xsffi.Client(path) as xs:
+                assert xs.backend.name == "libxenstore"
+
+
+def test_auto_is_the_wire_where_libxenstore_opens_elsewhere(xenstored: Daemon, tmp_path: Path) -> None:
+    with environment_of(str(tmp_path / "nothing")), xsffi.Client(xenstored.socket_path) as xs:
+        assert xs.backend.name == "wire"
 
 
 def test_the_environment_decides_for_auto(xenstored: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XENSTORED_PATH", xenstored.socket_path)
     monkeypatch.setenv("XSFFI_BACKEND", "wire")
-    with xsffi.Client(xenstored.socket_path) as xs:
+    with xsffi.Client() as xs:
         assert xs.backend.name == "wire"
     require_libxenstore()
-    with xsffi.Client(xenstored.socket_path, backend="libxenstore") as xs:
+    with xsffi.Client(backend="libxenstore") as xs:
         assert xs.backend.name == "libxenstore"
+    monkeypatch.setenv("XSFFI_BACKEND", "libxenstore")
+    with xsffi.Client() as xs:
+        assert xs.backend.name == "libxenstore"
+    with xsffi.Client(timeout=5, backend="wire") as xs:
+        assert xs.backend.name == "wire"
+    with pytest.raises(xsffi.NotSupportedError, match="timeout"):
+        xsffi.Client(timeout=5)
 
 
 def test_an_unknown_name(xenstored: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,17 +67,16 @@ def test_the_places_that_the_environment_names(
 
 
 def test_an_explicit_path_wins_and_leaves_the_environment_alone(
-    xenstored: Daemon, oxenstored: Daemon, backend: str, monkeypatch: pytest.MonkeyPatch
+    xenstored: Daemon, oxenstored: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if backend == "libxenstore":
-        require_libxenstore()
     monkeypatch.setenv("XENSTORED_PATH", xenstored.socket_path)
-    with xsffi.Client(oxenstored.socket_path, backend=backend) as xs:
-        assert xs.control("help") == "OK"  # what oxenstored says
+    for backend in ("auto", "wire"):
+        with xsffi.Client(oxenstored.socket_path, backend=backend) as xs:
+            assert xs.control("help") == "OK"  # what oxenstored says
     assert os.environ["XENSTORED_PATH"] == xenstored.socket_path
     printed = subprocess.run(["printenv", "XENSTORED_PATH"], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == xenstored.socket_path
-    with xsffi.Client(backend=backend) as xs:
+    with xsffi.Client() as xs:
         assert xs.control("help") != "OK"
 
 
@@ -86,6 +100,10 @@ def test_without_the_extension(xenstored: Daemon) -> None:
         "with xsffi.Client(sys.argv[1]) as xs: print(xs.backend.name, xs.exists('/'))\n"
         "try: xsffi.Client(sys.argv[1], backend='libxenstore')\n"
         "except xsffi.BackendUnavailableError as error: print(error)\n"
+        "import os\n"
+        "os.environ['XSFFI_BACKEND'] = 'libxenstore'\n"
+        "try: xsffi.Client(sys.argv[1])\n"
+        "except xsffi.BackendUnavailableError as error: print(error)\n"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program, xenstored.socket_path],
@@ -94,9 +112,9 @@ def test_without_the_extension(xenstored: Daemon) -> None:
         text=True,
         check=True,
     )
-    chosen, error = done.stdout.splitlines()
+    chosen, *errors = done.stdout.splitlines()
     assert chosen == "wire True"
-    assert "XSFFI_EXTENSION" in error
+    assert ["XSFFI_EXTENSION=no" in error for error in errors] == [True, True]
 
 
 def test_no_thread_is_ours(xenstored: Daemon) -> None:

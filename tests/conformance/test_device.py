@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemons import Daemon, PtyBridge, SocketBridge
-from stores import events_so_far, require_libxenstore
+from stores import events_so_far, open_client
 
 import xsffi
 from xsffi import Client
@@ -22,9 +22,7 @@ def bridge(daemon: Daemon) -> Iterator[PtyBridge]:
 @pytest.fixture
 def device(bridge: PtyBridge, backend: str) -> Iterator[Client]:
     """A client that has opened the device, over each backend."""
-    if backend == "libxenstore":
-        require_libxenstore()
-    with xsffi.Client(bridge.device_path, backend=backend) as client:
+    with open_client(bridge.device_path, backend) as client:
         yield client
 
 
@@ -93,12 +91,7 @@ def test_the_device_goes_away(daemon: Daemon, top: str) -> None:
 
 @pytest.mark.parametrize("fragment", [1, 7, 1000])
 def test_bytes_that_come_in_pieces(daemon: Daemon, top: str, backend: str, fragment: int) -> None:
-    if backend == "libxenstore":
-        require_libxenstore()
-    with (
-        SocketBridge(daemon.socket_path, fragment=fragment) as bridge,
-        xsffi.Client(bridge.socket_path, backend=backend) as xs,
-    ):
+    with SocketBridge(daemon.socket_path, fragment=fragment) as bridge, open_client(bridge.socket_path, backend) as xs:
         value = bytes(range(256)) * 7
         xs.watch(top, "mine")
         xs.write(f"{top}/a", value)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 from daemons import DAEMON_KINDS, Daemon, Guest, GuestQuotas, RingBridge, require_packages, start_daemon
 from embedded import EmbeddedDaemon
-from stores import client_of, events_so_far, require_libxenstore
+from stores import client_of, events_so_far, open_client
 
 import xsffi
 from xsffi import Client, Permission
@@ -37,9 +37,7 @@ def dom0(host: Daemon) -> Iterator[Client]:
 @pytest.fixture
 def guest(host: Daemon, backend: str) -> Iterator[Client]:
     """A client over each backend, as the guest: a bridge carries its bytes to the ring."""
-    if backend == "libxenstore":
-        require_libxenstore()
-    with place_of_guest(host, DOMID) as path, xsffi.Client(path, backend=backend) as client:
+    with place_of_guest(host, DOMID) as path, open_client(path, backend) as client:
         yield client
 
 

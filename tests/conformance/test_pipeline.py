@@ -302,7 +302,7 @@ def test_on_a_device(daemon: Daemon, top: str, backend: str) -> None:
 @pytest.fixture
 def pure(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     """The wire as it is without the extension, which may be there."""
-    monkeypatch.setattr("xsffi.backends.transports.lib", None)
+    monkeypatch.setattr("xsffi.backends.wire.native.open_in_c", None)
     with xsffi.Client(daemon.socket_path, backend="wire") as client:
         yield client
 

@@ -207,10 +207,10 @@ SCRIPTS: dict[str, list[tuple[list[Step], Any]]] = {
         ([(Read(b"/a"), EIO)], EIO),
     ],
     "features": [
-        ([(GetFeatures(0), 1), (GetFeatures(None), 3)], 3),
+        ([(GetFeatures(0), 3)], 3),
         ([(GetFeatures(0), EACCES), (GetFeatures(None), 3)], 3),
         ([(GetFeatures(0), EPERM), (GetFeatures(None), 3)], 3),
-        ([(GetFeatures(0), 1), (GetFeatures(None), EACCES)], EACCES),
+        ([(GetFeatures(0), EACCES), (GetFeatures(None), EIO)], EIO),
         # The question without a payload is never put to a daemon that does not know the operation.
         ([(GetFeatures(0), ENOSYS)], ENOSYS),
         ([(GetFeatures(0), EINVAL)], EINVAL),

@@ -296,23 +296,6 @@ def test_an_acknowledgement_says_nothing_more(request_: Request[Any], payload: b
 
 
 @pytest.mark.parametrize(
-    ("request_", "result", "undone"),
-    [
-        (TransactionStart(), 7, (TransactionEnd(commit=False), 7)),
-        (Watch(b"/a", b"token", None), None, (Unwatch(b"/a", b"token"), 0)),
-        (Watch(b"/a", b"token", 3), None, (Unwatch(b"/a", b"token"), 0)),
-        (Read(b"/a"), b"value", None),
-        (Write(b"/a", b"value"), None, None),
-        (Unwatch(b"/a", b"token"), None, None),
-        (TransactionEnd(commit=True), None, None),
-    ],
-    ids=name,
-)
-def test_undo(request_: Request[Any], result: Any, undone: Any) -> None:
-    assert request_.undo(result) == undone
-
-
-@pytest.mark.parametrize(
     ("one", "other"),
     [
         (Read(b"/a"), Mkdir(b"/a")),

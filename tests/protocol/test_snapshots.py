@@ -81,7 +81,7 @@ class Tree:
             return [None]  # the look whether the events of the watches have come
         self.rounds += 1
         for path in self.after.get(self.rounds, []):
-            self.events.append(WatchEvent(path, "released" if path == "@releaseDomain" else "snapshot"))
+            self.events.append(WatchEvent(path, "dump:2" if path == "@releaseDomain" else "dump:1"))
         return [self._answer(request) for request in effect]
 
     def _answer(self, request: Request[Any]) -> Any:
@@ -93,7 +93,7 @@ class Tree:
         return b"" if isinstance(request, Read) else found if isinstance(request, Directory) else PERMISSIONS
 
     def snapshot(self, top: str = "/a", rounds: int = 10) -> list[Node]:
-        return programs.run(programs.snapshot(top, rounds), self.carry)
+        return programs.run(programs.snapshot(top, rounds, b"dump:1", b"dump:2"), self.carry)
 
 
 class TestByHand:
@@ -173,7 +173,7 @@ class TestByHand:
 
     def test_events_that_do_not_cease(self) -> None:
         tree = Tree({"/a": []})
-        event = WatchEvent("/a", "snapshot")
+        event = WatchEvent("/a", "dump:1")
 
         def carry(effect: Any) -> Any:
             if isinstance(effect, NextEvent):
@@ -181,7 +181,7 @@ class TestByHand:
             return tree.carry(effect)
 
         with pytest.raises(TransactionConflictError, match="each of 3 times"):
-            programs.run(programs.snapshot("/a", 3), carry)
+            programs.run(programs.snapshot("/a", 3, b"dump:1", b"dump:2"), carry)
 
     def test_what_changed_is_read_again_and_all_above_it_and_no_more(self) -> None:
         nodes: dict[str, Any] = {"/a": ["b", "c"], "/a/b": ["d"], "/a/b/d": [], "/a/c": ["e"], "/a/c/e": []}

@@ -13,7 +13,7 @@ from typing import Callable
 
 import pytest
 from daemons import Daemon
-from stores import client_of, nobody_is_accepted
+from stores import client_of, nobody_is_accepted, open_client
 
 import xsffi
 from xsffi import Client
@@ -267,7 +267,7 @@ def test_no_descriptor_is_left(own_daemon: Daemon, backend: str) -> None:
             xs.fileno()
             xs.read_watch(5)
             xs.run(timeout=0)
-    clients = [xsffi.Client(own_daemon.socket_path, backend=backend) for _ in range(3)]
+    clients = [open_client(own_daemon.socket_path, backend) for _ in range(3)]
     own_daemon.kill()
     for xs in clients:
         with pytest.raises(xsffi.ConnectionLostError):
@@ -292,16 +292,16 @@ def test_descriptors_are_not_inherited(xs: Client, top: str) -> None:
 
 def test_nobody_is_there(tmp_path: Path, backend: str) -> None:
     with pytest.raises(xsffi.BackendUnavailableError) as caught:
-        xsffi.Client(str(tmp_path / "missing"), backend=backend)
+        open_client(str(tmp_path / "missing"), backend)
     assert caught.value.errno == 2
     assert str(tmp_path / "missing") in str(caught.value)
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(str(tmp_path / "dead"))
     dead.close()
     with pytest.raises(xsffi.BackendUnavailableError) as caught:
-        xsffi.Client(str(tmp_path / "dead"), backend=backend)
+        open_client(str(tmp_path / "dead"), backend)
     assert caught.value.errno == 111
     assert [what for what, why in caught.value.attempts] == [f"{backend} at {tmp_path / 'dead'}"]
     (tmp_path / "file").write_text("")
     with pytest.raises(xsffi.BackendUnavailableError, match="neither a unix socket nor a character device"):
-        xsffi.Client(str(tmp_path / "file"), backend=backend)
+        open_client(str(tmp_path / "file"), backend)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 from alarms import Interrupt, handled_elsewhere, interrupted_after
@@ -18,6 +19,7 @@ from stores import client_of, events_so_far, nobody_is_accepted
 
 import xsffi
 from xsffi import Client
+from xsffi.backends.wire.native import open_in_c
 
 SECOND = 1.0
 
@@ -190,7 +192,7 @@ def test_ctrl_c_ends_a_program_at_once(daemon: Daemon, backend: str) -> None:
         "    xs.close()\n"
     )
     path = os.pathsep.join(filter(None, [*sys.path, daemon.packages.library_path]))
-    environment = {**os.environ, "PYTHONPATH": path, "LD_LIBRARY_PATH": daemon.packages.library_path}
+    environment = {**daemon.environment(), "PYTHONPATH": path, "LD_LIBRARY_PATH": daemon.packages.library_path}
     if backend == "libxenstore":
         with client_of(daemon, backend):
             pass
@@ -278,8 +280,10 @@ def test_interrupted_while_the_daemon_accepts_nobody(own_daemon: Daemon) -> None
 
 
 def test_interrupted_anywhere(daemon: Daemon, top: str) -> None:
-    """A program that is interrupted again and again at any step stays in step with the daemon."""
-    with client_of(daemon, "wire") as xs:
+    """A program that is interrupted again and again at any step stays in step with the daemon. A connection in Python
+    may be over by it: that it says, and a new one goes on."""
+    with ExitStack() as clients:
+        xs = clients.enter_context(client_of(daemon, "wire"))
         for number in range(50):
             xs.write(f"{top}/{number}", str(number))
         interruptions = 0
@@ -291,7 +295,14 @@ def test_interrupted_anywhere(daemon: Daemon, top: str) -> None:
                             assert xs.read(f"{top}/{number}") == str(number).encode()
             except Interrupt:
                 interruptions += 1
-        assert interruptions == 150
+            except xsffi.ConnectionLostError as error:
+                if open_in_c is not None or "in the middle of a step" not in str(error):
+                    raise
+                xs = clients.enter_context(client_of(daemon, "wire"))
+        assert interruptions > 30
+        assert interruptions == 150 or open_in_c is None
+        if open_in_c is None:
+            xs = clients.enter_context(client_of(daemon, "wire"))
         assert xs.read(f"{top}/7") == b"7"
 
 

@@ -19,7 +19,7 @@ from xsffi.protocol.requests import (
     TransactionStart,
     Watch,
 )
-from xsffi.protocol.session import Session
+from xsffi.protocol.session import Session, reply_of
 from xsffi.protocol.wire import PacketReader, encode_packet
 from xsffi.server.connection import Connection
 from xsffi.server.store import Store
@@ -67,17 +67,19 @@ def test_the_server(data: bytes, sizes: list[int], domid: int) -> None:
 def test_the_client(data: bytes, sizes: list[int]) -> None:
     session = Session()
     requests: list[Request[Any]] = [Read(b"/a"), Directory(b"/"), DirectoryPart(b"/", 0), GetPermissions(b"/")]
-    pending = [session.send(request) for request in [*requests, TransactionStart(), Watch(b"/", b"t", None)]]
+    requests += [TransactionStart(), Watch(b"/", session.queues.open("").new_token(), None)]
+    exchange = session.send([(request.type, request.payload()) for request in requests])
     place = number = 0
     with suppress(ProtocolError):
         while place < len(data):
             size = sizes[number % len(sizes)]
             session.receive_data(data[place : place + size])
             place, number = place + size, number + 1
-    for one in pending:
-        if one.done:
+    for request, reply in zip(requests, exchange.replies):
+        if reply is not None:
             with suppress(XenStoreError):
-                one.result()
-    for event in session.events:
-        assert isinstance(event.path, str)
-        assert isinstance(event.token, str)
+                reply_of(request, reply)
+    for queue in session.queues:
+        for event in queue.events:
+            assert isinstance(event.path, str)
+            assert isinstance(event.token, str)

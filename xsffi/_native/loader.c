@@ -3,8 +3,7 @@
  * The generated source includes this file after the table xsffi_functions and the wrappers: a name like xs_open is its
  * wrapper here, which fails with ENOSYS while the slot is empty.
  *
- * Nothing here takes a lock. Callers let one thread at a time into xsffi_load and xsffi_open_at, and load before they
- * use the functions.
+ * Nothing here takes a lock. Callers let one thread at a time into xsffi_load, and load before they use the functions.
  */
 
 #include <dlfcn.h>
@@ -90,36 +89,4 @@ static const char *xsffi_since(const char *function)
     const struct xsffi_function *found = xsffi_find(function);
 
     return found == NULL ? NULL : found->since;
-}
-
-/* xs_open, with the daemon's socket or the kernel's device at this path; NULL: wherever libxenstore looks by itself.
- *
- * libxenstore takes the path from the environment alone, so XENSTORED_PATH is set for the time of the call. A thread
- * that reads the environment at that moment may see it, hence the rule above that callers take turns. Nothing is set
- * where the variable has this value already.
- */
-static struct xs_handle *xsffi_open_at(const char *path, unsigned long flags)
-{
-    const char *variable = "XENSTORED_PATH";
-    const char *current = getenv(variable);
-    char *saved = NULL;
-
-    if (path == NULL || (current != NULL && strcmp(current, path) == 0))
-        return xs_open(flags);
-    if (current != NULL) {
-        saved = strdup(current);
-        if (saved == NULL)
-            return NULL;
-    }
-    struct xs_handle *handle = NULL;
-    if (setenv(variable, path, 1) == 0)
-        handle = xs_open(flags);
-    int error = errno;
-    if (saved != NULL)
-        setenv(variable, saved, 1);
-    else
-        unsetenv(variable);
-    free(saved);
-    errno = error;
-    return handle;
 }

@@ -3,66 +3,121 @@
  * runs after a wait runs from cold caches: twenty steps of it cost a tenth of that.
  */
 
-/* A handle, and who reads through it. Whoever wants to free it sets `over` and then looks at `inside`; a reader counts
- * itself before it looks at `over`. So one of the two sees the other, whichever way they race.
+#ifndef PYPY_VERSION
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include "plain.h"
+
+/* A handle, which is freed with this object at the latest, and who uses it from here.
+ *
+ * Whoever wants to free it sets `over` and then looks at `inside`; a user counts itself before it looks at `over`. So
+ * one of the two sees the other, whichever way they race. Calls by the address are counted by who makes them.
  */
-struct xsffi_use {
-    struct xs_handle *handle;
+struct xsffi_handle {
+    PyObject_HEAD
+    struct xs_handle *handle; /* NULL once it was freed */
+    char **event;             /* what libxenstore gave, and there was no memory to hand on */
+    pid_t owner;
     int over;
     int inside;
 };
 
-/* Lets no reader in any more, and says how many are inside. */
-static int xsffi_end_use(struct xsffi_use *use)
-{
-    __atomic_store_n(&use->over, 1, __ATOMIC_SEQ_CST);
-    return __atomic_load_n(&use->inside, __ATOMIC_SEQ_CST);
-}
-
-#ifndef PYPY_VERSION
-
 /* Whether the handle may be used, until xsffi_leave. */
-static bool xsffi_enter(struct xsffi_use *use)
+static bool xsffi_enter(struct xsffi_handle *h)
 {
-    __atomic_add_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
-    return !__atomic_load_n(&use->over, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&h->inside, 1, __ATOMIC_SEQ_CST);
+    return !__atomic_load_n(&h->over, __ATOMIC_SEQ_CST);
 }
 
-/* Whether it is over by now. Then this reader may have been the last one inside, and who asked for the end has left the
+/* Whether it is over by now. Then this user may have been the last one inside, and who asked for the end has left the
  * rest of it to Python, which looks for that. */
-static bool xsffi_leave(struct xsffi_use *use)
+static bool xsffi_leave(struct xsffi_handle *h)
 {
-    __atomic_sub_fetch(&use->inside, 1, __ATOMIC_SEQ_CST);
-    return __atomic_load_n(&use->over, __ATOMIC_SEQ_CST);
+    __atomic_sub_fetch(&h->inside, 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&h->over, __ATOMIC_SEQ_CST);
 }
 
-/* The value, to be freed; else NULL, and in `error` the errno, EBADF where it is over. */
-static void *xsffi_read_in_use(struct xsffi_use *use, uint32_t transaction, const char *path, unsigned int *length,
-                               int *error)
+/* Let nobody in any more, and say how many are inside. */
+static int xsffi_end(struct xsffi_handle *h)
 {
+    __atomic_store_n(&h->over, 1, __ATOMIC_SEQ_CST);
+    return __atomic_load_n(&h->inside, __ATOMIC_SEQ_CST);
+}
+
+static void xsffi_free_handle(struct xsffi_handle *h)
+{
+    struct xs_handle *handle = __atomic_exchange_n(&h->handle, NULL, __ATOMIC_SEQ_CST);
+
+    if (handle == NULL)
+        return;
+    free(h->event);
+    h->event = NULL;
+    Py_BEGIN_ALLOW_THREADS
+    if (getpid() == h->owner)
+        xs_close(handle);
+    else
+        xs_daemon_destroy_postfork(handle); /* its thread is in the parent alone, and could not be waited for */
+    Py_END_ALLOW_THREADS
+}
+
+/* Handle(flags): what xs_open opens; OSError where that fails. */
+static PyObject *xsffi_handle_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    struct xs_handle *handle;
+    struct xsffi_handle *h;
+    unsigned long flags;
+
+    (void)keywords;
+    if (!PyArg_ParseTuple(args, "k", &flags))
+        return NULL;
+    h = (struct xsffi_handle *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+    if (h == NULL)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    errno = 0;
+    handle = xs_open(flags);
+    Py_END_ALLOW_THREADS
+    if (handle == NULL) {
+        if (errno == 0)
+            errno = ENOENT;
+        PyErr_SetFromErrno(PyExc_OSError);
+        Py_DECREF((PyObject *)h);
+        return NULL;
+    }
+    h->handle = handle;
+    h->owner = getpid();
+    return (PyObject *)h;
+}
+
+static void xsffi_handle_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    xsffi_free_handle((struct xsffi_handle *)self);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
+
+/* The value as bytes; else NULL, and in `error` the errno, EBADF where the handle is over, 0 with an exception. */
+static PyObject *xsffi_value_through(struct xsffi_handle *h, uint32_t transaction, const char *path, int *error)
+{
+    unsigned int length = 0;
+    PyObject *contents;
     void *value = NULL;
 
-    if (xsffi_enter(use)) {
-        value = xs_read(use->handle, transaction, path, length);
+    Py_BEGIN_ALLOW_THREADS
+    if (xsffi_enter(h)) {
+        errno = 0;
+        value = xs_read(h->handle, transaction, path, &length);
         *error = errno;
     }
-    if (xsffi_leave(use)) {
+    if (xsffi_leave(h)) {
         free(value);
         value = NULL;
         *error = EBADF;
     }
-    return value;
-}
-
-/* The value as bytes; else NULL, and in `error` the errno, 0 with an exception. */
-static PyObject *xsffi_value_through(struct xsffi_use *use, uint32_t transaction, const char *path, int *error)
-{
-    unsigned int length = 0;
-    PyObject *contents;
-    void *value;
-
-    Py_BEGIN_ALLOW_THREADS
-    value = xsffi_read_in_use(use, transaction, path, &length, error);
     Py_END_ALLOW_THREADS
     if (value == NULL) {
         if (*error == 0)
@@ -75,18 +130,180 @@ static PyObject *xsffi_value_through(struct xsffi_use *use, uint32_t transaction
     return contents;
 }
 
+static PyObject *xsffi_handle_value_of(PyObject *self, uint32_t transaction, const char *path)
+{
+    int error;
+    PyObject *contents = xsffi_value_through((struct xsffi_handle *)self, transaction, path, &error);
+
+    return contents == NULL && error != 0 ? PyLong_FromLong(error) : contents;
+}
+
+/* read(path): the value; else the errno, or None where the path is for Python to look at. */
+static PyObject *xsffi_handle_read(PyObject *self, PyObject *path)
+{
+    PyObject *encoded = xsffi_plain_path(path), *value;
+
+    if (encoded == NULL) {
+        if (PyErr_Occurred())
+            return NULL;
+        Py_RETURN_NONE;
+    }
+    value = xsffi_handle_value_of(self, XBT_NULL, PyBytes_AsString(encoded));
+    Py_DECREF(encoded);
+    return value;
+}
+
+/* value(transaction, path as bytes): the value; else the errno. */
+static PyObject *xsffi_handle_value(PyObject *self, PyObject *args)
+{
+    unsigned long transaction;
+    const char *path;
+
+    if (!PyArg_ParseTuple(args, "ky", &transaction, &path))
+        return NULL;
+    return xsffi_handle_value_of(self, (uint32_t)transaction, path);
+}
+
+static PyObject *xsffi_text(const char *text)
+{
+    return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "surrogateescape");
+}
+
+/* take_event(into): whether the next event, as a tuple of path and token, was appended to the list; None where
+ * libxenstore will never have another. For one thread at a time. */
+static PyObject *xsffi_handle_take_event(PyObject *self, PyObject *into)
+{
+    struct xsffi_handle *h = (struct xsffi_handle *)self;
+    PyObject *path, *token, *event = NULL;
+    int error = EBADF, added = -1;
+
+    if (!PyList_Check(into)) {
+        PyErr_SetString(PyExc_TypeError, "events are put into a list");
+        return NULL;
+    }
+    if (xsffi_enter(h) && h->event == NULL) {
+        char **found;
+
+        Py_BEGIN_ALLOW_THREADS
+        errno = 0;
+        found = xs_check_watch(h->handle);
+        error = errno;
+        Py_END_ALLOW_THREADS
+        h->event = found;
+    }
+    if (h->event == NULL) {
+        xsffi_leave(h);
+        if (error == EAGAIN)
+            Py_RETURN_FALSE;
+        Py_RETURN_NONE;
+    }
+    path = xsffi_text(h->event[XS_WATCH_PATH]);
+    token = xsffi_text(h->event[XS_WATCH_TOKEN]);
+    if (path != NULL && token != NULL)
+        event = PyTuple_Pack(2, path, token);
+    Py_XDECREF(path);
+    Py_XDECREF(token);
+    if (event != NULL)
+        added = PyList_Append(into, event);
+    Py_XDECREF(event);
+    if (added == 0) {
+        free(h->event);
+        h->event = NULL;
+    }
+    xsffi_leave(h);
+    if (added < 0)
+        return NULL;
+    Py_RETURN_TRUE;
+}
+
+/* end(): let nobody in any more; whether somebody is inside. */
+static PyObject *xsffi_handle_end(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    return PyBool_FromLong(xsffi_end((struct xsffi_handle *)self));
+}
+
+/* free(): free the handle, unless somebody is inside; in a child process, leave the parent's connection alone. */
+static PyObject *xsffi_handle_free(PyObject *self, PyObject *nothing)
+{
+    (void)nothing;
+    /* A thread of the parent that was inside is not in the child. */
+    if (!xsffi_end((struct xsffi_handle *)self) || getpid() != ((struct xsffi_handle *)self)->owner)
+        xsffi_free_handle((struct xsffi_handle *)self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *xsffi_handle_address(PyObject *self, void *nothing)
+{
+    (void)nothing;
+    return PyLong_FromVoidPtr(((struct xsffi_handle *)self)->handle);
+}
+
+static PyMethodDef xsffi_handle_methods[] = {
+    {"read", xsffi_handle_read, METH_O,
+     "read(path): the value; else the errno, or None where the path is for Python to look at."},
+    {"value", xsffi_handle_value, METH_VARARGS, "value(transaction, path as bytes): the value; else the errno."},
+    {"take_event", xsffi_handle_take_event, METH_O,
+     "take_event(into): whether the next event, as a tuple of path and token, was appended to the list; None where "
+     "there will never be another."},
+    {"end", xsffi_handle_end, METH_NOARGS, "end(): let nobody in any more; whether somebody is inside."},
+    {"free", xsffi_handle_free, METH_NOARGS, "free(): free the handle, unless somebody is inside."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef xsffi_handle_attributes[] = {
+    {"address", xsffi_handle_address, NULL, "Where the handle is in memory, for the calls of libxenstore.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot xsffi_handle_slots[] = {
+    {Py_tp_doc, "Handle(flags): a handle of libxenstore, opened by xs_open; OSError where that fails."},
+    {Py_tp_new, xsffi_handle_new},
+    {Py_tp_dealloc, xsffi_handle_dealloc},
+    {Py_tp_methods, xsffi_handle_methods},
+    {Py_tp_getset, xsffi_handle_attributes},
+    {0, NULL},
+};
+
+static PyType_Spec xsffi_handle_spec = {
+    "xsffi._shortcuts.Handle", sizeof(struct xsffi_handle), 0, Py_TPFLAGS_DEFAULT, xsffi_handle_slots,
+};
+
 /* A base class for the drop-in. */
 struct xsffi_reading {
     PyObject_HEAD
-    struct xsffi_use *use; /* NULL: there is no short way; else it lives as long as this object */
+    struct xsffi_handle *through; /* NULL: there is no short way */
+    PyObject *held; /* every handle there was: another thread may still be reading through it */
 };
+
+static PyObject *xsffi_reading_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
+{
+    PyObject *self = ((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
+
+    (void)args;
+    (void)keywords;
+    if (self != NULL && (((struct xsffi_reading *)self)->held = PyList_New(0)) == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return self;
+}
+
+static void xsffi_reading_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+
+    Py_XDECREF(((struct xsffi_reading *)self)->held);
+    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
+    Py_DECREF(type);
+}
 
 /* read(transaction, path): all that is not the plain case is for self._read, also to say what is wrong. */
 static PyObject *xsffi_reading_read(PyObject *self, PyObject *args, PyObject *keywords)
 {
-    struct xsffi_use *use = ((struct xsffi_reading *)self)->use;
+    struct xsffi_handle *through = __atomic_load_n(&((struct xsffi_reading *)self)->through, __ATOMIC_ACQUIRE);
 
-    if (use != NULL && keywords == NULL && PyTuple_Size(args) == 2) {
+    if (through != NULL && keywords == NULL && PyTuple_Size(args) == 2) {
         PyObject *transaction = PyTuple_GetItem(args, 0), *path = PyTuple_GetItem(args, 1);
 
         if (PyUnicode_CheckExact(transaction) && PyUnicode_GetLength(transaction) == 0 && PyUnicode_CheckExact(path)) {
@@ -98,7 +315,7 @@ static PyObject *xsffi_reading_read(PyObject *self, PyObject *args, PyObject *ke
             text = PyBytes_AsString(encoded);
             if (strlen(text) == (size_t)PyBytes_Size(encoded)) {
                 int error;
-                PyObject *contents = xsffi_value_through(use, XBT_NULL, text, &error);
+                PyObject *contents = xsffi_value_through(through, XBT_NULL, text, &error);
 
                 Py_DECREF(encoded);
                 if (contents != NULL || error == 0)
@@ -119,26 +336,36 @@ static PyObject *xsffi_reading_read(PyObject *self, PyObject *args, PyObject *ke
     return result;
 }
 
-/* read_through(address): the use to read through from here on, by its address; 0: none. */
-static PyObject *xsffi_reading_read_through(PyObject *self, PyObject *address)
-{
-    void *use = PyLong_AsVoidPtr(address);
+static PyTypeObject *xsffi_handle_type; /* what alone is read through: nothing else has a handle where one is expected */
 
-    if (use == NULL && PyErr_Occurred())
+/* read_through(handle): read through this Handle from here on; None: through none. */
+static PyObject *xsffi_reading_read_through(PyObject *self, PyObject *handle)
+{
+    struct xsffi_reading *reading = (struct xsffi_reading *)self;
+
+    if (handle == Py_None) {
+        handle = NULL;
+    } else if (Py_TYPE(handle) != xsffi_handle_type) {
+        PyErr_SetString(PyExc_TypeError, "one reads through a Handle or None");
         return NULL;
-    ((struct xsffi_reading *)self)->use = use;
+    } else if (PyList_Append(reading->held, handle) < 0) {
+        return NULL;
+    }
+    __atomic_store_n(&reading->through, (struct xsffi_handle *)handle, __ATOMIC_RELEASE);
     Py_RETURN_NONE;
 }
 
 static PyMethodDef xsffi_reading_methods[] = {
     {"read", (PyCFunction)(void (*)(void))xsffi_reading_read, METH_VARARGS | METH_KEYWORDS,
      "read(transaction, path): the value of a node, or None where there is none."},
-    {"_read_through", xsffi_reading_read_through, METH_O, "Read through the use at this address; 0: through none."},
+    {"_read_through", xsffi_reading_read_through, METH_O, "Read through this Handle; None: through none."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot xsffi_reading_slots[] = {
     {Py_tp_doc, "What has read() in C."},
+    {Py_tp_new, xsffi_reading_new},
+    {Py_tp_dealloc, xsffi_reading_dealloc},
     {Py_tp_methods, xsffi_reading_methods},
     {0, NULL},
 };
@@ -146,128 +373,6 @@ static PyType_Slot xsffi_reading_slots[] = {
 static PyType_Spec xsffi_reading_spec = {
     "xsffi._shortcuts.Reading", sizeof(struct xsffi_reading), 0, Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     xsffi_reading_slots,
-};
-
-/* A reader: what the client's read() calls on a handle of libxenstore. */
-struct xsffi_reader {
-    PyObject_HEAD
-    struct xsffi_use *use;
-    PyObject *owner; /* of the use */
-};
-
-/* Reader(address of the use, what keeps that alive) */
-static PyObject *xsffi_reader_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
-{
-    PyObject *address, *owner;
-    struct xsffi_reader *reader;
-    void *use;
-
-    (void)keywords;
-    if (!PyArg_ParseTuple(args, "OO", &address, &owner))
-        return NULL;
-    use = PyLong_AsVoidPtr(address);
-    if (use == NULL && PyErr_Occurred())
-        return NULL;
-    reader = (struct xsffi_reader *)((allocfunc)PyType_GetSlot(type, Py_tp_alloc))(type, 0);
-    if (reader != NULL) {
-        Py_INCREF(owner);
-        reader->owner = owner;
-        reader->use = use;
-    }
-    return (PyObject *)reader;
-}
-
-static void xsffi_reader_dealloc(PyObject *self)
-{
-    PyTypeObject *type = Py_TYPE(self);
-
-    Py_XDECREF(((struct xsffi_reader *)self)->owner);
-    ((freefunc)PyType_GetSlot(type, Py_tp_free))(self);
-    Py_DECREF(type);
-}
-
-static PyObject *xsffi_reader_value_of(PyObject *self, uint32_t transaction, const char *path)
-{
-    int error;
-    PyObject *contents = xsffi_value_through(((struct xsffi_reader *)self)->use, transaction, path, &error);
-
-    return contents == NULL && error != 0 ? PyLong_FromLong(error) : contents;
-}
-
-/* read(path): the value; else the errno, or None where the path is for Python to look at. */
-static PyObject *xsffi_reader_read(PyObject *self, PyObject *path)
-{
-    PyObject *encoded = xsffi_plain_path(path), *value;
-
-    if (encoded == NULL) {
-        if (PyErr_Occurred())
-            return NULL;
-        Py_RETURN_NONE;
-    }
-    value = xsffi_reader_value_of(self, XBT_NULL, PyBytes_AsString(encoded));
-    Py_DECREF(encoded);
-    return value;
-}
-
-/* value(transaction, path as bytes): the value; else the errno. */
-static PyObject *xsffi_reader_value(PyObject *self, PyObject *args)
-{
-    unsigned long transaction;
-    const char *path;
-
-    if (!PyArg_ParseTuple(args, "ky", &transaction, &path))
-        return NULL;
-    return xsffi_reader_value_of(self, (uint32_t)transaction, path);
-}
-
-/* check_watch(): path and token of the next event; None where there is none, False where something is wrong. */
-static PyObject *xsffi_reader_check_watch(PyObject *self, PyObject *nothing)
-{
-    struct xsffi_use *use = ((struct xsffi_reader *)self)->use;
-    PyObject *path, *token, *event;
-    char **found = NULL;
-    int error = EBADF;
-
-    (void)nothing;
-    Py_BEGIN_ALLOW_THREADS
-    if (xsffi_enter(use)) {
-        found = xs_check_watch(use->handle);
-        error = errno;
-    }
-    xsffi_leave(use);
-    Py_END_ALLOW_THREADS
-    if (found == NULL && error == EAGAIN)
-        Py_RETURN_NONE;
-    if (found == NULL)
-        Py_RETURN_FALSE;
-    path = PyUnicode_DecodeUTF8(found[XS_WATCH_PATH], (Py_ssize_t)strlen(found[XS_WATCH_PATH]), "surrogateescape");
-    token = PyUnicode_DecodeUTF8(found[XS_WATCH_TOKEN], (Py_ssize_t)strlen(found[XS_WATCH_TOKEN]), "surrogateescape");
-    free(found);
-    event = path == NULL || token == NULL ? NULL : PyTuple_Pack(2, path, token);
-    Py_XDECREF(path);
-    Py_XDECREF(token);
-    return event;
-}
-
-static PyMethodDef xsffi_reader_methods[] = {
-    {"read", xsffi_reader_read, METH_O,
-     "read(path): the value; else the errno, or None where the path is for Python to look at."},
-    {"value", xsffi_reader_value, METH_VARARGS, "value(transaction, path as bytes): the value; else the errno."},
-    {"check_watch", xsffi_reader_check_watch, METH_NOARGS,
-     "check_watch(): path and token of the next event; None where there is none, False where something is wrong."},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyType_Slot xsffi_reader_slots[] = {
-    {Py_tp_doc, "Reads values and events over a handle of libxenstore."},
-    {Py_tp_new, xsffi_reader_new},
-    {Py_tp_dealloc, xsffi_reader_dealloc},
-    {Py_tp_methods, xsffi_reader_methods},
-    {0, NULL},
-};
-
-static PyType_Spec xsffi_reader_spec = {
-    "xsffi._shortcuts.Reader", sizeof(struct xsffi_reader), 0, Py_TPFLAGS_DEFAULT, xsffi_reader_slots,
 };
 
 #endif

@@ -1,22 +1,68 @@
-"""The waist: what a backend is. All above it is the same for every backend; all below knows nothing of that."""
+"""The waist: what a backend is. All above it is the same for every backend; all beneath knows nothing of callbacks,
+retries or encodings."""
 
 from __future__ import annotations
 
 import errno
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Protocol, TypeVar, Union
 
 from ..addresses import Kind
-from ..errors import ClientClosedError, ForkedError, XenStoreError
+from ..errors import (
+    ClientClosedError,
+    ConnectionLostError,
+    ForkedError,
+    WaitTimeoutError,
+    XenStoreError,
+    error_from_errno,
+)
 from ..protocol.requests import Request
 from ..records import WatchEvent
 
-__all__ = ["Backend", "Forkable", "Outcome", "closed_error", "forked_error", "tell_of_forks"]
+__all__ = [
+    "Backend",
+    "Events",
+    "Forkable",
+    "Outcome",
+    "closed_error",
+    "forked_error",
+    "lost_error",
+    "reentered_error",
+    "tell_of_forks",
+    "timeout_error",
+]
 
 T = TypeVar("T")
 Outcome = Union[Any, XenStoreError]  # what a request of a batch came to: its decoded reply, or its error
+
+
+class Events(Protocol):
+    """The queue of those events whose token has its prefix. Its methods raise what those of its backend do."""
+
+    def new_token(self) -> bytes:
+        """A token for a watch whose events are to come here. No other watch of the connection ever had it."""
+
+    def next_event(self, timeout: float | None) -> WatchEvent | None:
+        """The next event, its token as it came over the wire; None when none came for `timeout` seconds (None: for
+        ever), or earlier where :meth:`wake` was called. When the daemon is gone, what came before is given first."""
+
+    def put_back(self, event: WatchEvent) -> None:
+        """Make this the next event: it was taken, and could not be handed on."""
+
+    def drop(self, token: bytes) -> None:
+        """Drop the events of a watch that was taken away; none comes any more."""
+
+    def wake(self) -> None:
+        """End the wait of :meth:`next_event`, or the next one. Any thread and any signal handler may: it takes no
+        lock."""
+
+    def fileno(self) -> int:
+        """A descriptor that is readable whenever :meth:`next_event` would return an event or raise."""
+
+    def close(self) -> None:
+        """Drop what is here, and what comes for it still. Its watches are to be taken away before."""
 
 
 class Backend(Protocol):
@@ -24,18 +70,15 @@ class Backend(Protocol):
 
     Each raises :class:`~xsffi.errors.ConnectionLostError` once the daemon is gone,
     :class:`~xsffi.errors.ClientClosedError` once the backend is closed, also where it was waiting then, and
-    :class:`~xsffi.errors.ForkedError` in a child process.
+    :class:`~xsffi.errors.ForkedError` in a child process. One that interrupts its own thread's call, from a signal
+    handler or a finalizer, is carried out whole, or raises XenStoreError with EDEADLK before anything is sent.
     """
 
     name: str  # "libxenstore" or "wire"
     kind: Kind  # what it talks through
 
-    #: Reads the value of a node, outside a transaction, by the shortest way there is. It raises nothing: what comes
-    #: instead of bytes, also where the path is wrong or the connection is over, is for :meth:`finish_read`.
-    try_read: Callable[[str], Any]
-
-    def finish_read(self, path: str, tried: Any) -> bytes:
-        """Go on from what `try_read` came to: the value of the node, or the error."""
+    def read(self, path: str) -> bytes:
+        """The value of a node, outside a transaction: as :meth:`call` with Read, in less time."""
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
         """Carry one request; give its decoded reply, or raise its error."""
@@ -43,29 +86,29 @@ class Backend(Protocol):
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         """Carry many; an error stands in the place of its reply. Every reply is in before this returns."""
 
+    def post(self, request: Request[Any], tx_id: int = 0) -> None:
+        """Have the daemon take back what an interrupted call may have set up; what it says to that is dropped, and
+        nothing is done where the connection is over. libxenstore waits for the reply."""
+
+    def events(self, prefix: str = "") -> Events:
+        """A new queue of events. `prefix`: of its tokens; empty, or one that ends with a colon and that no other open
+        queue has."""
+
     def bulk(self) -> Backend:
-        """The backend for many requests at once, which has them on their way together: this one, or one of its own to
-        the same daemon. What :meth:`call` has done is seen there, transactions are of one or the other."""
-
-    def sibling(self) -> Backend:
-        """Another connection to the same place, over the wire, for whoever asks to use and to close."""
-
-    def next_event(self, timeout: float | None) -> WatchEvent | None:
-        """The next event, its token as it came over the wire; None when none came for `timeout` seconds (None: for
-        ever)."""
-
-    def fileno(self) -> int:
-        """A descriptor that is readable whenever :meth:`next_event` would return an event or raise."""
+        """The backend for many requests at once, which has them on their way together: this one, or a further
+        connection to the same daemon, opened when first wanted and closed with this one. What :meth:`call` has done is
+        seen there; transactions and watches are of one or the other."""
 
     def close(self) -> None:
-        """Let go of the connection and wake every waiter. Closing again does nothing."""
+        """Let go of the connection and wake every waiter. Again does nothing. It takes no lock, so that any thread and
+        any signal handler may call it; the last thread out releases the descriptors."""
 
 
 class Forkable(Protocol):
     """What wants to be told, in a child process, that it is the parent's."""
 
     def after_fork_in_child(self) -> None:
-        """Never use the connection again, and let go of the child's copies of its descriptors."""
+        """Never use the connection again, and close the child's copies of its descriptors."""
 
 
 _forkables: weakref.WeakValueDictionary[int, Forkable] = weakref.WeakValueDictionary()
@@ -92,3 +135,22 @@ def closed_error() -> ClientClosedError:
 def forked_error() -> ForkedError:
     """What a backend raises in a child of the process that opened it."""
     return ForkedError(errno.EBADF, "the client was opened by the parent of this process: a child opens one of its own")
+
+
+def lost_error(reason: str | None = None) -> ConnectionLostError:
+    """What is raised once the connection is lost, with what is known of the reason."""
+    return ConnectionLostError(
+        errno.ECONNRESET, f"the connection to the store is lost: {reason or 'the daemon closed it'}"
+    )
+
+
+def timeout_error(seconds: float | None) -> WaitTimeoutError:
+    """What a request raises whose reply did not come in time."""
+    return WaitTimeoutError(errno.ETIMEDOUT, f"no reply came for {seconds} seconds")
+
+
+def reentered_error() -> XenStoreError:
+    """What a call raises that interrupts its own thread's call where it cannot be carried out."""
+    return error_from_errno(
+        errno.EDEADLK, None, "a signal handler or finalizer used the client in the middle of its own thread's call"
+    )

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from ..backends.base import Backend
-from ..backends.library import LibraryBackend
-from ..backends.reading import Reading
+from ..backends.libxenstore.backend import LibraryBackend
+from ..backends.libxenstore.reading import Reading
 from ..backends.selection import open_backend
 from ..errors import ClientClosedError, ConnectionLostError, ForkedError, NodeNotFoundError, XenStoreError, wire_name
 from ..permissions import Permission
@@ -25,7 +23,10 @@ from ..protocol import programs
 from ..protocol import requests as r
 from ..protocol.programs import Program
 from ..protocol.requests import Request
+from ..protocol.watch_table import Watched
+from ..records import WatchEvent
 from ..safeguards import AnyDomain, names_any_domain
+from ..watching import Watching
 from .arguments import (
     Parameter,
     Signature,
@@ -37,7 +38,6 @@ from .arguments import (
     text,
     transaction,
 )
-from .tokens import TokenTable
 
 __all__ = ["Error", "xs"]
 
@@ -79,6 +79,16 @@ class Error(RuntimeError):
     __module__ = "xen.lowlevel.xs"
 
 
+class _Connection:
+    """A connection to the daemon, and what belongs to it."""
+
+    def __init__(self) -> None:
+        self.backend = open_backend()
+        self.any_domain = AnyDomain(self.backend)
+        self.watching: Watching[Watched] = Watching(self.backend)
+        self.successors: list[_Connection] = []  # in a child process: the first is the one to use
+
+
 class xs(Reading):
     """A connection to XenStore: ``xs(readonly=0)``; the argument has no effect any more.
 
@@ -86,29 +96,27 @@ class xs(Reading):
     """
 
     __module__ = "xen.lowlevel.xs"
-    __slots__ = ("_any_domain", "_backend", "_opened", "_opening", "_watches")
+    __slots__ = ("_closed", "_connection")
 
-    _any_domain: AnyDomain  # of the backend
-    _backend: Backend | None  # None before it is open, and once it is closed
-    _opened: list[Backend]  # all there ever were: a thread may still be reading in C, through one that was closed
-    _opening: threading.Lock
-    _watches: TokenTable
+    _closed: bool
+    _connection: _Connection | None  # None before it is open
 
     def __new__(cls, *args: Any, **keywords: Any) -> xs:
         self = super().__new__(cls)
-        self._backend = None
-        self._opened = []
-        self._opening = threading.Lock()
-        self._watches = TokenTable()
+        self._closed = False
+        self._connection = None
         return self
 
     def __init__(self, *args: Any, **keywords: Any) -> None:
         parse_keywords(_OPEN, args, keywords)
-        before = self._backend
-        self._open()
+        before = self._connection
+        try:
+            self._use_from_here(_Connection())
+        except XenStoreError as error:
+            raise _error(error) from error
+        self._closed = False
         if before is not None:
-            before.close()
-            self._watches.clear()
+            _end(before)
 
     def __init_subclass__(cls) -> None:
         raise TypeError("type 'xen.lowlevel.xs.xs' is not an acceptable base type")
@@ -117,14 +125,15 @@ class xs(Reading):
         raise TypeError("cannot pickle 'xen.lowlevel.xs.xs' object")
 
     def __del__(self) -> None:
-        self._let_go()
+        if self._connection is not None:
+            self._connection.backend.close()
 
     # Nodes.
 
     def _read(self, *args: Any, **keywords: Any) -> bytes | None:
         # read() is of the base class, which comes here with all that it cannot do, or do well.
-        if self._backend is None:
-            self._let_go()
+        if self._closed and self._connection is not None:
+            self._connection.backend.close()  # again: what read in C, as it was closed, may have been the last inside
         tx_id, path = self._parse(_READ, args, keywords)
         return self._find_node(r.Read(path), tx_id)
 
@@ -173,7 +182,7 @@ class xs(Reading):
         permissions = [_permission(entry) for entry in wanted]
         if permissions and permissions[0].access != "n" and permissions[0].domid:
             permissions.insert(0, Permission(0, "n"))
-        if names_any_domain(permissions) and self._is_any_domain_deadly():
+        if names_any_domain(permissions) and self._ask(lambda connection: connection.any_domain.is_deadly()):
             raise _errno_error(errno.EINVAL)
         self._call(r.SetPermissions(path, permissions), tx_id)
 
@@ -185,49 +194,48 @@ class xs(Reading):
         The token is any object, and told by identity.
         """
         path, token = self._parse(_WATCH, args, keywords)
-        watched = self._watches.add(path, token)
-        if watched is None:
+
+        def watch(connection: _Connection) -> bool:
+            watching = connection.watching
+            watched = Watched(_text(path), token, watching.new_token())
+            return watching.set(watched, r.Watch(path, watched.wire_token, None))
+
+        if not self._ask(watch):
             raise _errno_error(errno.EEXIST)
-        try:
-            self._call(r.Watch(path, watched.name, None))
-        except BaseException:
-            self._watches.remove(watched)
-            raise
 
     def unwatch(self, *args: Any, **keywords: Any) -> None:
         """unwatch(path, token): take a watch away; none of its events is delivered any more."""
         path, token = self._parse(_UNWATCH, args, keywords)
-        for watched in self._watches.find(path, token):
-            try:
-                self._call(r.Unwatch(path, watched.name))
-            except Error as error:
-                if error.args[0] != errno.ENOENT:
-                    raise
-            else:
-                self._watches.remove(watched)
+
+        def unwatch(connection: _Connection) -> None:
+            for watched in connection.watching.table.find(_text(path), token):
+                try:
+                    connection.watching.remove(watched, path)
+                except NodeNotFoundError:
+                    continue  # this one has another path
                 return
-        self._call(r.Unwatch(path, _NO_WATCH))  # the daemon's refusal is the answer
+            connection.backend.call(r.Unwatch(path, _NO_WATCH))  # the daemon's refusal is the answer
+
+        self._ask(unwatch)
 
     def read_watch(self, *args: Any, **keywords: Any) -> tuple[str, Any]:
         """read_watch(): wait for an event; the path that changed, and the token of the watch."""
         self._parse(_READ_WATCH, args, keywords)
         while True:
-            found = self._next_event(None)
-            if found is not None:
-                return found
+            event = self._next_event(None)
+            if event is not None:
+                return event.path, event.token
 
     def check_watch(self, *args: Any, **keywords: Any) -> tuple[str, Any] | None:
         """check_watch(): the next event, as ``read_watch`` gives it, or None where there is none now."""
         self._parse(_CHECK_WATCH, args, keywords)
-        return self._next_event(0.0)
+        event = self._next_event(0.0)
+        return None if event is None else (event.path, event.token)
 
     def fileno(self, *args: Any, **keywords: Any) -> int:
         """fileno(): a descriptor that is readable while there are events."""
         self._parse(_FILENO, args, keywords)
-        try:
-            return self._use(lambda backend: backend.fileno())
-        except XenStoreError as error:
-            raise _error(error) from None
+        return self._ask(lambda connection: connection.watching.fileno())
 
     # Transactions.
 
@@ -285,16 +293,10 @@ class xs(Reading):
     def close(self, *args: Any, **keywords: Any) -> None:
         """close(): end the connection and its watches. Every later call raises ``Error(22, 'Invalid argument')``."""
         self._parse(_CLOSE, args, keywords)
-        backend = self._current()
-        self._backend = None
-        self._read_through(0)
-        backend.close()
-        self._watches.clear()
-
-    def _let_go(self) -> None:
-        """End all connections; one is not over as long as somebody reads through it."""
-        for backend in self._opened:
-            backend.close()
+        connection = self._current()
+        self._closed = True
+        self._read_through(None)
+        _end(connection)
 
     # How requests are carried.
 
@@ -303,17 +305,14 @@ class xs(Reading):
         self._current()
         return signature.parse(args)
 
-    def _current(self) -> Backend:
-        backend = self._backend
-        if backend is None:
+    def _current(self) -> _Connection:
+        connection = self._connection
+        if connection is None or self._closed:
             raise _errno_error(errno.EINVAL)
-        return backend
+        return connection
 
     def _call(self, request: Request[T], tx_id: int = 0) -> T:
-        try:
-            return self._carry(request, tx_id)
-        except XenStoreError as error:
-            raise _error(error) from None
+        return self._ask(lambda connection: connection.backend.call(request, tx_id))
 
     def _find_node(self, request: Request[T], tx_id: int) -> T | None:
         """:meth:`_call`, but None where there is no such node."""
@@ -327,60 +326,58 @@ class xs(Reading):
     def _run(self, program: Program[T], tx_id: int = 0) -> T:
         return programs.run(program, lambda request: self._carry(request, tx_id))
 
-    def _is_any_domain_deadly(self) -> bool:
-        """Whether permissions for DOMID_ANY would end the daemon."""
+    def _carry(self, request: Request[T], tx_id: int) -> T:
+        return self._use(lambda connection: connection.backend.call(request, tx_id))
+
+    def _ask(self, use: Callable[[_Connection], T]) -> T:
+        """:meth:`_use`, with the errors of the C module."""
         try:
-            return self._use(lambda backend: self._any_domain.is_deadly())
+            return self._use(use)
         except XenStoreError as error:
             raise _error(error) from None
 
-    def _carry(self, request: Request[T], tx_id: int) -> T:
-        return self._use(lambda backend: backend.call(request, tx_id))
+    def _use(self, use: Callable[[_Connection], T]) -> T:
+        """Let `use` have the connection: in a child process, one of the child's own."""
+        connection = self._current()
+        while True:
+            try:
+                return use(connection)
+            except ForkedError:
+                connection = self._successor_of(connection)
 
-    def _use(self, use: Callable[[Backend], T]) -> T:
-        """Let `use` have the backend: in a child process, one of the child's own."""
-        backend = self._current()
-        try:
-            return use(backend)
-        except ForkedError:
-            return use(self._reopen(backend))
-
-    def _next_event(self, timeout: float | None) -> tuple[str, Any] | None:
+    def _next_event(self, timeout: float | None) -> WatchEvent | None:
         """The next event of a watch that is set; None where none came in time."""
         try:
-            while True:
-                event = self._use(lambda backend: backend.next_event(timeout))
-                if event is None:
-                    return None
-                watched = self._watches.by_name(event.token)
-                if watched is not None:
-                    return event.path, watched.token
+            found = self._use(lambda connection: connection.watching.next_event(timeout))
         except ConnectionLostError:
             raise _errno_error(errno.EINVAL) from None
         except XenStoreError as error:
             raise _error(error) from None
+        return None if found is None else found[0]
 
-    # Opening.
-
-    def _open(self) -> Backend:
-        try:
-            backend = open_backend()
-        except XenStoreError as error:
-            raise _error(error) from error
-        self._opened.append(backend)
-        self._any_domain = AnyDomain(backend)
-        self._backend = backend
-        self._read_through(backend.use if isinstance(backend, LibraryBackend) else 0)
-        return backend
-
-    def _reopen(self, before: Backend) -> Backend:
+    def _successor_of(self, before: _Connection) -> _Connection:
         """A connection of this process's own, where `before` is its parent's; it has no watches and no transactions."""
-        with self._opening:
-            current = self._current()
-            if current is not before:
-                return current  # another thread was faster
-            self._watches = TokenTable()
-            return self._open()
+        if not before.successors:
+            # Of two threads that come here at once, the first to append its connection is right.
+            after = _Connection()
+            before.successors.append(after)
+            if before.successors[0] is after:
+                self._use_from_here(after)
+            else:
+                after.backend.close()
+        if self._closed:  # meanwhile, by another thread
+            _end(before.successors[0])
+        return before.successors[0]
+
+    def _use_from_here(self, connection: _Connection) -> None:
+        self._connection = connection
+        backend = connection.backend
+        self._read_through(backend.reader if isinstance(backend, LibraryBackend) else None)
+
+
+def _end(connection: _Connection) -> None:
+    connection.backend.close()
+    connection.watching.clear()
 
 
 def _permission(entry: object) -> Permission:
@@ -388,6 +385,10 @@ def _permission(entry: object) -> Permission:
         raise TypeError(f"a permission must be dict, not {type(entry).__name__}")
     domid, read, write = parse_keywords(_PERMISSION, (), entry)
     return Permission(domid & _UINT_MAX, "nrwb"[bool(read) + 2 * bool(write)])
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
 
 
 def _signed(domid: int) -> int:

@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 
 class NextEvent(NamedTuple):
-    """An effect: the next event of the connection that the program has to itself, a WatchEvent.
+    """An effect: the next event of the program's own watches, a WatchEvent with the token as it goes over the wire.
 
     With `wait` it is waited for, as long as a reply may take; without, None is sent where none is there.
     """
@@ -76,7 +76,6 @@ _NODES_AT_ONCE = 1024  # nodes read in one go: what is on its way is bounded, ho
 _RESTARTS_MAX = 100  # how often the list of a node's children may change while it is read in parts
 _PARTS_MAX = 16384  # parts of a list that are asked for, with those of lists that changed meanwhile
 _EVENTS_MAX = 65536  # events taken in one go
-_SNAPSHOT, _RELEASED = "snapshot", "released"  # the tokens of a snapshot's watches
 
 
 def run(program: Program[T], carry: Callable[[Any], Any]) -> T:
@@ -244,8 +243,11 @@ def walk(top: bytes) -> Walk:
         level = below
 
 
-def snapshot(top: str, rounds: int) -> Program[list[Node]]:
-    """Every node from `top` down, level by level, as they were at one moment; on a connection of its own.
+def snapshot(top: str, rounds: int, token: bytes, released: bytes) -> Program[list[Node]]:
+    """Every node from `top` down, level by level, as they were at one moment.
+
+    It sets a watch of `top` with `token`, and one of the release of domains with `released`. Whoever drives it gives it
+    their events and no others, and takes them away in the end; the second may not be set.
 
     A transaction would be the obvious way, and is not: xenstored looks through all that a transaction has used at each
     operation in it, so that reading a tree costs the square of its size. A watch tells as surely whether what was read
@@ -263,12 +265,13 @@ def snapshot(top: str, rounds: int) -> Program[list[Node]]:
     """
     known: dict[str, Node] = {}
     failed: dict[str, XenStoreError] = {}
-    yield from _set_watches(top)
-    yield from _take_events(top, known)
+    name = released.decode("ascii")
+    yield from _set_watches(top, token, released)
+    yield from _take_events(top, name, known)
     changed = {top}
     for _ in range(rounds):
         yield from _read_again(top, changed, known, failed)
-        changed = yield from _take_events(top, known)
+        changed = yield from _take_events(top, name, known)
         if changed:
             continue
         nodes, unknown = _reachable(top, known)
@@ -283,12 +286,12 @@ def snapshot(top: str, rounds: int) -> Program[list[Node]]:
     )
 
 
-def _set_watches(top: str) -> Program[None]:
+def _set_watches(top: str, token: bytes, released: bytes) -> Program[None]:
     """Set the watches of a snapshot. The event that each brings at once has come then."""
-    yield Watch(_encoded(top), _encoded(_SNAPSHOT), None)
+    yield Watch(_encoded(top), token, None)
     yield NextEvent(wait=True)
     try:
-        yield Watch(_encoded(RELEASE_DOMAIN), _encoded(_RELEASED), None)
+        yield Watch(_encoded(RELEASE_DOMAIN), released, None)
     except XenStoreError:
         return  # a guest may have no more watches, and is not told of releases either
     yield [Read(_encoded(top))]  # the event comes before this reply
@@ -313,7 +316,7 @@ def _read_again(top: str, changed: set[str], known: dict[str, Node], failed: dic
         level = [path for path in below if path not in known and path not in seen]
 
 
-def _take_events(top: str, known: dict[str, Node]) -> Program[set[str]]:
+def _take_events(top: str, released: str, known: dict[str, Node]) -> Program[set[str]]:
     """The paths that the events name which have come; where they do not cease to come, those of the first of them.
 
     Where a domain was released, nothing is `known` any more.
@@ -323,7 +326,7 @@ def _take_events(top: str, known: dict[str, Node]) -> Program[set[str]]:
         event = yield NextEvent(wait=False)
         if event is None:
             break
-        if event.token == _RELEASED:
+        if event.token == released:
             known.clear()
             paths.add(top)
         elif is_subpath(event.path, top):
@@ -372,16 +375,16 @@ def _text(path: bytes) -> str:
 
 
 def features() -> Program[Feature]:
-    """The bits of the daemon's features.
+    """The bits of the daemon's features, as far as the asking domain may use them.
 
-    The question for them has no payload, and oxenstored never answers a request without one: so a question that has one
-    goes first, and where that is unknown the error of it is the answer.
+    Domain 0 asks for itself by name: libxenstore keeps its first answer to the question that names no domain, whichever
+    daemon gave it. That question has no payload either, and oxenstored never answers a request without one; a guest,
+    which may not ask for domain 0, so learns first that the daemon knows the operation.
     """
     try:
-        yield GetFeatures(0)
+        bits: Feature = yield GetFeatures(0)
     except AccessDeniedError:
-        pass  # a guest may not ask for domain 0; the daemon knows the operation
-    bits: Feature = yield GetFeatures(None)
+        bits = yield GetFeatures(None)
     return bits
 
 

@@ -59,7 +59,6 @@ class Request(Generic[T]):
     __slots__ = ()
     type: ClassVar[MessageType]
     path: bytes | None = None  # the node concerned, where there is one: an error names it
-    leaves_something: ClassVar[bool] = False  # whether it sets up what outlives it, see undo()
 
     def payload(self) -> bytes:
         """The payload of the request."""
@@ -73,14 +72,6 @@ class Request(Generic[T]):
     def parse(cls, payload: bytes) -> Request[T]:
         """The request that a server received; raises InvalidArgumentError where the payload is malformed."""
         raise NotImplementedError
-
-    def undo(self, result: T) -> tuple[Request[Any], int] | None:
-        """The request, and its tx_id, that takes back what this one set up, where that outlives it.
-
-        Its use is the caller that stopped waiting, by Ctrl-C or a timeout: when the reply comes after all, what was set
-        up has no owner.
-        """
-        return None
 
 
 class _Acknowledged(Request[None]):
@@ -264,7 +255,6 @@ class Watch(_Acknowledged):
 
     __slots__ = ("depth", "path", "token")
     type = MessageType.WATCH
-    leaves_something = True
     path: bytes
     token: bytes
     depth: int | None  # levels below the node; None: all. Since Xen 4.22.
@@ -272,9 +262,6 @@ class Watch(_Acknowledged):
     def payload(self) -> bytes:
         depth = b"" if self.depth is None else b"%d\0" % self.depth
         return b"%s\0%s\0%s" % (self.path, self.token, depth)
-
-    def undo(self, result: None) -> tuple[Request[Any], int]:
-        return Unwatch(self.path, self.token), 0
 
     @classmethod
     def parse(cls, payload: bytes) -> Watch:
@@ -321,7 +308,6 @@ class TransactionStart(Request[int]):
 
     __slots__ = ()
     type = MessageType.TRANSACTION_START
-    leaves_something = True
 
     def payload(self) -> bytes:
         return b"\0"
@@ -331,9 +317,6 @@ class TransactionStart(Request[int]):
         if not 0 < tx_id <= 0xFFFFFFFF:  # 0 would be none at all
             raise ProtocolError(errno.EPROTO, f"the id of a transaction was to come, not {tx_id}")
         return tx_id
-
-    def undo(self, result: int) -> tuple[Request[Any], int]:
-        return TransactionEnd(commit=False), result
 
     @classmethod
     def parse(cls, payload: bytes) -> TransactionStart:

@@ -1,0 +1,180 @@
+"""Runs the tests of what is in C in a copy of this folder that is built with sanitizers, and threads that share
+connections without Python (see ci/sanitize). Arguments go to pytest, in place of the tests that are run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+from daemons import load_packages  # noqa: E402
+
+COPIED = ("xsffi", "tests", "build_ffi.py", "setup.py", "pyproject.toml", "README.md")
+COMPILER = shlex.split(os.environ.get("CC", "gcc"))
+PLAIN = ["-O1", "-g", "-fno-omit-frame-pointer"]
+MEMORY = [*PLAIN, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+RACES = [*PLAIN, "-fsanitize=thread"]
+SECONDS = os.environ.get("XSFFI_RACES_SECONDS", "20")
+
+# On one daemon, since what is allocated does not depend on which. An allocator that fails, and how much memory is taken,
+# are not for an allocator of a sanitizer's own.
+TESTS = (
+    "tests/backends",
+    "tests/conformance",
+    "-k",
+    "(libxenstore or wire) and not Python and not oxenstored and not embedded and not memory",
+)
+
+# A program that carries a request.
+CARRY = """
+import socket
+from xsffi.backends.wire.native import open_in_c
+from xsffi.records import WatchEvent
+client, daemon = socket.socketpair()
+client.setblocking(False)
+connection = open_in_c(client.detach(), 0.1, 0, 0.5, lambda *told: TimeoutError(), WatchEvent)
+try:
+    connection.carry(2, b"/a\\0")
+except TimeoutError:
+    pass
+"""
+
+
+class Fault(NamedTuple):
+    """A line of connection.c, what is wrong in its place, and what must be told of that."""
+
+    right: str
+    wrong: str
+    told: str
+
+
+OVERFLOW = Fault("calloc(1, sizeof *x + count", "calloc(1, sizeof *x - 16 + count", "heap-buffer-overflow")
+UNDEFINED = Fault("c->spin.limit = spin_limit;", "c->spin.limit = INT64_MAX + spin_limit;", "signed integer overflow")
+RACE = Fault(
+    "    pthread_mutex_lock(&c->lock);\n    q->woken = true;\n    notify(q);\n    pthread_mutex_unlock(&c->lock);\n",
+    "    q->woken = true;\n    notify(q);\n",
+    "data race",
+)
+
+
+class Copy:
+    """A copy of this folder, with this fault if there is to be one."""
+
+    def __init__(self, directory: Path, fault: Fault | None = None) -> None:
+        self.directory = directory
+        for name in COPIED:
+            source = REPOSITORY / name
+            if source.is_dir():
+                shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+            else:
+                shutil.copy(source, directory / name)
+        if fault is not None:
+            path = self.native / "connection.c"
+            text = path.read_text()
+            assert fault.right in text, f"what is to be made wrong is no longer there: {fault.right}"
+            path.write_text(text.replace(fault.right, fault.wrong))
+
+    @property
+    def native(self) -> Path:
+        return self.directory / "xsffi" / "_native" / "wire"
+
+    def build(self) -> None:
+        """Both extensions, with what looks after memory."""
+        flags = shlex.join(MEMORY)
+        environment = {**os.environ, "CFLAGS": flags, "LDFLAGS": flags}
+        command = [sys.executable, "build_ffi.py"]
+        subprocess.run(command, cwd=self.directory, env=environment, stdout=subprocess.DEVNULL, check=True)
+
+    def python(self, *arguments: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run Python with them."""
+        packages = load_packages()
+        assert packages is not None
+        environment = {
+            **os.environ,
+            "CI": "true",
+            "PYTHONPATH": str(self.directory),
+            # Python's own allocator would hide what happens within its arenas.
+            "PYTHONMALLOC": "malloc",
+            "LD_PRELOAD": _library_of_sanitizer(),
+            "LD_LIBRARY_PATH": packages.library_path,
+            "XSFFI_LIBXENSTORE": str(packages.libxenstore),
+            "XSFFI_XEN_DIR": os.environ.get("XSFFI_XEN_DIR", str(REPOSITORY / ".cache" / "xen")),
+            # Not all that Python allocates is freed at its end. What leaks is memcheck's affair.
+            "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:quarantine_size_mb=32",
+            "UBSAN_OPTIONS": "print_stacktrace=1",
+        }
+        return subprocess.run(
+            [sys.executable, *arguments],
+            cwd=self.directory,
+            env=environment,
+            stderr=subprocess.PIPE if capture else None,
+            text=True,
+        )
+
+    def threads(self, options: Sequence[str], seconds: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
+        """Run the threads that share connections, compiled with these options."""
+        program = self.directory / "races"
+        sources = [self.directory / "tests" / "harness" / "races.c", self.native / "connection.c"]
+        sources.append(self.native / "waiting.c")
+        command = [*COMPILER, "-std=gnu11", *options, f"-I{self.native}", "-o", str(program), *map(str, sources)]
+        subprocess.run([*command, "-lpthread"], check=True)
+        environment = {**os.environ, "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
+        return subprocess.run(
+            [str(program), seconds], env=environment, stderr=subprocess.PIPE if capture else None, text=True
+        )
+
+
+def _library_of_sanitizer() -> str:
+    """What must be loaded before all else, where the program itself was not built so."""
+    command = [*COMPILER, "-print-file-name=libasan.so"]
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
+
+
+def _is_found(fault: Fault, result: subprocess.CompletedProcess[str]) -> bool:
+    found = result.returncode != 0 and fault.told in result.stderr
+    if not found:
+        print(f"no {fault.told} was found in a program that has one (status {result.returncode}):\n{result.stderr}")
+    return found
+
+
+def all_faults_are_found(directory: Path) -> bool:
+    """Whether the sanitizers tell what is wrong with faulty programs."""
+    overflow = Copy(directory / "overflow", OVERFLOW)
+    overflow.build()
+    found = [_is_found(OVERFLOW, overflow.python("-c", CARRY, capture=True))]
+    found.append(_is_found(UNDEFINED, Copy(directory / "undefined", UNDEFINED).threads(MEMORY, "2", capture=True)))
+    found.append(_is_found(RACE, Copy(directory / "race", RACE).threads(RACES, "2", capture=True)))
+    return all(found)
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as directory:
+        if not all_faults_are_found(Path(directory)):
+            return 1
+        copy = Copy(Path(directory, "right"))
+        copy.build()
+        failed = [
+            what
+            for what, result in (
+                ("a right program", copy.python("-c", CARRY)),
+                ("threads, memory", copy.threads(MEMORY, SECONDS)),
+                ("threads, races", copy.threads(RACES, SECONDS)),
+                ("tests", copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", *(sys.argv[1:] or TESTS))),
+            )
+            if result.returncode != 0
+        ]
+    print(f"sanitize: {', '.join(failed)} failed" if failed else "sanitize: nothing was found")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

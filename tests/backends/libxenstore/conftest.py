@@ -1,0 +1,63 @@
+"""The backend over libxenstore by itself."""
+
+from __future__ import annotations
+
+import faulthandler
+import gc
+from collections.abc import Callable, Iterator
+
+import pytest
+from alarms import silence
+from daemons import Daemon
+from stores import environment_of, require_libxenstore
+
+from xsffi.backends.libxenstore.backend import LibraryBackend
+from xsffi.backends.libxenstore.opening import places
+
+OpenLibrary = Callable[[str], LibraryBackend]
+
+
+@pytest.fixture(autouse=True)
+def no_hang() -> Iterator[None]:
+    """A test that hangs tells where, and ends the run."""
+    faulthandler.dump_traceback_later(300, exit=True, file=2)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def open_library() -> Iterator[OpenLibrary]:
+    """Opens a socket or device over libxenstore. What was opened is closed at the end."""
+    require_libxenstore()
+    opened: list[LibraryBackend] = []
+
+    def open_it(path: str) -> LibraryBackend:
+        with environment_of(path):
+            opened.append(LibraryBackend(places(path)[0]))
+        return opened[-1]
+
+    yield open_it
+    for backend in opened:
+        backend.close()
+
+
+@pytest.fixture
+def library(daemon: Daemon, open_library: OpenLibrary) -> LibraryBackend:
+    """The backend, on each of the daemons."""
+    return open_library(daemon.socket_path)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """No finalizer of earlier tests runs, where the test counts what the interpreter does."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.fixture
+def alarms() -> Iterator[None]:
+    """Ends the alarms that the test has set."""
+    yield
+    silence()

@@ -1,0 +1,240 @@
+"""Where libxenstore opens, what is said where it does not, and that no step of it leaves anything behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from daemons import Daemon, PtyBridge
+from stores import environment_of, require_libxenstore
+
+import xsffi
+from xsffi.addresses import DEVICES, Kind
+from xsffi.backends.libxenstore.backend import LibraryBackend
+from xsffi.backends.libxenstore.opening import Place, places
+
+from .conftest import OpenLibrary
+
+
+@pytest.fixture(autouse=True)
+def needs_libxenstore() -> None:
+    require_libxenstore()
+
+
+def test_where_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XENSTORED_PATH", raising=False)
+    monkeypatch.setenv("XENSTORED_RUNDIR", str(tmp_path))
+    looked = places()
+    assert looked[0] == Place(str(tmp_path / "socket"), is_last=False)
+    assert [place.path for place in looked[1:]] == list(DEVICES)[: len(looked) - 1]
+    assert all(place.is_last for place in looked[1:])
+    monkeypatch.setenv("XENSTORED_PATH", str(tmp_path / "other"))
+    assert places() == [Place(str(tmp_path / "other"), is_last=False)]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XENSTORED_PATH", "relative")
+    assert places() == [Place(str(tmp_path / "relative"), is_last=False)]
+
+
+def test_a_path_that_is_the_same_file(xenstored: Daemon, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(xenstored.socket_path)
+    with environment_of(xenstored.socket_path):
+        for path in (xenstored.socket_path, str(link), os.path.relpath(xenstored.socket_path)):
+            assert [os.path.samefile(place.path, path) for place in places(path)] == [True]
+            with xsffi.Client(path) as xs:
+                assert xs.backend.name == "libxenstore"
+
+
+def test_a_path_that_is_another_file(
+    xenstored: Daemon, oxenstored: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with environment_of(oxenstored.socket_path):
+        for path in (xenstored.socket_path, str(tmp_path / "nothing")):
+            with pytest.raises(xsffi.NotSupportedError, match=f"XENSTORED_PATH={path} before") as caught:
+                xsffi.Client(path, backend="libxenstore")
+            assert oxenstored.socket_path in str(caught.value)
+        with xsffi.Client(xenstored.socket_path) as xs:
+            assert xs.backend.name == "wire"
+            assert xs.control("help") != "OK"  # what oxenstored says
+        monkeypatch.setenv("XSFFI_BACKEND", "libxenstore")
+        with pytest.raises(xsffi.NotSupportedError, match="XENSTORED_PATH"):
+            xsffi.Client(xenstored.socket_path)
+        assert os.environ["XENSTORED_PATH"] == oxenstored.socket_path
+
+
+def test_the_environment_stays_as_it_is(xenstored: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also that of C, which programs that are started inherit, at any moment of opening."""
+    monkeypatch.delenv("XENSTORED_PATH", raising=False)
+    monkeypatch.setenv("XENSTORED_RUNDIR", str(tmp_path))
+    over = threading.Event()
+
+    def open_it() -> None:
+        while not over.is_set():
+            xsffi.Client(xenstored.socket_path).close()
+
+    thread = threading.Thread(target=open_it)
+    thread.start()
+    try:
+        for _ in range(30):
+            printed = subprocess.run(["/usr/bin/env"], capture_output=True, text=True, check=True).stdout
+            assert "XENSTORED_PATH" not in printed
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_device(xenstored: Daemon, open_library: OpenLibrary) -> None:
+    with PtyBridge(xenstored.socket_path) as bridge:
+        backend = open_library(bridge.device_path)
+        assert backend.kind is Kind.DEVICE
+        assert backend.read("/") == b""
+        assert backend.bulk() is backend
+        backend.close()
+
+
+def test_a_device_behind_a_socket(xenstored: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """libxenstore comes to the kernel's device only where it finds no daemon's socket."""
+    monkeypatch.delenv("XENSTORED_PATH", raising=False)
+    monkeypatch.setenv("XENSTORED_RUNDIR", os.path.dirname(xenstored.socket_path))
+    with PtyBridge(xenstored.socket_path) as bridge:
+        monkeypatch.setattr("xsffi.backends.libxenstore.opening.DEVICES", (bridge.device_path,))
+        assert places() == [Place(xenstored.socket_path, False), Place(bridge.device_path, True)]
+        with pytest.raises(xsffi.NotSupportedError, match="and not " + bridge.device_path):
+            xsffi.Client(bridge.device_path, backend="libxenstore")
+        with xsffi.Client(bridge.device_path) as xs:
+            assert (xs.backend.name, xs.backend.kind) == ("wire", Kind.DEVICE)
+        with xsffi.Client() as xs:
+            assert (xs.backend.name, xs.backend.kind) == ("libxenstore", Kind.SOCKET)
+
+
+def test_every_attempt_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XENSTORED_PATH", raising=False)
+    monkeypatch.setenv("XENSTORED_RUNDIR", str(tmp_path))
+    monkeypatch.setattr("xsffi.backends.libxenstore.opening.DEVICES", (f"{tmp_path}/first", f"{tmp_path}/second"))
+    with socket.socket(socket.AF_UNIX) as nobody_listens:
+        nobody_listens.bind(str(tmp_path / "socket"))
+        with pytest.raises(xsffi.BackendUnavailableError) as caught:
+            xsffi.Client(backend="libxenstore")
+    assert caught.value.errno == errno.ECONNREFUSED
+    assert caught.value.attempts == (
+        (f"libxenstore at {tmp_path}/socket", os.strerror(errno.ECONNREFUSED)),
+        (f"libxenstore at {tmp_path}/first", os.strerror(errno.ENOENT)),
+        (f"libxenstore at {tmp_path}/second", os.strerror(errno.ENOENT)),
+    )
+
+
+@contextmanager
+def descriptors_left(count: int) -> Iterator[None]:
+    """There are so many descriptors left, and no more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held: list[int] = []
+    try:
+        # Those beyond the limit are memcheck's own, where this runs under it.
+        in_use = [fd for fd in map(int, os.listdir("/proc/self/fd")) if hard == resource.RLIM_INFINITY or fd < hard]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(in_use) + count + 1, hard))
+        try:
+            while True:
+                held.append(os.dup(0))
+        except OSError:
+            pass
+        for _ in range(count):
+            os.close(held.pop())
+        yield
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_no_descriptors_left(xenstored: Daemon) -> None:
+    with environment_of(xenstored.socket_path):
+        xsffi.Client().close()  # what is made once is there
+        before = sorted(os.listdir("/proc/self/fd"))
+        for count in range(2):  # it takes two
+            with descriptors_left(count), pytest.raises(xsffi.XenStoreError) as refused:
+                LibraryBackend(places()[0])
+            assert refused.value.errno == errno.EMFILE
+            assert sorted(os.listdir("/proc/self/fd")) == before
+        with descriptors_left(2):
+            LibraryBackend(places()[0]).close()
+        with descriptors_left(0), pytest.raises(xsffi.BackendUnavailableError) as caught:
+            xsffi.Client(backend="libxenstore")
+        assert caught.value.errno == errno.EMFILE
+
+
+def test_no_descriptors_left_for_events(xenstored: Daemon, open_library: OpenLibrary) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    backend = open_library(xenstored.socket_path)
+    events = backend.events()
+    for count in (0, 1, 1):  # the pipe takes two, and the wakeup one, which is kept
+        with descriptors_left(count), pytest.raises(xsffi.XenStoreError) as refused:
+            events.next_event(0.01)
+        assert refused.value.errno == errno.EMFILE
+        assert events.next_event(0) is None
+        assert backend.read("/") == b""
+    with descriptors_left(2):
+        assert events.next_event(0.01) is None
+    with descriptors_left(0), pytest.raises(xsffi.XenStoreError) as refused:
+        events.fileno()
+    assert refused.value.errno == errno.EMFILE
+    assert events.fileno() >= 0
+    backend.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_no_descriptors_left_for_many_at_once(xenstored: Daemon, open_library: OpenLibrary) -> None:
+    backend = open_library(xenstored.socket_path)
+    with descriptors_left(0), pytest.raises(xsffi.XenStoreError) as caught:
+        backend.bulk()
+    assert caught.value.errno == errno.EMFILE
+    assert backend.bulk().read("/") == b""
+
+
+def test_children_that_are_forked_while_another_thread_opens(xenstored: Daemon) -> None:
+    """No lock is theirs that the other thread had."""
+    program = """
+import os, signal, sys, threading
+from xsffi import Client  # an import that another thread is about would be no part of the child
+from xsffi.backends.libxenstore import extension
+over = threading.Event()
+
+def open_it():
+    while not over.is_set():
+        with extension._loading:  # as it is in the first opening of all
+            Client(backend="libxenstore").close()
+
+thread = threading.Thread(target=open_it)
+thread.start()
+for _ in range(40):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        try:
+            with Client(backend="libxenstore") as xs:
+                xs.read("/")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitpid(child, 0)[1]
+    if status:
+        print("a child ended with", status)
+over.set()
+thread.join()
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program],
+        env={**xenstored.environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.stdout, done.stderr) == ("", "")

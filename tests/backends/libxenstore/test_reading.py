@@ -1,0 +1,116 @@
+"""What is done in C through a handle: what it gives, what it refuses, and that nothing is left over."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import sys
+from typing import Any
+
+import pytest
+from daemons import Daemon
+from stores import environment_of, open_client, require_libxenstore
+
+from xsffi.backends.libxenstore.extension import lib, shortcuts
+
+pytestmark = pytest.mark.skipif(shortcuts is None, reason="the extension was not built, or has no such classes")
+
+
+@pytest.fixture
+def handle(xenstored: Daemon) -> Any:
+    require_libxenstore()
+    with environment_of(xenstored.socket_path):
+        return shortcuts.Handle(lib.XS_OPEN_SOCKETONLY)
+
+
+def test_values(handle: Any, xenstored: Daemon) -> None:
+    with open_client(xenstored.socket_path, "wire") as other:
+        other.write("/reading", bytes(range(256)))
+        assert handle.read("/reading") == handle.value(0, b"/reading") == bytes(range(256))
+        other.rm("/reading")
+    assert handle.read("/reading") == handle.value(0, b"/reading") == errno.ENOENT
+    assert handle.read("/not plain") is None
+    assert handle.read(b"/reading") is None
+    events: list[Any] = []
+    assert handle.take_event(events) is False
+    assert events == []
+
+
+def test_an_end_lets_nobody_in(handle: Any) -> None:
+    assert handle.end() is False
+    assert handle.read("/") == handle.value(0, b"/") == errno.EBADF
+    assert handle.take_event([]) is None
+    handle.free()
+    handle.free()
+    assert handle.read("/") == errno.EBADF
+    assert handle.address == 0
+
+
+def test_no_integer_is_an_address(handle: Any) -> None:
+    for wrong in (4096, 0, handle.address, "handle", object(), shortcuts.Reading()):
+        with pytest.raises(TypeError):
+            shortcuts.Reading()._read_through(wrong)
+    with pytest.raises(TypeError):
+        shortcuts.Handle()
+    with pytest.raises(TypeError):
+        shortcuts.Handle("flags")
+    with pytest.raises(AttributeError):
+        handle.address = 4096
+    with pytest.raises(TypeError):
+        type("Handle", (shortcuts.Handle,), {})
+    for wrong in ((), None, 4096):
+        with pytest.raises(TypeError):
+            handle.take_event(wrong)
+
+
+def test_reading_through_a_handle(handle: Any) -> None:
+    class Reader(shortcuts.Reading):  # type: ignore[misc]
+        def _read(self, *args: object) -> str:
+            return "otherwise"
+
+    reader = Reader()
+    assert reader.read("", "/") == "otherwise"
+    reader._read_through(handle)
+    assert reader.read("", "/") == b""
+    assert reader.read("", "/missing") is None
+    assert reader.read("1", "/") == reader.read("", "//") == reader.read() == "otherwise"
+    reader._read_through(None)
+    assert reader.read("", "/") == "otherwise"
+    reader._read_through(handle)
+    handle.free()
+    del handle
+    gc.collect()
+    assert reader.read("", "/") == "otherwise"
+
+
+def test_nothing_is_left(xenstored: Daemon) -> None:
+    require_libxenstore()
+
+    def work() -> None:
+        handle = shortcuts.Handle(lib.XS_OPEN_SOCKETONLY)
+        reader = shortcuts.Reading()
+        reader._read_through(handle)
+        for _ in range(20):
+            handle.read("/")
+            handle.read("/missing")
+            reader.read("", "/")
+
+    with environment_of(xenstored.socket_path):
+        work()
+        before, descriptors = _blocks(), len(os.listdir("/proc/self/fd"))
+        for _ in range(100):
+            work()
+        assert _blocks() - before < 100
+        assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
+def test_no_daemon(tmp_path: os.PathLike[str]) -> None:
+    require_libxenstore()
+    with environment_of(os.path.join(tmp_path, "socket")), pytest.raises(FileNotFoundError):
+        shortcuts.Handle(lib.XS_OPEN_SOCKETONLY)
+
+
+def _blocks() -> int:
+    gc.collect()
+    return sys.getallocatedblocks()

@@ -1,0 +1,58 @@
+"""Both implementations of the wire's connection."""
+
+from __future__ import annotations
+
+import faulthandler
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from alarms import silence
+
+from xsffi.backends.wire import native
+from xsffi.backends.wire.native import Connection, open_connection
+
+Connect = Callable[..., Connection]
+
+
+@pytest.fixture(autouse=True)
+def no_hang() -> Iterator[None]:
+    """A test that hangs tells where, and ends the run."""
+    faulthandler.dump_traceback_later(120, exit=True, file=2)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(params=["C", "Python"])
+def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of each of the implementations, which is then the one that is opened."""
+    if request.param == "Python":
+        monkeypatch.setattr(native, "open_in_c", None)
+    elif native.open_in_c is None:
+        if os.environ.get("CI") and os.environ.get("XSFFI_EXTENSION") != "no":
+            pytest.fail("the extension was not built", pytrace=False)
+        pytest.skip("the extension was not built")
+    name: str = request.param
+    return name
+
+
+@pytest.fixture
+def connect(implementation: str) -> Iterator[Connect]:
+    """Opens connections: connect(path, timeout=None). They are closed at the end."""
+    opened: list[Connection] = []
+
+    def connect(path: str, timeout: float | None = None) -> Connection:
+        connection, _ = open_connection(path, timeout)
+        opened.append(connection)
+        return connection
+
+    yield connect
+    for connection in opened:
+        connection.close()
+
+
+@pytest.fixture
+def alarms() -> Iterator[None]:
+    """Ends the alarms that the test has set."""
+    yield
+    silence()

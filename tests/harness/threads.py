@@ -1,0 +1,71 @@
+"""Calls in threads of their own, which are noticed where they hang."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Generic, TypeVar
+
+__all__ = ["Call", "all_outcomes", "until"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+PATIENCE = 60.0  # seconds, after which a call hangs, and is not just slow
+
+
+class Call(Generic[T_co]):
+    """A call that is under way in another thread."""
+
+    def __init__(self, function: Callable[[], T_co]) -> None:
+        self._function = function
+        self._results: list[T_co] = []
+        self._errors: list[BaseException] = []
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._results.append(self._function())
+        except BaseException as error:
+            self._errors.append(error)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it has returned or raised."""
+        return not self._thread.is_alive()
+
+    def outcome(self) -> T_co | BaseException:
+        """What it returned, or the exception that it raised; fails where it hangs."""
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive(), "it hangs"
+        return self._errors[0] if self._errors else self._results[0]
+
+    def result(self) -> T_co:
+        """What it returned; raises what it raised."""
+        outcome = self.outcome()
+        if self._errors:
+            raise self._errors[0]
+        return outcome  # type: ignore[return-value]  # it is no error
+
+    def until_asleep(self) -> Call[T_co]:
+        """Wait until its thread sleeps in the kernel: most likely where it waits, if not for the GIL."""
+        status = Path(f"/proc/self/task/{self._thread.native_id}/stat")
+        for _ in range(3):
+            until(lambda: self.is_over or status.read_text().rpartition(")")[2].split()[0] == "S")
+            sleep(0.005)
+        return self
+
+
+def all_outcomes(functions: Iterable[Callable[[], T]]) -> list[T | BaseException]:
+    """What the functions come to, each in a thread of its own, all at once."""
+    return [call.outcome() for call in [Call(function) for function in functions]]
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait until it holds; fails where it never does."""
+    end = monotonic() + PATIENCE
+    while not condition():
+        assert monotonic() < end, "it never came to that"
+        sleep(0.001)

@@ -1,0 +1,39 @@
+"""All that can come in between, at once: see storm.py. ci/soak has it last longer."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from daemons import Daemon
+from stores import require_libxenstore
+
+from xsffi.backends.wire import native
+
+TESTS = Path(__file__).resolve().parents[1]
+SECONDS = os.environ.get("XSFFI_STORM_SECONDS", "2")
+SEED = os.environ.get("XSFFI_STORM_SEED", "1")
+
+
+@pytest.mark.parametrize("store", ["xenstored", "embedded"])
+@pytest.mark.parametrize("way", ["wire in C", "wire in Python", "libxenstore"])
+def test_storm(request: pytest.FixtureRequest, store: str, way: str) -> None:
+    daemon: Daemon = request.getfixturevalue(store)
+    backend = way.split()[0]
+    environment = {
+        **os.environ,
+        **daemon.environment(),
+        "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
+        "XSFFI_CONNECTION": "python" if way == "wire in Python" else "c",
+    }
+    if way == "libxenstore":
+        require_libxenstore()
+    elif way == "wire in C" and native.open_in_c is None:
+        pytest.skip("the extension was not built")
+    command = [sys.executable, "-m", "robustness.storm", backend, daemon.socket_path, SECONDS, SEED]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.endswith(" steps\n")

@@ -1,0 +1,775 @@
+/* The state of a connection: ids, replies, events, and the bytes that come and go. */
+
+#include "connection.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define BUFFER_SIZE 131072
+/* Where ids begin: those that kernels give by themselves, which count from 1, are none of ours for a long time. */
+#define FIRST_ID 0x10000000u
+#define ROUNDS_MAX 16
+#define STRANGE_EVENTS_MAX 1000
+
+/* What closed descriptors were in an epoll is forgotten there, though somebody may be polling that still. So this, which is
+ * always readable and stays open as long as the process, takes their place; -1 until connection_setup. */
+static int ever_ready = -1;
+
+void connection_setup(void)
+{
+    if (ever_ready < 0)
+        ever_ready = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+}
+
+int connection_init(struct connection *c, int fd, int64_t spin_limit, int64_t longest)
+{
+    memset(c, 0, sizeof *c);
+    c->fd = -1;
+    c->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (c->wakeup < 0)
+        return errno;
+    c->buffer = malloc(BUFFER_SIZE);
+    if (c->buffer == NULL) {
+        close(c->wakeup);
+        return ENOMEM;
+    }
+    c->capacity = BUFFER_SIZE;
+    c->fd = fd;
+    c->last_id = FIRST_ID - 1;
+    c->ids_return = -1;
+    c->spin.limit = spin_limit;
+    c->longest = longest;
+    pthread_mutex_init(&c->lock, NULL);
+    return 0;
+}
+
+static void close_descriptor(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void close_descriptors(struct connection *c)
+{
+    close_descriptor(&c->fd);
+    close_descriptor(&c->wakeup);
+    for (struct queue *q = c->queues; q != NULL; q = q->next) {
+        close_descriptor(&q->wakeup);
+        close_descriptor(&q->epoll);
+    }
+}
+
+static void free_suspects(struct connection *c)
+{
+    while (c->suspects != NULL) {
+        struct suspect *suspect = c->suspects;
+
+        c->suspects = suspect->next;
+        free(suspect);
+    }
+    c->suspect_count = 0;
+}
+
+void connection_destroy(struct connection *c)
+{
+    close_descriptors(c);
+    while (c->exchanges != NULL) {
+        struct exchange *x = c->exchanges;
+
+        c->exchanges = x->next;
+        exchange_free(x);
+    }
+    free_suspects(c);
+    free(c->buffer);
+    pthread_mutex_destroy(&c->lock);
+}
+
+/* The way in and out. */
+
+void connection_enter(struct connection *c)
+{
+    pthread_mutex_lock(&c->lock);
+    c->users++;
+    pthread_mutex_unlock(&c->lock);
+}
+
+void leave(struct connection *c)
+{
+    if (--c->users <= 0 && c->state == CLOSED)
+        close_descriptors(c);
+}
+
+void connection_leave(struct connection *c)
+{
+    pthread_mutex_lock(&c->lock);
+    leave(c);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void set_wakeup(int fd)
+{
+    const uint64_t one = 1;
+
+    if (fd >= 0 && write(fd, &one, sizeof one) < 0)
+        return; /* it is full, so it is readable */
+}
+
+void clear_wakeup(int fd)
+{
+    uint64_t count;
+
+    if (read(fd, &count, sizeof count) < 0)
+        return; /* it was not set */
+}
+
+/* Nothing goes on from here, and the state says so already: wakes who waits. */
+static void end(struct connection *c)
+{
+    if (c->fd >= 0)
+        shutdown(c->fd, SHUT_RDWR);
+    for (struct waiter *w = c->waiters; w != NULL; w = w->next)
+        if (w->exchange != NULL)
+            wake(c, w);
+    for (struct queue *q = c->queues; q != NULL; q = q->next) {
+        q->is_set = true;
+        set_wakeup(q->wakeup);
+    }
+}
+
+/* `text`: what the other end did wrong, or NULL: `error` says what the kernel did, 0 that the other end closed it. */
+void lose(struct connection *c, int error, const char *text)
+{
+    if (c->state != OPEN)
+        return;
+    c->state = LOST;
+    c->error = error;
+    if (text != NULL) {
+        snprintf(c->text, sizeof c->text, "%s", text);
+        c->to_tell = true;
+    }
+    end(c);
+}
+
+static void clear_queue(struct queue *q)
+{
+    while (q->head != NULL) {
+        struct event *event = q->head;
+
+        q->head = event->next;
+        free(event);
+    }
+    q->tail = &q->head;
+}
+
+void connection_close(struct connection *c)
+{
+    pthread_mutex_lock(&c->lock);
+    if (c->state == OPEN || c->state == LOST) {
+        c->state = CLOSED;
+        for (struct queue *q = c->queues; q != NULL; q = q->next) {
+            struct epoll_event readable = { .events = EPOLLIN };
+
+            clear_queue(q);
+            if (q->epoll >= 0)
+                epoll_ctl(q->epoll, EPOLL_CTL_ADD, ever_ready, &readable);
+        }
+        end(c);
+        if (c->users <= 0)
+            close_descriptors(c);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* In the child: other threads of the parent may have had the lock, and been in the middle of anything. So what they had
+ * is not freed. */
+void connection_fork(struct connection *c)
+{
+    pthread_mutex_init(&c->lock, NULL);
+    c->state = FORKED;
+    c->waiters = c->reader = NULL;
+    c->exchanges = NULL;
+    c->suspects = NULL;
+    c->buffer = NULL;
+    close_descriptors(c);
+    for (struct queue *q = c->queues; q != NULL; q = q->next) {
+        q->head = NULL;
+        q->tail = &q->head;
+    }
+}
+
+/* Requests. */
+
+struct exchange *exchange_new(uint32_t count, size_t payloads)
+{
+    const size_t size = payloads + (size_t)count * HEADER_SIZE;
+    struct exchange *x = calloc(1, sizeof *x + count * (sizeof *x->replies + sizeof *x->types) + size);
+
+    if (x == NULL)
+        return NULL;
+    x->count = x->missing = count;
+    x->replies = (struct reply *)(x + 1);
+    x->types = (uint32_t *)(x->replies + count);
+    x->out = (char *)(x->types + count);
+    return x;
+}
+
+void exchange_add(struct exchange *x, uint32_t place, uint32_t type, uint32_t tx_id, const char *payload, size_t length)
+{
+    const uint32_t header[4] = { type, place, tx_id, (uint32_t)length }; /* connection_send makes an id of the place */
+
+    x->types[place] = type;
+    memcpy(x->out + x->size, header, sizeof header);
+    memcpy(x->out + x->size + sizeof header, payload, length);
+    x->size += sizeof header + length;
+}
+
+void exchange_free(struct exchange *x)
+{
+    for (uint32_t i = 0; i < x->count; i++)
+        free(x->replies[i].payload);
+    free(x);
+}
+
+static void unlink_exchange(struct connection *c, struct exchange *x)
+{
+    struct exchange **at = &c->exchanges;
+
+    while (*at != NULL && *at != x)
+        at = &(*at)->next;
+    if (*at != NULL)
+        *at = x->next;
+    x->is_linked = false;
+}
+
+/* Gives the messages ids, and puts them behind all others. */
+static void enqueue(struct connection *c, struct exchange *x)
+{
+    struct exchange **at = &c->exchanges;
+
+    if (c->last_id > UINT32_MAX - x->count)
+        c->last_id = FIRST_ID - 1;
+    x->first = c->last_id + 1;
+    c->last_id += x->count;
+    for (size_t offset = 0; offset < x->size;) {
+        uint32_t header[4];
+
+        memcpy(header, x->out + offset, sizeof header);
+        header[1] += x->first;
+        memcpy(x->out + offset, header, sizeof header);
+        offset += sizeof header + header[3];
+    }
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = x;
+    x->next = NULL;
+    x->is_linked = true;
+}
+
+bool flush(struct connection *c)
+{
+    for (struct exchange *x = c->exchanges; x != NULL && c->state == OPEN; x = x->next) {
+        while (x->sent < x->size) {
+            /* A daemon that died is an error, also in a program that lets SIGPIPE end it. */
+            ssize_t n = send(c->fd, x->out + x->sent, x->size - x->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+            if (n >= 0) {
+                x->sent += (size_t)n;
+            } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+                return true;
+            } else if (errno != EINTR) {
+                int error = errno;
+
+                while (receive(c)) /* what came before the end */
+                    ;
+                lose(c, error, NULL);
+                return false;
+            }
+        }
+    }
+    return false;
+}
+
+static void send_and_forget(struct connection *c, uint32_t type, uint32_t tx_id, const char *payload, size_t length)
+{
+    struct exchange *x = exchange_new(1, length);
+
+    if (x == NULL) {
+        lose(c, ENOMEM, NULL);
+        return;
+    }
+    exchange_add(x, 0, type, tx_id, payload, length);
+    x->abandoned = true;
+    enqueue(c, x);
+}
+
+enum outcome connection_send(struct connection *c, struct exchange *x)
+{
+    enum outcome outcome = OVER;
+
+    pthread_mutex_lock(&c->lock);
+    if (c->state == OPEN) {
+        if (x->count > 0)
+            enqueue(c, x);
+        if (flush(c) && c->reader != NULL)
+            wake(c, c->reader); /* it must now wait for room to send too */
+        outcome = DONE; /* that it is lost is for who waits to find */
+    }
+    pthread_mutex_unlock(&c->lock);
+    return outcome;
+}
+
+void connection_post(struct connection *c, uint32_t type, uint32_t tx_id, const char *payload, size_t length)
+{
+    pthread_mutex_lock(&c->lock);
+    if (c->state == OPEN) {
+        send_and_forget(c, type, tx_id, payload, length);
+        flush(c);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* The length of two strings, path and token, without a depth that may follow. */
+static size_t two_strings(const char *payload, size_t length)
+{
+    size_t end = 0;
+
+    for (int nuls = 0; end < length && nuls < 2; end++)
+        nuls += payload[end] == '\0';
+    return end;
+}
+
+void connection_abandon(struct connection *c, struct exchange *x)
+{
+    pthread_mutex_lock(&c->lock);
+    if (x->missing == 0 || c->state != OPEN || x->sent == 0 || !x->is_linked) {
+        if (x->is_linked)
+            unlink_exchange(c, x);
+        exchange_free(x);
+    } else {
+        size_t offset = 0;
+
+        x->abandoned = true;
+        for (uint32_t i = 0; i < x->count; i++) {
+            const char *payload = x->out + offset + HEADER_SIZE;
+            uint32_t header[4];
+
+            memcpy(header, x->out + offset, sizeof header);
+            if (header[0] == WATCH)
+                send_and_forget(c, UNWATCH, 0, payload, two_strings(payload, header[3]));
+            offset += sizeof header + header[3];
+        }
+        flush(c);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Replies. */
+
+static struct exchange *exchange_of(struct connection *c, uint32_t id)
+{
+    for (struct exchange *x = c->exchanges; x != NULL; x = x->next)
+        if (id >= x->first && id - x->first < x->count)
+            return x;
+    return NULL;
+}
+
+static void take_reply(struct connection *c, struct exchange *x, uint32_t place, uint32_t type, const char *payload,
+                       uint32_t length)
+{
+    struct reply *reply = &x->replies[place];
+
+    if (reply->is_there)
+        return;
+    if (x->abandoned) {
+        if (type == TRANSACTION_START && x->types[place] == TRANSACTION_START && length > 0 && length < 12) {
+            char digits[12] = { 0 };
+
+            memcpy(digits, payload, length);
+            send_and_forget(c, TRANSACTION_END, (uint32_t)strtoul(digits, NULL, 10), "F", 2);
+        }
+    } else if (length > 0) {
+        reply->payload = malloc(length);
+        if (reply->payload == NULL) {
+            lose(c, ENOMEM, NULL);
+            return;
+        }
+        memcpy(reply->payload, payload, length);
+    }
+    reply->is_there = true;
+    reply->type = type;
+    reply->length = length;
+    if (--x->missing > 0)
+        return;
+    unlink_exchange(c, x);
+    free_suspects(c);
+    if (x->abandoned)
+        exchange_free(x);
+    else if (x->waiter != NULL)
+        wake(c, x->waiter);
+}
+
+/* Takes the reply to the first request that misses one, of this type where it is not negative. */
+static void take_first(struct connection *c, int64_t of_type, uint32_t type, const char *payload, uint32_t length)
+{
+    for (struct exchange *x = c->exchanges; x != NULL; x = x->next)
+        for (uint32_t i = 0; i < x->count; i++)
+            if (!x->replies[i].is_there && (of_type < 0 || x->types[i] == (uint32_t)of_type)) {
+                take_reply(c, x, i, type, payload, length);
+                return;
+            }
+}
+
+static void suspect(struct connection *c, uint32_t type, const char *payload, uint32_t length)
+{
+    struct suspect *suspect, **at = &c->suspects;
+    uint64_t missing = 0;
+
+    for (struct exchange *x = c->exchanges; x != NULL; x = x->next)
+        missing += x->missing;
+    if (c->suspect_count >= missing)
+        return;
+    suspect = malloc(sizeof *suspect + length);
+    if (suspect == NULL) {
+        lose(c, ENOMEM, NULL);
+        return;
+    }
+    suspect->next = NULL;
+    suspect->type = type;
+    suspect->length = length;
+    memcpy(suspect->payload, payload, length);
+    while (*at != NULL)
+        at = &(*at)->next;
+    *at = suspect;
+    c->suspect_count++;
+}
+
+void accept_suspects(struct connection *c)
+{
+    struct suspect *suspects = c->suspects;
+
+    c->ids_return = 0;
+    c->suspects = NULL;
+    c->suspect_count = 0;
+    while (suspects != NULL) {
+        struct suspect *next = suspects->next;
+
+        take_first(c, -1, suspects->type, suspects->payload, suspects->length);
+        free(suspects);
+        suspects = next;
+    }
+}
+
+/* Events. */
+
+/* The queue of a token, by its prefix; NULL where there is none, or, with `*strange`, where it was never one of ours. */
+static struct queue *queue_of(struct connection *c, const char *token, size_t length, bool *strange)
+{
+    size_t prefix = length;
+    uint64_t number = 0;
+
+    while (prefix > 0 && token[prefix - 1] != ':')
+        prefix--;
+    *strange = length == prefix || length - prefix > 15 || token[prefix] == '0';
+    for (size_t i = prefix; i < length && !*strange; i++) {
+        char digit = token[i];
+
+        *strange = !((digit >= '0' && digit <= '9') || (digit >= 'a' && digit <= 'f'));
+        number = number * 16 + (uint64_t)(digit <= '9' ? digit - '0' : digit - 'a' + 10);
+    }
+    *strange = *strange || number > c->last_number;
+    if (!*strange)
+        for (struct queue *q = c->queues; q != NULL; q = q->next)
+            if (q->is_open && q->prefix_length == prefix && memcmp(q->prefix, token, prefix) == 0)
+                return q;
+    return NULL;
+}
+
+static void notify(struct queue *q)
+{
+    if (!q->is_set) {
+        q->is_set = true;
+        set_wakeup(q->wakeup);
+    }
+}
+
+static void take_event(struct connection *c, const char *payload, size_t length)
+{
+    const size_t path = strnlen(payload, length);
+    const char *token = path < length ? payload + path + 1 : payload + length;
+    const size_t size = strnlen(token, (size_t)(payload + length - token));
+    struct event *event;
+    struct queue *q;
+    bool strange;
+
+    q = queue_of(c, token, size, &strange);
+    if (strange && ++c->strange_events >= STRANGE_EVENTS_MAX) {
+        char text[TEXT_MAX];
+
+        snprintf(text, sizeof text, "an event came of a watch that nobody set: its token is '%.*s'",
+                 (int)(size < 80 ? size : 80), token);
+        lose(c, 0, text);
+    }
+    if (q == NULL)
+        return;
+    event = malloc(sizeof *event + path + size);
+    if (event == NULL) {
+        lose(c, ENOMEM, NULL);
+        return;
+    }
+    event->next = NULL;
+    event->path_length = (uint32_t)path;
+    event->token_length = (uint32_t)size;
+    memcpy(event->text, payload, path);
+    memcpy(event->text + path, token, size);
+    *q->tail = event;
+    q->tail = &event->next;
+    notify(q);
+}
+
+/* Has the wakeup say what there is. */
+void queue_settle(struct connection *c, struct queue *q)
+{
+    bool ready = q->head != NULL || q->woken || c->state != OPEN;
+
+    if (q->is_set == ready)
+        return;
+    q->is_set = ready;
+    if (ready)
+        set_wakeup(q->wakeup);
+    else
+        clear_wakeup(q->wakeup);
+}
+
+struct queue *connection_queue(struct connection *c, const char *prefix, size_t length, enum outcome *outcome)
+{
+    struct queue *q = calloc(1, sizeof *q);
+
+    *outcome = NO_MEMORY;
+    if (q == NULL)
+        return NULL;
+    memcpy(q->prefix, prefix, length);
+    q->prefix_length = length;
+    q->tail = &q->head;
+    q->epoll = -1;
+    q->is_open = true;
+    q->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (q->wakeup < 0) {
+        *outcome = FAILED;
+        free(q);
+        return NULL;
+    }
+    pthread_mutex_lock(&c->lock);
+    if (c->state == OPEN) {
+        *outcome = DONE;
+        for (struct queue *other = c->queues; other != NULL; other = other->next)
+            if (other->prefix_length == length && memcmp(other->prefix, prefix, length) == 0)
+                other->is_open = false; /* the later one has what comes */
+        q->next = c->queues;
+        c->queues = q;
+    } else {
+        *outcome = OVER;
+        close_descriptor(&q->wakeup);
+        free(q);
+        q = NULL;
+    }
+    pthread_mutex_unlock(&c->lock);
+    return q;
+}
+
+void queue_close(struct connection *c, struct queue *q)
+{
+    pthread_mutex_lock(&c->lock);
+    q->is_open = false;
+    clear_queue(q);
+    queue_settle(c, q);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* The queue is no longer anybody's. */
+void queue_free(struct connection *c, struct queue *q)
+{
+    struct queue **at = &c->queues;
+
+    pthread_mutex_lock(&c->lock);
+    while (*at != NULL && *at != q)
+        at = &(*at)->next;
+    if (*at != NULL)
+        *at = q->next;
+    pthread_mutex_unlock(&c->lock);
+    close_descriptor(&q->wakeup);
+    close_descriptor(&q->epoll);
+    clear_queue(q);
+    free(q);
+}
+
+void queue_put_back(struct connection *c, struct queue *q, struct event *event)
+{
+    pthread_mutex_lock(&c->lock);
+    event->next = q->head;
+    if (q->head == NULL)
+        q->tail = &event->next;
+    q->head = event;
+    notify(q);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void queue_drop(struct connection *c, struct queue *q, const char *token, size_t length)
+{
+    pthread_mutex_lock(&c->lock);
+    for (struct event **at = &q->head; *at != NULL;) {
+        struct event *event = *at;
+
+        if (event->token_length == length && memcmp(event->text + event->path_length, token, length) == 0) {
+            *at = event->next;
+            if (q->tail == &event->next)
+                q->tail = at;
+            free(event);
+        } else {
+            at = &event->next;
+        }
+    }
+    queue_settle(c, q);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void queue_wake(struct connection *c, struct queue *q)
+{
+    pthread_mutex_lock(&c->lock);
+    q->woken = true;
+    notify(q);
+    pthread_mutex_unlock(&c->lock);
+}
+
+enum outcome queue_fileno(struct connection *c, struct queue *q, int *fd)
+{
+    enum outcome outcome = DONE;
+
+    pthread_mutex_lock(&c->lock);
+    if (c->state == CLOSED || c->state == FORKED) {
+        outcome = OVER;
+    } else if (q->epoll < 0) {
+        struct epoll_event readable = { .events = EPOLLIN };
+        int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+        if (epoll < 0 || epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &readable) < 0 ||
+            epoll_ctl(epoll, EPOLL_CTL_ADD, q->wakeup, &readable) < 0) {
+            int error = errno;
+
+            close_descriptor(&epoll);
+            errno = error;
+            outcome = FAILED;
+        } else {
+            q->epoll = epoll;
+        }
+    }
+    *fd = q->epoll;
+    pthread_mutex_unlock(&c->lock);
+    return outcome;
+}
+
+uint64_t connection_number(struct connection *c)
+{
+    uint64_t number;
+
+    pthread_mutex_lock(&c->lock);
+    number = ++c->last_number;
+    pthread_mutex_unlock(&c->lock);
+    return number;
+}
+
+/* Bytes. */
+
+static void take_packet(struct connection *c, const uint32_t header[4], const char *payload)
+{
+    const uint32_t type = header[0], id = header[1], length = header[3];
+    struct exchange *x;
+
+    /* By type first: older kernels leave the other fields of an event's header unset. */
+    if (type == WATCH_EVENT) {
+        take_event(c, payload, length);
+    } else if ((x = exchange_of(c, id)) != NULL) {
+        c->ids_return = 1;
+        take_reply(c, x, id - x->first, type, payload, length);
+    } else if (id == 0 && (type == WATCH || type == UNWATCH)) {
+        take_first(c, type, type, payload, length); /* so older kernels answer these two, which they serve themselves */
+    } else if (id >= FIRST_ID && id <= c->last_id) {
+        return; /* it came after the wait for it had ended, or twice */
+    } else if (c->ids_return == 0) {
+        take_first(c, -1, type, payload, length);
+    } else if (c->ids_return < 0) {
+        suspect(c, type, payload, length);
+    }
+}
+
+/* Takes every packet that is whole, and makes room for the next one; false where it cannot go on. */
+static bool take_packets(struct connection *c)
+{
+    size_t offset = 0, needed = BUFFER_SIZE;
+
+    while (c->have - offset >= HEADER_SIZE && c->state == OPEN) {
+        uint32_t header[4];
+
+        memcpy(header, c->buffer + offset, sizeof header);
+        if (header[3] > REPLY_MAX) {
+            char text[TEXT_MAX];
+
+            snprintf(text, sizeof text, "a message of type %u claims %u bytes, more than %u", header[0], header[3],
+                     REPLY_MAX);
+            lose(c, 0, text);
+            return false;
+        }
+        if (c->have - offset - HEADER_SIZE < header[3]) {
+            if (header[3] + HEADER_SIZE > BUFFER_SIZE)
+                needed = header[3] + HEADER_SIZE;
+            break;
+        }
+        take_packet(c, header, c->buffer + offset + HEADER_SIZE);
+        offset += HEADER_SIZE + header[3];
+    }
+    if (offset > 0) {
+        c->have -= offset;
+        memmove(c->buffer, c->buffer + offset, c->have);
+    }
+    if (needed != c->capacity && c->have <= needed) {
+        char *buffer = realloc(c->buffer, needed);
+
+        if (buffer != NULL) {
+            c->buffer = buffer;
+            c->capacity = needed;
+        } else if (needed > c->capacity) {
+            lose(c, ENOMEM, NULL);
+            return false;
+        }
+    }
+    return c->state == OPEN;
+}
+
+/* Takes in and hands on what has come; whether there may be more, since a peer that never stops must not hold the lock. */
+bool receive(struct connection *c)
+{
+    for (int round = 0; round < ROUNDS_MAX && c->state == OPEN; round++) {
+        ssize_t n = recv(c->fd, c->buffer + c->have, c->capacity - c->have, MSG_DONTWAIT);
+
+        if (n > 0) {
+            const bool is_all = (size_t)n < c->capacity - c->have;
+
+            c->have += (size_t)n;
+            if (!take_packets(c) || is_all)
+                return false; /* what comes meanwhile is for the next time */
+        } else if (n == 0) {
+            lose(c, 0, NULL);
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return false;
+        } else if (errno != EINTR) {
+            lose(c, errno, NULL);
+        }
+    }
+    return c->state == OPEN;
+}

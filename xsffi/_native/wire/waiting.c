@@ -1,0 +1,328 @@
+/* How threads sleep, and who wakes them. */
+
+#define _GNU_SOURCE
+
+#include "connection.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SECOND INT64_C(1000000000)
+/* How long a reply with an id of ours may take, once one with another id has come. */
+#define GRACE (SECOND / 50)
+#define SPIN_OTHER_WAY 64 /* one wait in so many goes the way that was slower lately, to see whether that has changed */
+/* While more replies than this are missing, the reader naps, so long for each that is: to be woken for each of them would
+ * cost the daemon, which does the waking, more than its work. Not so long that the daemon finds the socket's buffer full.
+ * After so many naps in vain, no more: the daemon has other work, or hangs. */
+#define NAP_MISSING 16
+#define NAP_FOR_EACH 1500
+#define NAP_MAX 100000
+#define NAPS_IN_VAIN 10
+
+int64_t xsffi_now(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * SECOND + now.tv_nsec;
+}
+
+static int64_t one_wait(const struct connection *c, int64_t deadline)
+{
+    int64_t left = deadline < 0 ? c->longest : deadline - xsffi_now();
+
+    return left < 0 ? 0 : left < c->longest ? left : c->longest;
+}
+
+/* A semaphore would do, if it knew a clock that nobody sets. */
+static int futex_wait(uint32_t *word, int64_t time)
+{
+    struct timespec left = { .tv_sec = (time_t)(time / SECOND), .tv_nsec = (long)(time % SECOND) };
+
+    return (int)syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, 0, &left, NULL, 0);
+}
+
+static void futex_wake(uint32_t *word)
+{
+    __atomic_store_n(word, 1, __ATOMIC_SEQ_CST);
+    syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
+static int poll_for(struct pollfd *polled, nfds_t count, int64_t time)
+{
+    struct timespec left = { .tv_sec = (time_t)(time / SECOND), .tv_nsec = (long)(time % SECOND) };
+
+    return ppoll(polled, count, &left, NULL);
+}
+
+void wake(struct connection *c, struct waiter *w)
+{
+    if (w->queue != NULL) {
+        w->queue->is_set = true;
+        set_wakeup(w->queue->wakeup);
+    } else if (w->polls) {
+        set_wakeup(c->wakeup);
+    } else {
+        futex_wake(&w->word);
+    }
+}
+
+static void link_waiter(struct connection *c, struct waiter *w)
+{
+    w->next = c->waiters;
+    c->waiters = w;
+}
+
+static void unlink_waiter(struct connection *c, struct waiter *w)
+{
+    struct waiter **at = &c->waiters;
+
+    while (*at != NULL && *at != w)
+        at = &(*at)->next;
+    if (*at != NULL)
+        *at = w->next;
+    if (c->reader == w)
+        c->reader = NULL;
+}
+
+/* Whether the thread that waits for `exchange` or, NULL, for events may read: a request goes before events, since a reply
+ * is expected at once. */
+static bool may_read(const struct connection *c, const struct exchange *exchange)
+{
+    return c->reader == NULL || (exchange != NULL && c->reader->exchange == NULL);
+}
+
+/* A thread leaves that may have been the reader: another is to read. */
+static void pass_on(struct connection *c)
+{
+    struct waiter *next = NULL;
+
+    if (c->reader != NULL || c->state != OPEN)
+        return;
+    for (struct waiter *w = c->waiters; w != NULL; w = w->next) {
+        if (w->exchange != NULL) {
+            wake(c, w);
+            return;
+        }
+        if (next == NULL || (w->polls && !next->polls))
+            next = w;
+    }
+    if (next != NULL && next->polls)
+        c->reader = next; /* it sleeps on the socket still */
+    else if (next != NULL)
+        wake(c, next);
+}
+
+static int64_t spin_time(struct connection *c)
+{
+    struct spin *spin = &c->spin;
+    bool spins = spin->trip[true] <= spin->trip[false];
+
+    if (++spin->waits % SPIN_OTHER_WAY == 0)
+        spins = !spins;
+    return spins ? spin->limit : 0;
+}
+
+static void learn(struct connection *c, bool spun, int64_t trip)
+{
+    /* One that was very long says little about either way: the daemon had other work. */
+    if (trip > 4 * c->spin.limit)
+        trip = 4 * c->spin.limit;
+    c->spin.trip[spun] += (trip - c->spin.trip[spun]) / 8;
+}
+
+/* Sleeps until the socket has something, or takes more where something is left to be sent, or the thread is woken; the
+ * lock is released meanwhile. False where the time was up, or a signal came. */
+static bool sleep_on_socket(struct connection *c, struct exchange *x, int64_t time, bool unsent, unsigned *naps)
+{
+    struct pollfd polled[2] = {
+        { .fd = c->wakeup, .events = POLLIN },
+        { .fd = c->fd, .events = unsent ? POLLIN | POLLOUT : POLLIN },
+    };
+    int ready;
+
+    if (c->suspects != NULL && time > GRACE)
+        time = GRACE;
+    if (!unsent && x->missing > NAP_MISSING && *naps < NAPS_IN_VAIN) {
+        int64_t nap = (int64_t)x->missing * NAP_FOR_EACH;
+
+        ++*naps;
+        pthread_mutex_unlock(&c->lock);
+        ready = poll_for(polled, 1, nap < NAP_MAX ? nap : NAP_MAX);
+        if (ready == 0)
+            ready = 1;
+    } else {
+        pthread_mutex_unlock(&c->lock);
+        ready = poll_for(polled, 2, time);
+    }
+    pthread_mutex_lock(&c->lock);
+    if (polled[0].revents && c->wakeup >= 0)
+        clear_wakeup(c->wakeup);
+    return ready > 0;
+}
+
+/* Reads until the exchange is complete or something else is to be looked at. DONE says no more than that. */
+static enum outcome read_for(struct connection *c, struct waiter *me, int64_t deadline, int64_t spin_until, unsigned *naps)
+{
+    struct exchange *x = me->exchange;
+    uint32_t missing = x->missing;
+    bool unsent;
+
+    c->reader = me;
+    me->polls = true;
+    receive(c);
+    unsent = flush(c);
+    while (x->missing > 0 && c->state == OPEN && xsffi_now() < spin_until) {
+        pthread_mutex_unlock(&c->lock);
+        pthread_mutex_lock(&c->lock);
+        receive(c);
+    }
+    if (x->missing < missing)
+        *naps = 0;
+    if (x->missing == 0 || c->state != OPEN)
+        return DONE;
+    if (sleep_on_socket(c, x, one_wait(c, deadline), unsent, naps))
+        return DONE;
+    if (c->suspects != NULL)
+        accept_suspects(c);
+    return SIGNAL;
+}
+
+static enum outcome wait_locked(struct connection *c, struct exchange *x, int64_t deadline)
+{
+    struct waiter me = { .exchange = x };
+    const bool is_single = x->count == 1;
+    int64_t begin = 0, spin = 0;
+    enum outcome outcome = DONE;
+    unsigned naps = 0;
+
+    if (is_single && c->spin.limit > 0 && x->missing > 0 && (c->waiters == NULL || c->waiters->exchange == NULL)) {
+        begin = xsffi_now();
+        spin = spin_time(c);
+    }
+    x->waiter = &me;
+    link_waiter(c, &me);
+    while (x->missing > 0) {
+        if (c->state != OPEN) {
+            outcome = OVER;
+            break;
+        }
+        if (deadline >= 0 && xsffi_now() >= deadline) {
+            outcome = TIMED_OUT;
+            break;
+        }
+        if (outcome == SIGNAL)
+            break;
+        if (c->reader == &me || may_read(c, x)) {
+            outcome = read_for(c, &me, deadline, begin + spin, &naps);
+        } else {
+            int slept;
+
+            me.polls = false;
+            me.word = 0;
+            pthread_mutex_unlock(&c->lock);
+            slept = futex_wait(&me.word, one_wait(c, deadline));
+            outcome = slept < 0 && (errno == EINTR || errno == ETIMEDOUT) ? SIGNAL : DONE;
+            pthread_mutex_lock(&c->lock);
+        }
+    }
+    if (x->missing == 0) {
+        outcome = DONE;
+        if (begin > 0)
+            learn(c, spin > 0, xsffi_now() - begin);
+    }
+    x->waiter = NULL;
+    unlink_waiter(c, &me);
+    pass_on(c);
+    return outcome;
+}
+
+enum outcome connection_wait(struct connection *c, struct exchange *x, int64_t deadline)
+{
+    enum outcome outcome;
+
+    pthread_mutex_lock(&c->lock);
+    outcome = wait_locked(c, x, deadline);
+    pthread_mutex_unlock(&c->lock);
+    return outcome;
+}
+
+/* Takes the next event, and what has come in, unless somebody else is reading. */
+static struct event *take_event(struct connection *c, struct queue *q)
+{
+    struct event *event;
+
+    if (q->head == NULL && c->state == OPEN && may_read(c, NULL)) {
+        receive(c);
+        flush(c); /* a transaction that nobody waits for may be to be taken back */
+    }
+    event = q->head;
+    if (event != NULL) {
+        q->head = event->next;
+        if (q->head == NULL)
+            q->tail = &q->head;
+    }
+    return event;
+}
+
+/* Sleeps until there may be an event. False where the time was up, or a signal came. */
+static bool sleep_for_events(struct connection *c, struct queue *q, int64_t time)
+{
+    struct waiter me = { .queue = q };
+    struct pollfd polled[2] = { { .fd = q->wakeup, .events = POLLIN }, { .fd = c->fd, .events = POLLIN } };
+    int ready;
+
+    me.polls = may_read(c, NULL);
+    if (me.polls) {
+        c->reader = &me;
+        if (flush(c))
+            polled[1].events |= POLLOUT;
+    }
+    link_waiter(c, &me);
+    pthread_mutex_unlock(&c->lock);
+    ready = poll_for(polled, me.polls ? 2 : 1, time);
+    pthread_mutex_lock(&c->lock);
+    unlink_waiter(c, &me);
+    return ready > 0;
+}
+
+enum outcome queue_next(struct connection *c, struct queue *q, int64_t deadline, struct event **event)
+{
+    enum outcome outcome = DONE;
+    bool slept = true;
+
+    pthread_mutex_lock(&c->lock);
+    for (;;) {
+        *event = take_event(c, q);
+        if (*event != NULL)
+            break;
+        if (c->state != OPEN) {
+            outcome = OVER;
+            break;
+        }
+        if (q->woken) {
+            q->woken = false;
+            outcome = WOKEN;
+            break;
+        }
+        if (deadline >= 0 && xsffi_now() >= deadline) {
+            outcome = TIMED_OUT;
+            break;
+        }
+        if (!slept) {
+            outcome = SIGNAL;
+            break;
+        }
+        queue_settle(c, q);
+        slept = sleep_for_events(c, q, one_wait(c, deadline));
+    }
+    queue_settle(c, q);
+    pass_on(c);
+    pthread_mutex_unlock(&c->lock);
+    return outcome;
+}

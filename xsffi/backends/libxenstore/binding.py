@@ -1,0 +1,306 @@
+"""The binding: one method for each C function of xenstore.h, under its C name, with Python's types and exceptions.
+
+libxenstore allocates what it returns, and the caller frees it. So that this happens on every path, also where Ctrl-C
+raises KeyboardInterrupt the moment a function returns, a pointer is put into a list by the very C call that returns it
+(``map`` runs no bytecode in between), and freed in a ``finally`` that knows the list.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Callable
+
+from ...errors import AccessDeniedError, InvalidArgumentError, NotSupportedError, XenStoreError, error_from_errno
+from ...permissions import Permission
+from ...protocol.wire import Feature
+from ...records import WatchEvent
+from .extension import ffi, lib, shortcuts
+
+__all__ = ["LibXenStore", "has_function"]
+
+_ACCESS = "nrwb"  # by enum xs_perm_type: READ is 1, WRITE is 2
+_BITS = {access: bits for bits, access in enumerate(_ACCESS)}
+# What errno a wait that succeeded after all may have left.
+_NO_ERROR = (0, errno.EINTR, errno.EAGAIN)
+
+
+def has_function(name: str) -> bool:
+    """Whether the libxenstore that is open has this function."""
+    return bool(lib.xsffi_has(name.encode("ascii")))
+
+
+class LibXenStore:
+    """One handle of libxenstore. A method raises XenStoreError with the errno of the C function where that fails.
+
+    Nothing here looks after threads or the handle's end: a method is not to be called after :meth:`xs_close` began.
+    """
+
+    def __init__(self, flags: int) -> None:
+        """xs_open, at the place that the environment names."""
+        #: The object in C that owns the handle and does some things through it, None on PyPy.
+        self.shortcut: Any = None
+        if shortcuts is None:
+            self.handle = lib.xs_open(flags)
+            if self.handle == ffi.NULL:
+                raise error_from_errno(ffi.errno or errno.ENOENT)
+            return
+        try:
+            self.shortcut = shortcuts.Handle(flags)
+        except OSError as error:
+            raise error_from_errno(error.errno or errno.ENOENT) from error
+        self.handle = ffi.cast("struct xs_handle *", self.shortcut.address)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the handle was not yet freed."""
+        return bool(self.handle)
+
+    def xs_close(self) -> None:
+        self._free(lib.xs_close)
+
+    def xs_daemon_destroy_postfork(self) -> None:
+        """Free the handle in a child process, and close its copies of the descriptors."""
+        self._free(lib.xs_daemon_destroy_postfork)
+
+    def _free(self, function: Callable[[Any], None]) -> None:
+        handle, self.handle = self.handle, ffi.NULL
+        if self.shortcut is not None:
+            self.shortcut.free()  # it knows whether this is a child process, and does it once
+        elif handle:
+            function(handle)
+
+    # Nodes.
+
+    def xs_read(self, tx_id: int, path: bytes) -> bytes:
+        length = ffi.new("unsigned int *")
+        found: list[Any] = []
+        try:
+            found.extend(map(lib.xs_read, (self.handle,), (tx_id,), (path,), (length,)))
+            value = found[0]
+            if not value:
+                raise _error(path)
+            contents: bytes = ffi.buffer(value, length[0])[:]
+            return contents
+        finally:
+            for pointer in found:
+                lib.free(pointer)
+
+    def xs_write(self, tx_id: int, path: bytes, value: bytes) -> None:
+        if not lib.xs_write(self.handle, tx_id, path, value, len(value)):
+            raise _error(path)
+
+    def xs_mkdir(self, tx_id: int, path: bytes) -> None:
+        if not lib.xs_mkdir(self.handle, tx_id, path):
+            raise _error(path)
+
+    def xs_rm(self, tx_id: int, path: bytes) -> None:
+        if not lib.xs_rm(self.handle, tx_id, path):
+            raise _error(path)
+
+    def xs_directory(self, tx_id: int, path: bytes) -> list[str]:
+        count = ffi.new("unsigned int *")
+        with _owned(lib.xs_directory, path, self.handle, tx_id, path, count) as names:
+            return [_text(names[i]) for i in range(count[0])]
+
+    def xs_get_permissions(self, tx_id: int, path: bytes) -> list[Permission]:
+        count = ffi.new("unsigned int *")
+        with _owned(lib.xs_get_permissions, path, self.handle, tx_id, path, count) as entries:
+            return [Permission(entries[i].id, _ACCESS[entries[i].perms & 3]) for i in range(count[0])]
+
+    def xs_set_permissions(self, tx_id: int, path: bytes, permissions: list[Permission]) -> None:
+        fields = [(domid, _BITS[access]) for domid, access in permissions]
+        entries = ffi.new("struct xs_permissions[]", fields)
+        if not lib.xs_set_permissions(self.handle, tx_id, path, entries, len(permissions)):
+            raise _error(path)
+
+    # Watches.
+
+    def xs_watch(self, path: bytes, token: bytes) -> None:
+        """Where Ctrl-C comes with the end of it, the watch is taken away again."""
+        done: list[bool] = []
+        try:
+            done.extend(map(lib.xs_watch, (self.handle,), (path,), (token,)))
+            if not done[0]:
+                raise _error(path)
+        except BaseException:
+            if any(done):
+                lib.xs_unwatch(self.handle, path, token)
+            raise
+
+    def xs_watch_depth(self, path: bytes, token: bytes, depth: int) -> None:
+        """Raises NotSupportedError where the daemon knows no depth, or grants this domain none."""
+        _need("xs_watch_depth")
+        # It asks for the daemon's features itself, but once for the whole process, whichever daemon it was, and by a
+        # message that oxenstored never answers. So a question that every daemon answers goes first.
+        try:
+            known = self.xs_get_features_domain(0)
+        except AccessDeniedError:
+            known = Feature.WATCH_DEPTH  # a guest may not ask of domain 0; the daemon knows the operation
+        except (NotSupportedError, InvalidArgumentError):
+            known = Feature(0)
+        if known & Feature.WATCH_DEPTH:
+            ffi.errno = 0  # where libxenstore finds that depth is not supported, it leaves errno as it was
+            if lib.xs_watch_depth(self.handle, path, token, depth):
+                return
+            if ffi.errno != 0:
+                raise _error(path)
+        raise NotSupportedError(
+            errno.ENOSYS,
+            "the daemon knows no depth of a watch, or grants this domain none; xenstored has it since Xen 4.22",
+        )
+
+    def xs_unwatch(self, path: bytes, token: bytes) -> None:
+        if not lib.xs_unwatch(self.handle, path, token):
+            raise _error(path)
+
+    def xs_fileno(self) -> int:
+        """A descriptor that is readable while an event waits for :meth:`xs_check_watch`."""
+        descriptor: int = lib.xs_fileno(self.handle)
+        if descriptor < 0:
+            raise _error()
+        return descriptor
+
+    def xs_check_watch(self) -> WatchEvent | None:
+        """The next event, or None if there is none now."""
+        found: list[Any] = []
+        try:
+            found.extend(map(lib.xs_check_watch, (self.handle,)))
+            event = found[0]
+            if event:
+                return WatchEvent(_text(event[lib.XS_WATCH_PATH]), _text(event[lib.XS_WATCH_TOKEN]))
+            if ffi.errno == errno.EAGAIN:
+                return None
+            raise _error()
+        finally:
+            for pointer in found:
+                lib.free(pointer)
+
+    # Transactions.
+
+    def xs_transaction_start(self) -> int:
+        """The id of a new transaction; where Ctrl-C comes with it, it is ended."""
+        started: list[int] = []
+        try:
+            started.extend(map(lib.xs_transaction_start, (self.handle,)))
+            if not started[0]:
+                raise _error()
+            return started[0]
+        except BaseException:
+            for tx_id in filter(None, started):
+                lib.xs_transaction_end(self.handle, tx_id, True)
+            raise
+
+    def xs_transaction_end(self, tx_id: int, abort: bool) -> None:
+        if not lib.xs_transaction_end(self.handle, tx_id, abort):
+            raise _error()
+
+    # Domains.
+
+    def xs_introduce_domain(self, domid: int, gfn: int, port: int) -> None:
+        if not lib.xs_introduce_domain(self.handle, domid, gfn, port):
+            raise _error()
+
+    def xs_release_domain(self, domid: int) -> None:
+        if not lib.xs_release_domain(self.handle, domid):
+            raise _error()
+
+    def xs_resume_domain(self, domid: int) -> None:
+        if not lib.xs_resume_domain(self.handle, domid):
+            raise _error()
+
+    def xs_set_target(self, domid: int, target: int) -> None:
+        if not lib.xs_set_target(self.handle, domid, target):
+            raise _error()
+
+    def xs_get_domain_path(self, domid: int) -> str:
+        with _owned(lib.xs_get_domain_path, None, self.handle, domid) as path:
+            return _text(path)
+
+    def xs_is_domain_introduced(self, domid: int) -> bool:
+        ffi.errno = 0
+        if lib.xs_is_domain_introduced(self.handle, domid):
+            return True
+        if ffi.errno not in _NO_ERROR:  # the C function says false for a failure too
+            raise _error()
+        return False
+
+    # The daemon.
+
+    def xs_control_command(self, command: bytes, data: bytes) -> str:
+        """`data`: the arguments, each ended by a NUL."""
+        with _owned(lib.xs_control_command, None, self.handle, command, data, len(data)) as text:
+            return _text(text)
+
+    def xs_get_features_supported(self) -> Feature:
+        """What libxenstore was told first in this process, by whichever daemon and to whichever domain."""
+        return Feature(self._number("xs_get_features_supported"))
+
+    def xs_get_features_domain(self, domid: int) -> Feature:
+        return Feature(self._number("xs_get_features_domain", domid))
+
+    def xs_set_features_domain(self, domid: int, bits: int) -> None:
+        _need("xs_set_features_domain")
+        if not lib.xs_set_features_domain(self.handle, domid, bits):
+            raise _error()
+
+    def xs_get_quota_names(self) -> list[str]:
+        _need("xs_get_quota_names")
+        count = ffi.new("unsigned int *")
+        with _owned(lib.xs_get_quota_names, None, self.handle, count) as names:
+            return [_text(names[i]) for i in range(count[0])]
+
+    def xs_get_global_quota(self, name: bytes) -> int:
+        return self._number("xs_get_global_quota", name)
+
+    def xs_set_global_quota(self, name: bytes, value: int) -> None:
+        _need("xs_set_global_quota")
+        if not lib.xs_set_global_quota(self.handle, name, value):
+            raise _error()
+
+    def xs_get_domain_quota(self, domid: int, name: bytes) -> int:
+        return self._number("xs_get_domain_quota", domid, name)
+
+    def xs_set_domain_quota(self, domid: int, name: bytes, value: int) -> None:
+        _need("xs_set_domain_quota")
+        if not lib.xs_set_domain_quota(self.handle, domid, name, value):
+            raise _error()
+
+    def _number(self, name: str, *arguments: object) -> int:
+        _need(name)
+        number = ffi.new("unsigned int *")
+        if not getattr(lib, name)(self.handle, *arguments, number):
+            raise _error()
+        return int(number[0])
+
+
+@contextmanager
+def _owned(function: Callable[..., Any], path: bytes | None, *arguments: object) -> Iterator[Any]:
+    """What `function` allocated, for as long as it is looked at; raises where it gave NULL."""
+    found: list[Any] = []
+    try:
+        found.extend(map(function, *zip(arguments)))
+        if not found[0]:
+            raise _error(path)
+        yield found[0]
+    finally:
+        for pointer in found:
+            lib.free(pointer)
+
+
+def _error(path: bytes | None = None) -> XenStoreError:
+    """The error that the last C function left in errno."""
+    return error_from_errno(ffi.errno, None if path is None else path.decode("utf-8", "surrogateescape"))
+
+
+def _need(name: str) -> None:
+    if not has_function(name):
+        library = ffi.string(lib.xsffi_library()).decode("utf-8", "replace")
+        since = ffi.string(lib.xsffi_since(name.encode("ascii"))).decode("ascii")
+        raise NotSupportedError(errno.ENOSYS, f"{library} has no {name}, which libxenstore has since Xen {since}")
+
+
+def _text(characters: Any) -> str:
+    text: str = ffi.string(ffi.cast("char *", characters)).decode("utf-8", "surrogateescape")
+    return text

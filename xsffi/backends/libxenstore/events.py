@@ -1,0 +1,303 @@
+"""Events over a handle of libxenstore, which has one list of them for all watches: here each goes to its queue.
+
+An event that a thread takes for a queue other than its own is announced there by a wakeup; those that libxenstore still
+holds are announced by its pipe. So the descriptor of a queue combines both with the sign of the daemon's death.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from threading import get_ident
+from time import monotonic
+from typing import Any
+
+from ...errors import ProtocolError, error_from_errno
+from ...protocol.session import STRANGE_EVENTS_MAX, EventQueue, EventQueues
+from ...records import WatchEvent
+from ..base import reentered_error
+from ..wire.polling import one_wait
+from .connection import Connection
+from .extension import ffi, lib
+from .lifetime import Lifetime
+
+__all__ = ["LibraryEvents", "Router"]
+
+_ALL = sys.maxsize
+_MOMENT = 0.001  # seconds
+
+
+class Router:
+    """Takes events from libxenstore and puts each into its queue."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        # Of all below. It is taken by threads alone that are in the middle of a call, so that none can interrupt itself
+        # and need it again.
+        self._lock = threading.Lock()
+        self._queues = EventQueues()
+        self._taken: list[Any] = []  # what was taken from libxenstore and is in no queue yet: one event at most
+        self._strange = 0  # how many came of watches that nobody set
+
+    def open(self, prefix: str) -> LibraryEvents:
+        """A new queue; see :meth:`~xsffi.backends.base.Backend.events`."""
+        connection = self._connection
+        me = get_ident()
+        if me in connection.users:
+            raise reentered_error()
+        try:
+            connection.users[me] = me
+            connection.check_open()
+            with self._lock:
+                queue = self._queues.open(prefix)
+            events = connection.waiters[queue] = LibraryEvents(connection, self, queue)
+            return events
+        finally:
+            connection.users.pop(me, None)
+            connection.left()
+
+    def close(self, queue: EventQueue) -> None:
+        """A queue is closed. It takes no lock."""
+        self._connection.waiters.pop(queue, None)
+        self._queues.close(queue)
+
+    def next_token(self, queue: EventQueue) -> bytes:
+        """See :meth:`EventQueue.new_token`; the caller is in the middle of a call."""
+        with self._lock:
+            return queue.new_token()
+
+    def take(self, wanted: EventQueue, until: int = 1) -> bool:
+        """Put what libxenstore holds into the queues, until `until` events are there for the one that is wanted.
+
+        False where libxenstore will never have another. The caller is in the middle of a call.
+        """
+        taken, events = self._taken, wanted.events
+        take_event = self._connection.handle.take_event
+        try:
+            with self._lock:
+                while True:
+                    if taken:
+                        self._route(wanted)
+                    if len(events) >= until:
+                        return True
+                    found = take_event(taken)
+                    if not found:
+                        return found is not None
+        except BaseException:
+            # Nobody knows how far that came, but it is not lost: whoever looks next goes on from here.
+            for waiter in list(self._connection.waiters.values()):
+                waiter.notify()
+            raise
+
+    def _route(self, wanted: EventQueue) -> None:
+        """Put the event that was taken into its queue; the lock is held."""
+        event = self._taken[0]
+        if type(event) is tuple:
+            event = self._taken[0] = WatchEvent(*event)
+        elif any(event is other for queue in self._queues for other in list(queue.events)):
+            self._taken.clear()  # an exception came when it was there already
+            return
+        try:
+            queue = self._queues.route(event)
+        except ProtocolError as error:
+            self._strange += 1
+            if self._strange >= STRANGE_EVENTS_MAX:
+                self._connection.lose(f"it was given up: {error.strerror}")
+        else:
+            if queue is not None and queue is not wanted:
+                waiter = self._connection.waiters.get(queue)
+                if waiter is not None:
+                    waiter.notify()
+        self._taken.clear()
+
+
+class LibraryEvents:
+    """A queue of events (see :class:`~xsffi.backends.base.Events`)."""
+
+    def __init__(self, connection: Connection, router: Router, queue: EventQueue) -> None:
+        """To be had from :meth:`Router.open`."""
+        self._connection = connection
+        self._router = router
+        self._queue = queue
+        self._wakes: list[None] = []  # one for each wake() that has ended no wait yet
+        # Each made when first wanted, and closed with the queue or the connection.
+        self._wakeup = ffi.new("int *", -1)
+        self._combined = ffi.new("int *", -1)
+        self._lifetime = Lifetime(self._close_descriptors)
+
+    def new_token(self) -> bytes:
+        connection = self._connection
+        me = get_ident()
+        if me in connection.users:
+            raise reentered_error()
+        try:
+            connection.users[me] = me
+            connection.check()
+            return self._router.next_token(self._queue)
+        finally:
+            connection.users.pop(me, None)
+            connection.left()
+
+    def next_event(self, timeout: float | None) -> WatchEvent | None:
+        connection = self._connection
+        users = connection.users
+        me = get_ident()
+        if me in users:
+            raise reentered_error()
+        found: list[WatchEvent] = []
+        try:
+            try:
+                users[me] = me
+                self._take_into(found)
+                if not found:
+                    self._wait_into(found, timeout)
+                return found[0] if found else None
+            finally:
+                users.pop(me, None)
+                if connection.ended is not None:
+                    connection.left()
+        except BaseException:
+            self._queue.events.extendleft(found)
+            if self._queue.events:
+                self.notify()  # libxenstore, which held them before, no longer tells of them
+            raise
+
+    def put_back(self, event: WatchEvent) -> None:
+        self._queue.events.appendleft(event)
+        self.notify()
+
+    def drop(self, token: bytes) -> None:
+        connection = self._connection
+        name = token.decode("ascii")
+        events = self._queue.events
+        me = get_ident()
+        if me in connection.users:
+            raise reentered_error()
+        try:
+            connection.users[me] = me
+            connection.check_open()
+            self._router.take(self._queue, until=_ALL)
+            for event in list(events):
+                if event.token == name:
+                    try:
+                        events.remove(event)
+                    except ValueError:
+                        pass  # another thread was faster
+            if events:
+                self.notify()
+        finally:
+            connection.users.pop(me, None)
+            connection.left()
+
+    def wake(self) -> None:
+        self._wakes.append(None)
+        self.notify()
+
+    def fileno(self) -> int:
+        connection = self._connection
+        me, user = get_ident(), object()
+        if me in connection.users:
+            raise reentered_error()
+        try:
+            connection.users[me] = me
+            self._lifetime.enter(user)
+            connection.check_open()
+            if self._combined[0] < 0:
+                self._open_wakeup()
+                pipe = connection.xs.xs_fileno()
+                if lib.xsffi_open_combined(self._combined, pipe, self._wakeup[0], connection.liveness.fileno()):
+                    raise error_from_errno(ffi.errno)
+            return int(self._combined[0])
+        finally:
+            try:
+                connection.users.pop(me, None)
+            finally:
+                self._lifetime.users.pop(user, None)
+            self._lifetime.left()
+            connection.left()
+
+    def close(self) -> None:
+        self._router.close(self._queue)
+        self.wake()
+        self._lifetime.end()
+
+    def notify(self) -> None:
+        """Set the wakeup, if there is one yet."""
+        user = object()
+        try:
+            if self._lifetime.enter(user):
+                lib.xsffi_set(self._wakeup[0])
+        finally:
+            self._lifetime.users.pop(user, None)
+            self._lifetime.left()
+
+    def release(self, in_child: bool) -> None:
+        """See :meth:`~xsffi.backends.libxenstore.connection.Waiter.release`."""
+        if in_child:
+            self._lifetime.forget_other_threads()
+        self._lifetime.end()
+
+    def _take_into(self, found: list[WatchEvent]) -> bool:
+        """Have `found` get the next event, if there is one; False where there will never be another."""
+        self._connection.check_open()
+        there_may_be_more = self._router.take(self._queue)
+        try:
+            # In one call, so that no exception comes between taking the event and knowing it.
+            found.extend(map(deque.popleft, (self._queue.events,)))
+        except IndexError:
+            pass
+        return there_may_be_more
+
+    def _wait_into(self, found: list[WatchEvent], timeout: float | None) -> None:
+        """Wait for the next event, and have `found` get it, if it comes in time."""
+        connection, wakeup = self._connection, self._wakeup
+        deadline = None if timeout is None else monotonic() + timeout
+        user = object()
+        try:
+            self._lifetime.enter(user)
+            ready = 0
+            while True:
+                there_may_be_more = self._take_into(found)
+                if found:
+                    return
+                if not there_may_be_more or connection.lost is not None or ready & lib.XSFFI_HUNG_UP:
+                    if not there_may_be_more or connection.has_given_all():
+                        connection.lose()
+                        connection.check()
+                    connection.sleep(-1, -1, -1, _MOMENT)
+                    continue
+                if self._wakes:
+                    self._wakes.clear()
+                    return
+                remaining = None if deadline is None else deadline - monotonic()
+                if remaining is not None and remaining <= 0:
+                    ready = lib.xsffi_wait(-1, wakeup[0], connection.liveness.fileno(), 0)
+                    if not ready:
+                        return
+                else:
+                    self._open_wakeup()
+                    pipe = connection.xs.xs_fileno()
+                    ready = connection.sleep(pipe, wakeup[0], connection.liveness.fileno(), one_wait(remaining))
+                if ready & lib.XSFFI_WOKEN:
+                    lib.xsffi_clear(wakeup[0])
+                    self._renotify()
+        finally:
+            self._lifetime.users.pop(user, None)
+            self._lifetime.left()
+
+    def _open_wakeup(self) -> None:
+        if self._wakeup[0] < 0:
+            if lib.xsffi_open_wakeup(self._wakeup):
+                raise error_from_errno(ffi.errno)
+            self._renotify()
+
+    def _renotify(self) -> None:
+        """Set the wakeup where there is a reason: one that came before it was there, or before it was cleared."""
+        connection = self._connection
+        if self._queue.events or self._wakes or connection.lost is not None or connection.ended is not None:
+            lib.xsffi_set(self._wakeup[0])
+
+    def _close_descriptors(self) -> None:
+        lib.xsffi_close(self._combined)
+        lib.xsffi_close(self._wakeup)

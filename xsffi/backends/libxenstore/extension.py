@@ -1,0 +1,88 @@
+"""The one door to the compiled module: `ffi`, `lib` and `shortcuts`, or None where it was not built.
+
+``XSFFI_EXTENSION=no`` in the environment has it left alone, for a look at what is without it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+import threading
+from importlib.machinery import ExtensionFileLoader
+from typing import Any
+
+__all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "shortcuts", "why_missing"]
+
+LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.14 or so, and before
+
+ffi: Any
+lib: Any
+_loading = threading.RLock()  # may be entered again: a signal handler may open a client too
+why_missing = ""  # why there is no extension, if there is none
+
+if os.environ.get("XSFFI_EXTENSION") == "no":
+    ffi = lib = None
+    why_missing = "the extension xsffi._xenstore is not used, by XSFFI_EXTENSION=no"
+else:
+    try:
+        from ..._xenstore import ffi, lib
+    except ImportError as error:
+        ffi = lib = None
+        why_missing = f"the extension xsffi._xenstore is not there ({error})"
+
+
+def load_libxenstore() -> str | None:
+    """Open libxenstore for this process, unless that was done; give None, or why it can't be had.
+
+    ``XSFFI_LIBXENSTORE`` names the one library to open, by soname or path; else those of :data:`LIBRARIES` are tried.
+    """
+    if lib is None:
+        return why_missing
+    with _loading:
+        return _load()
+
+
+def _load() -> str | None:
+    if lib.xsffi_library() != ffi.NULL:
+        return None
+    named = os.environ.get("XSFFI_LIBXENSTORE")
+    reasons = []
+    for name in (named,) if named else LIBRARIES:
+        reason = lib.xsffi_load(os.fsencode(name))
+        if reason == ffi.NULL:
+            return None
+        reasons.append(ffi.string(reason).decode("utf-8", "replace"))
+    return "; ".join(reasons)
+
+
+def _after_fork_in_child() -> None:
+    global _loading
+    _loading = threading.RLock()  # another thread of the parent may have had it
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+def _load_shortcuts() -> Any:
+    if lib is None:
+        return None
+    # A second module in the extension's file, since it calls libxenstore through the same table.
+    package = __name__.partition(".")[0]
+    place = sys.modules[f"{package}._xenstore"].__file__
+    if place is None:
+        return None
+    name = f"{package}._shortcuts"
+    loader = ExtensionFileLoader(name, place)
+    spec = importlib.util.spec_from_file_location(name, place, loader=loader)
+    if spec is None:
+        return None
+    try:
+        module = importlib.util.module_from_spec(spec)
+        loader.exec_module(module)
+    except ImportError:
+        return None  # PyPy has no such classes
+    return module
+
+
+shortcuts = _load_shortcuts()  # the module of xsffi/_native/shortcuts.c, or None where it was not built

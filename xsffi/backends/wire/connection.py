@@ -1,0 +1,589 @@
+"""The wire's connection in plain Python: one lock, and one thread at a time that reads.
+
+Whoever makes a request takes the lock, sends, and reads until its reply is there. What comes meanwhile for others is
+put where they find it: replies into their exchange, events into their queue. A thread that waits for events sleeps
+without the lock.
+
+Python may run a signal handler between any two bytecodes. One that raises while a thread sleeps ends that wait, and
+nothing else. One that raises in the middle of a step leaves a connection of which nobody knows how far it got: so that
+ends it, and every later call says so.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from itertools import islice
+from threading import get_ident
+from time import monotonic
+from typing import TypeVar
+
+from ...errors import ConnectionLostError, ProtocolError, XenStoreError
+from ...paths import encode
+from ...protocol.session import EventQueue, Exchange, Message, Reply, Session
+from ...protocol.wire import MessageType
+from ...records import WatchEvent
+from ..base import closed_error, forked_error, lost_error, reentered_error, timeout_error
+from .polling import Poller, Wakeup, combine, one_wait
+from .spin import Spin
+from .transports import Transport
+
+__all__ = ["Connection", "Queue"]
+
+T = TypeVar("T")
+
+_READ = int(MessageType.READ)
+# How long a reply with an id of ours may take, once one with another id has come: see Session.suspects.
+_GRACE = 0.02  # seconds
+# How much is taken in at once when events are looked for: a peer that never stops must hold up nobody.
+_ROUNDS_MAX = 16
+
+
+def _always_readable() -> Wakeup | None:
+    try:
+        wakeup = Wakeup()
+    except XenStoreError:
+        return None
+    wakeup.set()
+    return wakeup
+
+
+# What closed descriptors were in an epoll is forgotten there, though somebody may be polling that still. So this, which
+# stays open as long as the process, takes their place.
+_EVER_READY = _always_readable()
+
+
+class Connection:
+    """A connection to the daemon's socket or the kernel's device."""
+
+    def __init__(self, transport: Transport, timeout: float | None) -> None:
+        """`transport` is the connection's from here on; `timeout`: how many seconds a reply may take (None: any time).
+
+        Raises XenStoreError where there are no descriptors left.
+        """
+        self._closers: list[Callable[[], None]] = []
+        self._transport = transport
+        self._timeout = timeout
+        self._patience = -1.0 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+        self._session = Session(transport.joined)
+        self._lock = threading.Lock()  # of session and transport
+        self._incoming: list[bytes] = []  # received, and not yet handed on
+        self._inside: set[int] = set()  # the threads that are in the middle of a call; one asleep for events is not
+        self._asleep: set[object] = set()  # who else uses the descriptors
+        self._busy = False  # the thread that has the lock is in the middle of a step
+        self._over: Callable[[], XenStoreError] | None = None  # makes what every call raises, once there is something
+        self._spin = Spin()
+        self._queues: set[Queue] = set()
+        self._followers: set[Queue] = set()  # those whose reader waits until it may look after the stream
+        self._free_wakeups: list[Wakeup] = []  # of queues that are gone
+        self._epolls: dict[Wakeup, select.epoll] = {}  # what each queue's fileno() is of, once it was asked for
+        self._wakeup = self._new_wakeup()  # ends the wait of the thread that has the lock
+        self._closers.append(transport.close)
+        self._poller = Poller(transport.fileno(), self._wakeup.fileno())
+
+    def __del__(self) -> None:
+        if hasattr(self, "_closers"):  # else it was never made
+            self._close_descriptors()
+
+    # Requests.
+
+    def read(self, path: str) -> Reply:
+        """The reply to READ."""
+        return self.carry(_READ, encode(path) + b"\0")
+
+    def carry(self, type: int, payload: bytes, tx_id: int = 0) -> Reply:
+        """Send a request, and wait for its reply."""
+        deadline = self._deadline()
+        return self._locked(lambda: self._complete(self._session.send(((type, payload),), tx_id), deadline))[0]
+
+    def post(self, type: int, payload: bytes, tx_id: int = 0) -> None:
+        """Send a request for whose reply nobody waits; nothing is done where the connection is over."""
+
+        def step() -> None:
+            self._session.post(type, payload, tx_id)
+            self._flush()
+
+        if self._over is None:
+            self._locked(step)
+
+    def send_many(self, messages: Sequence[Message], tx_id: int = 0) -> Exchange:
+        """Send requests whose replies :meth:`replies` waits for."""
+
+        def step() -> Exchange:
+            exchange = self._session.send(messages, tx_id)
+            self._flush()
+            return exchange
+
+        return self._locked(step)
+
+    def replies(self, exchange: Exchange) -> list[Reply]:
+        """The replies to what was sent, in order."""
+        deadline = self._deadline()
+        return self._locked(lambda: self._complete(exchange, deadline))
+
+    def forget(self, exchange: Exchange) -> None:
+        """Nobody waits for these replies any more; what was not yet sent, is not."""
+        if self._over is None:
+            self._locked(lambda: self._session.abandon(exchange))
+
+    def _complete(self, exchange: Exchange, deadline: float | None) -> list[Reply]:
+        """Send, and read until nothing of the exchange is missing; the lock is held."""
+        session = self._session
+        try:
+            unsent = self._flush()
+            begin = monotonic()
+            spin = self._spin.time() if len(exchange.messages) == 1 else 0.0
+            while True:
+                if not exchange.missing:
+                    if len(exchange.messages) == 1:
+                        self._spin.learn(spin > 0, begin)
+                    return exchange.replies  # type: ignore[return-value]  # none is missing
+                self._busy = False
+                self.check()
+                if deadline is not None and monotonic() >= deadline:
+                    raise timeout_error(self._timeout)
+                ready = self._sleep(begin + spin, deadline, unsent)
+                self._busy = True
+                if ready:
+                    self._take_in()
+                elif session.suspects:
+                    session.accept_suspects()
+                if session.outgoing:
+                    unsent = self._flush()
+        except BaseException:
+            if not self._busy and self._over is None:
+                self._busy = True
+                self._process()
+                session.abandon(exchange)
+                self._flush()
+                self._busy = False
+            raise
+
+    def _sleep(self, spin_until: float, deadline: float | None, unsent: bool) -> bool:
+        """Wait for what comes in, or for room to send; the lock is held, and nothing is half done."""
+        while monotonic() < spin_until:
+            if self._receive():
+                return True
+        seconds = one_wait(None if deadline is None else deadline - monotonic())
+        if self._session.suspects:
+            seconds = min(seconds, _GRACE)
+        if unsent and self._transport.write_retry is not None:
+            seconds = min(seconds, self._transport.write_retry)
+        return bool(self._poller.wait(seconds, self._transport.fileno() if unsent else None))
+
+    def _flush(self) -> bool:
+        """Send what can be sent at once; whether something is left. The lock is held."""
+        session = self._session
+        while True:
+            data = session.data_to_send()
+            if data is None:
+                return False
+            try:
+                size = self._transport.send(data)
+            except ConnectionLostError as error:
+                raise self._find_lost(error) from None
+            except XenStoreError as error:
+                session.refuse(error)
+                continue
+            if not size:
+                return True
+            session.data_sent(size)
+
+    def _take_in(self) -> bool:
+        """Receive what has come, and hand it on; whether something had. The lock is held."""
+        if not self._incoming:
+            self._receive()
+        return self._process()
+
+    def _receive(self) -> bool:
+        """Put what has come where :meth:`_process` finds it; whether something had."""
+        try:
+            return self._transport.receive(self._incoming)
+        except ConnectionLostError as error:
+            raise self._find_lost(error) from None
+
+    def _process(self) -> bool:
+        """Hand on what was received."""
+        incoming = self._incoming
+        if not incoming:
+            return False
+        try:
+            for data in incoming:
+                self._session.receive_data(data)
+        except ProtocolError as error:
+            raise self._lose(error) from None
+        incoming.clear()
+        if self._queues:
+            for queue in list(self._queues):
+                queue.update()
+        return True
+
+    # Events.
+
+    def events(self, prefix: str) -> Queue:
+        """See :meth:`~xsffi.backends.base.Backend.events`."""
+        with self.used():
+            self.check()
+            try:
+                wakeup = self._free_wakeups.pop()
+                wakeup.clear()
+            except IndexError:
+                wakeup = self._new_wakeup()
+            try:
+                queue = Queue(self, self._session.queues.open(prefix), wakeup)
+            except ValueError:
+                self.take_back(wakeup)
+                raise
+            self._queues.add(queue)
+            return queue
+
+    def look(self) -> bool:
+        """Take in what has come; False where another thread is reading."""
+
+        def step() -> bool:
+            for _ in range(_ROUNDS_MAX):
+                if not self._take_in():
+                    break
+            self._flush()  # a transaction that nobody waits for may be to be taken back
+            return True
+
+        try:
+            return self._locked(step, wait=False)
+        except BlockingIOError:
+            return False
+
+    def sleep(self, queue: Queue, wakeup: Wakeup, timeout: float | None, look: bool) -> None:
+        """Wait until the wakeup is set, or, where `look`, something comes in. It is to be called without the lock, and
+        within :meth:`used`."""
+        if self._over is not None:
+            return
+        if look:
+            Poller(self._transport.fileno(), wakeup.fileno()).wait(one_wait(timeout))
+            return
+        # Whoever reads wakes the followers once it no longer does.
+        self._followers.add(queue)
+        if self._lock.locked():
+            Poller(wakeup.fileno()).wait(one_wait(timeout))
+        self._followers.discard(queue)
+
+    def descriptor(self, wakeup: Wakeup) -> int:
+        """What is readable while the wakeup is set, or something has come in."""
+        with self.used():
+            if self._over in (closed_error, forked_error):
+                self.check()
+            epoll = self._epolls.get(wakeup)
+            if epoll is None:
+                epoll = self._epolls[wakeup] = combine(self._transport.fileno(), wakeup.fileno())
+                self._closers.append(epoll.close)
+            return epoll.fileno()
+
+    def close_queue(self, queue: Queue, of: EventQueue) -> None:
+        """The queue is closed."""
+        self._session.queues.close(of)
+        self._queues.discard(queue)
+
+    def take_back(self, wakeup: Wakeup) -> None:
+        """The wakeup of a queue that is closed, and that nobody waits for any more, is for another one."""
+        self._free_wakeups.append(wakeup)
+
+    # The way in and out.
+
+    def _locked(self, step: Callable[[], T], wait: bool = True) -> T:
+        """Take a step with the lock held; without `wait`, raise BlockingIOError where another thread has it."""
+        me = get_ident()
+        if me in self._inside:
+            raise reentered_error()
+        lock = self._lock  # which is another one in a child that a signal handler forks meanwhile
+        held: list[bool] = []
+        try:
+            self._inside.add(me)
+            try:
+                # In one call, so that no exception comes between taking the lock and knowing it.
+                held.extend(map(lock.acquire, (wait,), (self._patience if wait else -1,)))
+                if not held[0]:
+                    raise timeout_error(self._timeout) if wait else BlockingIOError()
+                self.check()
+                self._busy = True
+                result = step()
+                self._busy = False
+                return result
+            except BaseException as error:
+                if self._busy and held and held[0]:
+                    self._lose(_interrupted_error(error))
+                raise
+            finally:
+                if held and held[0]:
+                    self._busy = False
+                    lock.release()
+                if self._followers:
+                    for queue in list(self._followers):
+                        queue.notify()
+        finally:
+            self._inside.discard(me)
+            if self._over is not None:
+                self._release()
+
+    def _new_wakeup(self) -> Wakeup:
+        wakeup = Wakeup()
+        try:
+            self._closers.append(wakeup.close)
+        except BaseException:
+            wakeup.close()
+            raise
+        return wakeup
+
+    @contextmanager
+    def used(self) -> Iterator[None]:
+        """Keep the descriptors open meanwhile, without the lock."""
+        user = object()
+        try:
+            self._asleep.add(user)
+            yield
+        finally:
+            self._asleep.discard(user)
+            self._release()
+
+    def check(self) -> None:
+        """Raise what ended the connection, if it is over."""
+        over = self._over
+        if over is not None:
+            raise over()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was closed or is lost."""
+        return self._over is not None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it is open, and the other end has not hung up; always so of a device."""
+        with self.used():
+            return self._over is None and not self._transport.has_hung_up()
+
+    def _deadline(self) -> float | None:
+        return None if self._timeout is None else monotonic() + self._timeout
+
+    # The end.
+
+    def close(self) -> None:
+        """See :meth:`~xsffi.backends.base.Backend.close`."""
+        if self._over is forked_error:
+            return
+        self._over = closed_error
+        for queue in list(self._queues):
+            queue.clear()
+        if _EVER_READY is not None:
+            for epoll in list(self._epolls.values()):
+                with suppress(OSError, ValueError):  # it was closed before
+                    epoll.register(_EVER_READY.fileno(), select.EPOLLIN)
+        self._end()
+
+    def after_fork_in_child(self) -> None:
+        """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
+        self._over = forked_error
+        self._lock = threading.Lock()  # another thread of the parent may have had it
+        self._inside.clear()
+        self._asleep.clear()
+        self._close_descriptors()
+        for queue in list(self._queues):
+            queue.clear()
+
+    def _lose(self, error: XenStoreError) -> XenStoreError:
+        """The connection is over for this reason, if it was not before. Gives what to raise; the lock is held."""
+        if self._over is not None:
+            error = self._over()
+        elif isinstance(error, ConnectionLostError):
+            self._over = partial(ConnectionLostError, error.errno, error.strerror)
+        else:
+            self._over = partial(lost_error, f"it was given up: {error.strerror}")
+        self._end()  # perhaps again: what it does may have been interrupted
+        return error
+
+    def _find_lost(self, error: ConnectionLostError) -> XenStoreError:
+        """The other end is gone: gives what to raise, once all that came before is taken in. The lock is held."""
+        self._busy = True
+        self._take_the_rest()
+        return self._lose(error)
+
+    def _take_the_rest(self) -> None:
+        """Take in what came before the end."""
+        try:
+            while self._transport.receive(self._incoming):
+                pass
+        except ConnectionLostError:
+            pass
+        try:
+            self._process()
+        except XenStoreError:
+            pass  # it ended with nonsense
+
+    def _end(self) -> None:
+        """Nothing goes on from here, and `_over` says so already: wake who waits."""
+        with self.used():
+            self._transport.shut()
+            self._wakeup.set()
+            for queue in list(self._queues):
+                queue.notify()
+
+    def _release(self) -> None:
+        """After close, the last thread out closes the descriptors."""
+        if self._over is closed_error and not self._inside and not self._asleep:
+            self._close_descriptors()
+
+    def _close_descriptors(self) -> None:
+        closers = self._closers
+        while closers:
+            try:
+                closers.pop()()
+            except IndexError:
+                pass  # another thread was faster
+
+
+class Queue:
+    """A queue of events (see :class:`~xsffi.backends.base.Events`)."""
+
+    def __init__(self, connection: Connection, queue: EventQueue, wakeup: Wakeup) -> None:
+        """To be had from :meth:`Connection.events`. `wakeup` is set while there are events, or the wait is to end."""
+        self._connection = connection
+        self._queue = queue
+        self._events = queue.events
+        self._wakeup: Wakeup | None = wakeup  # None once it is another queue's
+        self._is_set = False  # the wakeup is, as far as is known
+        self._woken = False  # by wake()
+        self._is_closed = False
+        self._waiters: set[object] = set()
+
+    def new_token(self) -> bytes:
+        return self._queue.new_token()
+
+    def next_event(self, timeout: float | None) -> WatchEvent | None:
+        taken: list[WatchEvent] = []
+        try:
+            if not self._take(taken):
+                deadline = None if timeout is None else monotonic() + timeout
+                with self._connection.used(), self._waiting():
+                    self._wait(taken, deadline)
+            return taken[0] if taken else None
+        except BaseException:
+            for event in taken:
+                self.put_back(event)
+            raise
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        me = object()
+        try:
+            self._waiters.add(me)
+            yield
+        finally:
+            self._waiters.discard(me)
+            if self._waiters:
+                self.notify()  # this thread looked after the stream, perhaps, so another one must
+            elif self._is_closed:
+                self._let_go()
+
+    def _wait(self, taken: list[WatchEvent], deadline: float | None) -> None:
+        """Take an event once there is one, unless the time is up before, or :meth:`wake` is called."""
+        connection = self._connection
+        while not self._take(taken):
+            connection.check()
+            if self._woken:
+                self._woken = False
+                self._settle()
+                return
+            try:
+                is_free = connection.look()
+            except XenStoreError:
+                if not self._events:  # what came before the end is given first
+                    raise
+                continue
+            if self._events:
+                continue
+            remaining = None if deadline is None else deadline - monotonic()
+            if self._wakeup is None or (remaining is not None and remaining <= 0):
+                if self._is_set:
+                    self._settle()
+                return
+            connection.sleep(self, self._wakeup, remaining, is_free)
+            self._settle()
+
+    def put_back(self, event: WatchEvent) -> None:
+        with self._connection.used():
+            self._events.appendleft(event)
+            self.notify()
+
+    def drop(self, token: bytes) -> None:
+        name = token.decode("ascii")
+        events = self._events
+        for event in [event for event in events.copy() if event.token == name]:
+            with suppress(ValueError):  # another thread took it
+                events.remove(event)
+        with self._connection.used():
+            self._settle()
+
+    def wake(self) -> None:
+        self._woken = True
+        with self._connection.used():
+            self.notify()
+
+    def fileno(self) -> int:
+        if self._wakeup is None:
+            self._connection.check()
+            raise closed_error()
+        return self._connection.descriptor(self._wakeup)
+
+    def close(self) -> None:
+        self._is_closed = True
+        self._connection.close_queue(self, self._queue)
+        with self._connection.used():
+            self._settle()
+        if not self._waiters:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        wakeup, self._wakeup = self._wakeup, None
+        if wakeup is not None:
+            self._connection.take_back(wakeup)
+
+    def clear(self) -> None:
+        """Drop what is here."""
+        self._events.clear()
+
+    def update(self) -> None:
+        """Something came in, for this queue perhaps."""
+        if self._events and not self._is_set:
+            self.notify()
+
+    def notify(self) -> None:
+        """Set the wakeup."""
+        wakeup = self._wakeup
+        if wakeup is not None:
+            self._is_set = True
+            wakeup.set()
+
+    def _take(self, taken: list[WatchEvent]) -> bool:
+        """Put the next event there; False where none is here."""
+        try:
+            # In one call, so that no exception comes between taking the event and knowing it.
+            taken.extend(islice(iter(self._events.popleft, None), 1))
+        except IndexError:
+            return False
+        if not self._events and self._is_set:
+            with self._connection.used():
+                self._settle()
+        return True
+
+    def _settle(self) -> None:
+        """Have the wakeup say what there is: first cleared, then set, since something may come in between."""
+        self._is_set = False
+        if self._wakeup is not None:
+            self._wakeup.clear()
+        if self._events or self._woken or self._connection.is_over:
+            self.notify()
+
+
+def _interrupted_error(error: BaseException) -> XenStoreError:
+    return lost_error(f"{type(error).__name__} came in the middle of a step, and nobody knows how far it got")

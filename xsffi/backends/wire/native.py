@@ -1,0 +1,121 @@
+"""The door to the wire's connection in C, the module ``xsffi._wire``; and which connection is opened.
+
+``XSFFI_CONNECTION=python`` in the environment has it left alone, as ``XSFFI_EXTENSION=no`` does with all that is in C.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ...addresses import Kind, kind_of
+from ...errors import InvalidArgumentError, ProtocolError, XenStoreError, error_from_errno
+from ...protocol.session import Message, Reply
+from ...records import WatchEvent
+from ..base import Events, closed_error, forked_error, lost_error, timeout_error
+from .connection import Connection as PythonConnection
+from .polling import one_wait
+from .spin import spin_limit
+from .transports import SocketTransport, connect, open_device
+
+__all__ = ["Connection", "open_connection"]
+
+
+class Connection(Protocol):
+    """What a connection does, in C or in Python. Its requests are messages; nothing here knows what they mean."""
+
+    def read(self, path: str) -> Reply | None:
+        """The reply to READ; None where the path is one to look at first."""
+
+    def carry(self, type: int, payload: bytes, tx_id: int = 0) -> Reply:
+        """Send a request, and wait for its reply. Where that wait ends before, a watch or a transaction that was to be
+        set up is taken back."""
+
+    def post(self, type: int, payload: bytes, tx_id: int = 0) -> None:
+        """Send a request for whose reply nobody waits; nothing is done where the connection is over."""
+
+    def send_many(self, messages: Sequence[Message], tx_id: int = 0) -> Any:
+        """Send requests; gives what :meth:`replies` takes."""
+
+    def replies(self, exchange: Any) -> list[Reply]:
+        """Wait for the replies to what was sent; they are in the order of the requests."""
+
+    def forget(self, exchange: Any) -> None:
+        """Nobody waits for these replies any more; what was not yet sent, is not."""
+
+    def events(self, prefix: str) -> Events:
+        """See :meth:`~xsffi.backends.base.Backend.events`."""
+
+    def close(self) -> None:
+        """See :meth:`~xsffi.backends.base.Backend.close`."""
+
+    def after_fork_in_child(self) -> None:
+        """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
+
+
+def _choice() -> str:
+    choice = os.environ.get("XSFFI_CONNECTION") or "c"
+    if choice not in ("c", "python"):
+        raise InvalidArgumentError(errno.EINVAL, f"XSFFI_CONNECTION is c or python, not {choice!r}")
+    return choice
+
+
+open_in_c: Callable[..., Connection] | None = None  #: a connection over a socket, in C; None: it is not to be had
+if os.environ.get("XSFFI_EXTENSION") != "no" and _choice() == "c":
+    try:
+        from ..._wire import open as open_in_c
+    except ImportError:
+        pass  # it was not built, or this interpreter has no use for it: PyPy, or one with a GIL of its own
+
+
+def open_connection(
+    path: str, timeout: float | None, accept: Callable[[socket.socket | None], object] | None = None
+) -> tuple[Connection, Kind]:
+    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where that
+    fails.
+
+    `timeout`: how many seconds a reply, and connecting, may take (None: any time). `accept` may refuse by raising: it
+    is called with None before each try, and with what is connected in the end.
+    """
+    kind = kind_of(path)
+    if kind is Kind.DEVICE:
+        device = open_device(path)
+        try:
+            return PythonConnection(device, timeout), kind
+        except BaseException:
+            device.close()
+            raise
+    connection = connect(path, timeout, None if accept is None else lambda: accept(None))
+    try:
+        if accept is not None:
+            accept(connection)
+        if open_in_c is None:
+            return PythonConnection(SocketTransport(connection), timeout), kind
+        made = open_in_c(connection.fileno(), timeout, spin_limit(), one_wait(None), _explain(timeout), WatchEvent)
+        connection.detach()
+        return made, kind
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _explain(timeout: float | None) -> Callable[[str, str, int], XenStoreError]:
+    """What makes an exception of what a connection in C tells: a word, a text, and an errno, where there are such."""
+
+    def explain(what: str, text: str, number: int) -> XenStoreError:
+        if what == "closed":
+            return closed_error()
+        if what == "forked":
+            return forked_error()
+        if what == "timeout":
+            return timeout_error(timeout)
+        if what == "protocol":
+            return ProtocolError(errno.EPROTO, text)
+        if what == "failed":
+            return error_from_errno(number)
+        return lost_error(text or (os.strerror(number) if number else None))
+
+    return explain

@@ -1,0 +1,117 @@
+"""Waiting for descriptors, and ending such a wait from elsewhere; for the connection in Python."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import sys
+
+from ...errors import NotSupportedError, error_from_errno
+
+__all__ = ["Poller", "Wakeup", "combine", "one_wait"]
+
+_LONGEST = 0.5  # seconds
+
+
+def one_wait(timeout: float | None) -> float:
+    """How many seconds to wait in one go for what may take as long as `timeout` (None: for ever): never very long.
+
+    A signal that comes just before the kernel begins to wait does not end that, and Python runs its handler, also that
+    of Ctrl-C, only once the wait is over.
+    """
+    return _LONGEST if timeout is None else min(max(0.0, timeout), _LONGEST)
+
+
+class Wakeup:
+    """Set by one thread, or by a signal handler, to end the wait of another. An eventfd, or a pipe before Python 3.10.
+
+    Raises XenStoreError where there are no descriptors left.
+    """
+
+    def __init__(self) -> None:
+        try:
+            if sys.version_info >= (3, 10):
+                self._read_end = self._write_end = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+            else:
+                self._read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise error_from_errno(error.errno or errno.EMFILE) from error
+
+    def set(self) -> None:
+        """Make the descriptor readable; it takes no lock."""
+        # Full: it is readable. Closed: so is the connection, and nobody waits any more.
+        with contextlib.suppress(OSError):
+            os.write(self._write_end, b"\1\0\0\0\0\0\0\0")
+
+    def clear(self) -> None:
+        """Make the descriptor not readable, however often it was set."""
+        with contextlib.suppress(OSError):
+            while len(os.read(self._read_end, 4096)) == 4096:
+                pass
+
+    def fileno(self) -> int:
+        """The descriptor to poll for reading."""
+        return self._read_end
+
+    def close(self) -> None:
+        """Close the descriptors; it is not to be waited for any more."""
+        read_end, write_end, self._read_end, self._write_end = self._read_end, self._write_end, -1, -1
+        if read_end >= 0:
+            os.close(read_end)
+        if write_end not in (read_end, -1):
+            os.close(write_end)
+
+
+class Poller:
+    """Waits until one of some descriptors is readable: by poll, or by select where that was taken away, as eventlet's
+    monkey patching does."""
+
+    def __init__(self, *descriptors: int) -> None:
+        self._descriptors = descriptors
+        self._poll = select.poll() if hasattr(select, "poll") else None
+        if self._poll is not None:
+            for descriptor in descriptors:
+                self._poll.register(descriptor, select.POLLIN)
+
+    def wait(self, seconds: float, writing: int | None = None) -> list[int]:
+        """The descriptors that are readable, after `seconds` at most; also `writing`, once it takes more."""
+        if self._poll is None:
+            try:
+                ready, writable, _ = select.select(
+                    self._descriptors, () if writing is None else (writing,), (), seconds
+                )
+            except ValueError as error:  # select knows the first 1024 alone
+                raise error_from_errno(errno.EMFILE, None, str(error)) from error
+            return ready + writable
+        if writing is not None:
+            self._poll.modify(writing, select.POLLIN | select.POLLOUT)
+        try:
+            # Rounded up: to ask again and again in the last millisecond would be no wait.
+            return [descriptor for descriptor, _ in self._poll.poll(-int(-seconds * 1000 // 1))]
+        finally:
+            if writing is not None:
+                self._poll.modify(writing, select.POLLIN)
+
+
+def combine(*descriptors: int) -> select.epoll:
+    """What is readable, by its fileno(), while one of these descriptors is.
+
+    Raises NotSupportedError where Python has no epoll, and XenStoreError where there are no descriptors left.
+    """
+    if not hasattr(select, "epoll"):
+        raise NotSupportedError(
+            errno.ENOSYS, "without the extension, fileno() needs select.epoll, which monkey patching has taken away"
+        )
+    try:
+        epoll = select.epoll()
+        try:
+            for descriptor in descriptors:
+                epoll.register(descriptor, select.EPOLLIN)
+        except BaseException:
+            epoll.close()
+            raise
+        return epoll
+    except OSError as error:
+        raise error_from_errno(error.errno or errno.EMFILE) from error

@@ -1,0 +1,121 @@
+"""Watches and their events, as the client and the drop-in have them: set, taken away, waited for."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from time import monotonic
+from typing import Generic
+
+from .backends.base import Backend, Events
+from .errors import XenStoreError
+from .protocol.requests import Unwatch, Watch
+from .protocol.watch_table import W, WatchTable
+from .records import WatchEvent
+
+__all__ = ["Watching"]
+
+
+class Watching(Generic[W]):
+    """The watches of one connection, and the queue of their events, which is opened when first wanted.
+
+    Any method may be called from any thread; :meth:`wake` and :meth:`clear` take no lock, and may be called from any
+    signal handler and finalizer. Each of the others raises what the backend does: ConnectionLostError once the daemon
+    is gone, ClientClosedError once the backend is closed.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self.table: WatchTable[W] = WatchTable()
+        self._backend = backend
+        self._attempts = itertools.count()  # to open the queue
+        self._opened: list[Events] = []  # the first of them is the queue
+
+    def new_token(self) -> bytes:
+        """A token for a watch, as it goes over the wire."""
+        return self._queue().new_token()
+
+    def set(self, watched: W, request: Watch) -> bool:
+        """Set a watch; False where its path is watched with its token. One whose setting fails leaves nothing."""
+        try:
+            if not self.table.add(watched):
+                return False
+            self._backend.call(request)
+        except BaseException as error:
+            self._forget(watched)
+            if not isinstance(error, XenStoreError):
+                self._backend.post(Unwatch(request.path, request.token))
+            raise
+        return True
+
+    def remove(self, watched: W, path: bytes, claim: bool = False) -> bool:
+        """Take a watch away, which is forgotten here once the daemon has, or may have. With `claim` it is so at once:
+        of all who do this to a watch one alone asks the daemon, and the others are told False."""
+        request = Unwatch(path, watched.wire_token)
+        try:
+            if claim and not self.table.remove(watched):
+                return False
+            self._backend.call(request)
+            self._forget(watched)
+        except BaseException as error:
+            if not isinstance(error, XenStoreError):
+                self._forget(watched)
+                self._backend.post(request)
+            raise
+        return True
+
+    def next_event(
+        self, timeout: float | None, is_over: Callable[[], bool] = lambda: False
+    ) -> tuple[WatchEvent, W] | None:
+        """The next event of a watch that is set, with the user's token, and its watch; None where none came for
+        `timeout` seconds (None: for ever), or `is_over`, which is asked after :meth:`wake`."""
+        queue = self._queue()
+        deadline = monotonic() + timeout if timeout else None  # no time at all stays none
+        while True:
+            event = None
+            try:
+                event = queue.next_event(timeout)
+                if event is None:
+                    if timeout == 0 or is_over():
+                        return None
+                else:
+                    watched = self.table.owner(event.token)
+                    if watched is not None:
+                        return WatchEvent(event.path, watched.token), watched
+            except BaseException:
+                if event is not None:
+                    queue.put_back(event)
+                raise
+            if deadline is not None:
+                # Neither an event of a watch that was removed nor a wakeup prolongs the wait, or ends it.
+                timeout = max(0.0, deadline - monotonic())
+                if event is None and timeout == 0:
+                    return None
+
+    def wake(self) -> None:
+        """Have who waits for an event ask whether it is over."""
+        for queue in self._opened[:1]:
+            queue.wake()
+
+    def fileno(self) -> int:
+        """A descriptor that is readable whenever there is an event, and once the connection is over."""
+        return self._queue().fileno()
+
+    def clear(self) -> None:
+        """Forget all watches; the daemon has, or will once the connection is closed."""
+        self.table.clear()
+
+    def _forget(self, watched: W) -> None:
+        self.table.remove(watched)
+        for queue in self._opened[:1]:
+            queue.drop(watched.wire_token)
+
+    def _queue(self) -> Events:
+        # Of two threads that open a queue at once the first to append it is right, and the other closes its own. So
+        # nobody waits for anybody: a signal handler, which may be the second, could not wait for its own thread.
+        if not self._opened:
+            attempt = next(self._attempts)
+            queue = self._backend.events(f"{attempt}:" if attempt else "")
+            self._opened.append(queue)
+            if self._opened[0] is not queue:
+                queue.close()
+        return self._opened[0]
