@@ -15,8 +15,8 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from daemons import load_packages, start_xenstored  # noqa: E402
 
-# The tests that exercise what is in C, on one daemon: what is allocated there does not depend on which. Not those in which
-# no descriptors are left, to which valgrind does not keep.
+# The tests that exercise what is in C, on one daemon: what is allocated there does not depend on which. Not those in
+# which no descriptors are left, to which valgrind does not keep.
 TESTS = [
     "tests/conformance",
     "tests/backends",

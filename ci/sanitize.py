@@ -25,8 +25,8 @@ MEMORY = [*PLAIN, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RACES = [*PLAIN, "-fsanitize=thread"]
 SECONDS = os.environ.get("XSFFI_RACES_SECONDS", "20")
 
-# On one daemon, since what is allocated does not depend on which. An allocator that fails, and how much memory is taken,
-# are not for an allocator of a sanitizer's own.
+# On one daemon, since what is allocated does not depend on which. An allocator that fails, and how much memory is
+# taken, are not for an allocator of a sanitizer's own.
 TESTS = (
     "tests/backends",
     "tests/conformance",

@@ -95,7 +95,7 @@ def test_what_came_before_there_was_a_descriptor(library: LibraryBackend, other:
     watch(library, mine, top)
     other.write(top, "")
     library.read("/")
-    until(lambda: theirs.next_event(0) is None and bool(mine._queue.events))  # type: ignore[attr-defined]
+    until(lambda: theirs.next_event(0) is None and bool(mine.queue.events))  # type: ignore[attr-defined]
     assert is_readable(mine.fileno())
 
 

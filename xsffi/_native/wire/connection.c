@@ -21,10 +21,31 @@
  * always readable and stays open as long as the process, takes their place; -1 until connection_setup. */
 static int ever_ready = -1;
 
+/* How many forks lead to this process. Python tells of them after a while, in which a finalizer may already use a connection
+ * whose lock another thread of the parent had. */
+static unsigned forks;
+
+static void count_fork(void)
+{
+    forks++;
+}
+
 void connection_setup(void)
 {
-    if (ever_ready < 0)
-        ever_ready = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    static bool is_done;
+
+    if (is_done)
+        return;
+    is_done = true;
+    ever_ready = eventfd(1, EFD_CLOEXEC | EFD_NONBLOCK);
+    pthread_atfork(NULL, NULL, count_fork);
+}
+
+void connection_lock(struct connection *c)
+{
+    if (c->forks != forks)
+        connection_fork(c);
+    pthread_mutex_lock(&c->lock);
 }
 
 int connection_init(struct connection *c, int fd, int64_t spin_limit, int64_t longest)
@@ -41,6 +62,7 @@ int connection_init(struct connection *c, int fd, int64_t spin_limit, int64_t lo
     }
     c->capacity = BUFFER_SIZE;
     c->fd = fd;
+    c->forks = forks;
     c->last_id = FIRST_ID - 1;
     c->ids_return = -1;
     c->spin.limit = spin_limit;
@@ -79,6 +101,8 @@ static void free_suspects(struct connection *c)
 
 void connection_destroy(struct connection *c)
 {
+    if (c->forks != forks)
+        connection_fork(c);
     close_descriptors(c);
     while (c->exchanges != NULL) {
         struct exchange *x = c->exchanges;
@@ -95,7 +119,7 @@ void connection_destroy(struct connection *c)
 
 void connection_enter(struct connection *c)
 {
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     c->users++;
     pthread_mutex_unlock(&c->lock);
 }
@@ -108,7 +132,7 @@ void leave(struct connection *c)
 
 void connection_leave(struct connection *c)
 {
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     leave(c);
     pthread_mutex_unlock(&c->lock);
 }
@@ -170,7 +194,7 @@ static void clear_queue(struct queue *q)
 
 void connection_close(struct connection *c)
 {
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     if (c->state == OPEN || c->state == LOST) {
         c->state = CLOSED;
         for (struct queue *q = c->queues; q != NULL; q = q->next) {
@@ -192,6 +216,7 @@ void connection_close(struct connection *c)
 void connection_fork(struct connection *c)
 {
     pthread_mutex_init(&c->lock, NULL);
+    c->forks = forks;
     c->state = FORKED;
     c->waiters = c->reader = NULL;
     c->exchanges = NULL;
@@ -313,7 +338,7 @@ enum outcome connection_send(struct connection *c, struct exchange *x)
 {
     enum outcome outcome = OVER;
 
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     if (c->state == OPEN) {
         if (x->count > 0)
             enqueue(c, x);
@@ -327,7 +352,7 @@ enum outcome connection_send(struct connection *c, struct exchange *x)
 
 void connection_post(struct connection *c, uint32_t type, uint32_t tx_id, const char *payload, size_t length)
 {
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     if (c->state == OPEN) {
         send_and_forget(c, type, tx_id, payload, length);
         flush(c);
@@ -347,7 +372,7 @@ static size_t two_strings(const char *payload, size_t length)
 
 void connection_abandon(struct connection *c, struct exchange *x)
 {
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     if (x->missing == 0 || c->state != OPEN || x->sent == 0 || !x->is_linked) {
         if (x->is_linked)
             unlink_exchange(c, x);
@@ -565,7 +590,7 @@ struct queue *connection_queue(struct connection *c, const char *prefix, size_t 
         free(q);
         return NULL;
     }
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     if (c->state == OPEN) {
         *outcome = DONE;
         for (struct queue *other = c->queues; other != NULL; other = other->next)
@@ -585,7 +610,7 @@ struct queue *connection_queue(struct connection *c, const char *prefix, size_t 
 
 void queue_close(struct connection *c, struct queue *q)
 {
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     q->is_open = false;
     clear_queue(q);
     queue_settle(c, q);
@@ -597,7 +622,7 @@ void queue_free(struct connection *c, struct queue *q)
 {
     struct queue **at = &c->queues;
 
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     while (*at != NULL && *at != q)
         at = &(*at)->next;
     if (*at != NULL)
@@ -611,7 +636,7 @@ void queue_free(struct connection *c, struct queue *q)
 
 void queue_put_back(struct connection *c, struct queue *q, struct event *event)
 {
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     event->next = q->head;
     if (q->head == NULL)
         q->tail = &event->next;
@@ -622,7 +647,7 @@ void queue_put_back(struct connection *c, struct queue *q, struct event *event)
 
 void queue_drop(struct connection *c, struct queue *q, const char *token, size_t length)
 {
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     for (struct event **at = &q->head; *at != NULL;) {
         struct event *event = *at;
 
@@ -641,7 +666,7 @@ void queue_drop(struct connection *c, struct queue *q, const char *token, size_t
 
 void queue_wake(struct connection *c, struct queue *q)
 {
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     q->woken = true;
     notify(q);
     pthread_mutex_unlock(&c->lock);
@@ -651,7 +676,7 @@ enum outcome queue_fileno(struct connection *c, struct queue *q, int *fd)
 {
     enum outcome outcome = DONE;
 
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     if (c->state == CLOSED || c->state == FORKED) {
         outcome = OVER;
     } else if (q->epoll < 0) {
@@ -678,7 +703,7 @@ uint64_t connection_number(struct connection *c)
 {
     uint64_t number;
 
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     number = ++c->last_number;
     pthread_mutex_unlock(&c->lock);
     return number;

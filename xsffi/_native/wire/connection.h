@@ -115,6 +115,7 @@ struct connection {
     pthread_mutex_t lock;
     int fd;
     int wakeup;              /* an eventfd that ends the sleep of the reader */
+    unsigned forks;          /* those that led to the process which it is of */
     enum state state;
     int error;               /* where it is lost: the errno, or 0 */
     char text[TEXT_MAX];     /* or what the other end did wrong */
@@ -148,6 +149,8 @@ int connection_init(struct connection *c, int fd, int64_t spin_limit, int64_t lo
 void connection_destroy(struct connection *c);
 void connection_close(struct connection *c);
 void connection_fork(struct connection *c);
+/* To be unlocked by pthread_mutex_unlock. */
+void connection_lock(struct connection *c);
 
 /* Between these two the descriptors stay open. */
 void connection_enter(struct connection *c);

@@ -81,7 +81,7 @@ static PyObject *raise(struct connection_object *self, enum outcome outcome, int
     } else if (outcome == FAILED) {
         what = "failed";
     } else {
-        pthread_mutex_lock(&self->c.lock);
+        connection_lock(&self->c);
         error = self->c.error;
         if (self->c.state == CLOSED)
             what = "closed";

@@ -246,7 +246,7 @@ enum outcome connection_wait(struct connection *c, struct exchange *x, int64_t d
 {
     enum outcome outcome;
 
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     outcome = wait_locked(c, x, deadline);
     pthread_mutex_unlock(&c->lock);
     return outcome;
@@ -296,7 +296,7 @@ enum outcome queue_next(struct connection *c, struct queue *q, int64_t deadline,
     enum outcome outcome = DONE;
     bool slept = true;
 
-    pthread_mutex_lock(&c->lock);
+    connection_lock(c);
     for (;;) {
         *event = take_event(c, q);
         if (*event != NULL)

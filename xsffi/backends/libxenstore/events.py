@@ -6,7 +6,6 @@ holds are announced by its pipe. So the descriptor of a queue combines both with
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from threading import get_ident
@@ -24,8 +23,8 @@ from .lifetime import Lifetime
 
 __all__ = ["LibraryEvents", "Router"]
 
-_ALL = sys.maxsize
 _MOMENT = 0.001  # seconds
+_new_tuple: Any = tuple.__new__
 
 
 class Router:
@@ -67,30 +66,51 @@ class Router:
         with self._lock:
             return queue.new_token()
 
-    def take(self, wanted: EventQueue, until: int = 1) -> bool:
-        """Put what libxenstore holds into the queues, until `until` events are there for the one that is wanted.
+    def take(self, wanted: LibraryEvents, found: list[WatchEvent]) -> bool:
+        """Have `found` get the next event of a queue, if there is one; those of others go to theirs.
 
         False where libxenstore will never have another. The caller is in the middle of a call.
         """
-        taken, events = self._taken, wanted.events
+        taken, events = self._taken, wanted.queue.events
         take_event = self._connection.handle.take_event
         try:
             with self._lock:
                 while True:
                     if taken:
                         self._route(wanted)
-                    if len(events) >= until:
+                    if events:
+                        # In one call, so that no exception comes between taking the event and knowing it.
+                        found.extend(map(deque.popleft, (events,)))
                         return True
-                    found = take_event(taken)
-                    if not found:
-                        return found is not None
+                    there_is_one = take_event(taken)
+                    if not there_is_one:
+                        return there_is_one is not None
+                    if taken[0][1] in wanted.tokens:  # the shortest way, for most
+                        taken[0] = _new_tuple(WatchEvent, taken[0])
+                        found.extend(map(list.pop, (taken,)))
+                        return True
+        except IndexError:
+            return True  # the queue was closed just now
         except BaseException:
-            # Nobody knows how far that came, but it is not lost: whoever looks next goes on from here.
-            for waiter in list(self._connection.waiters.values()):
-                waiter.notify()
+            self._announce()
             raise
 
-    def _route(self, wanted: EventQueue) -> None:
+    def take_all(self, wanted: LibraryEvents) -> None:
+        """Put all that libxenstore holds into the queues. The caller is in the middle of a call."""
+        try:
+            with self._lock:
+                while self._taken or self._connection.handle.take_event(self._taken):
+                    self._route(wanted)
+        except BaseException:
+            self._announce()
+            raise
+
+    def _announce(self) -> None:
+        """An exception came, and nobody knows what has come how far. It is not lost: whoever looks next goes on."""
+        for waiter in list(self._connection.waiters.values()):
+            waiter.notify()
+
+    def _route(self, wanted: LibraryEvents) -> None:
         """Put the event that was taken into its queue; the lock is held."""
         event = self._taken[0]
         if type(event) is tuple:
@@ -105,7 +125,9 @@ class Router:
             if self._strange >= STRANGE_EVENTS_MAX:
                 self._connection.lose(f"it was given up: {error.strerror}")
         else:
-            if queue is not None and queue is not wanted:
+            if queue is wanted.queue:
+                wanted.tokens.add(event.token)
+            elif queue is not None:
                 waiter = self._connection.waiters.get(queue)
                 if waiter is not None:
                     waiter.notify()
@@ -119,7 +141,9 @@ class LibraryEvents:
         """To be had from :meth:`Router.open`."""
         self._connection = connection
         self._router = router
-        self._queue = queue
+        self.queue = queue
+        #: Of its watches, as far as events of them have come.
+        self.tokens: set[str] = set()
         self._wakes: list[None] = []  # one for each wake() that has ended no wait yet
         # Each made when first wanted, and closed with the queue or the connection.
         self._wakeup = ffi.new("int *", -1)
@@ -134,7 +158,7 @@ class LibraryEvents:
         try:
             connection.users[me] = me
             connection.check()
-            return self._router.next_token(self._queue)
+            return self._router.next_token(self.queue)
         finally:
             connection.users.pop(me, None)
             connection.left()
@@ -149,7 +173,9 @@ class LibraryEvents:
         try:
             try:
                 users[me] = me
-                self._take_into(found)
+                if connection.ended is not None:
+                    raise connection.ended()
+                self._router.take(self, found)
                 if not found:
                     self._wait_into(found, timeout)
                 return found[0] if found else None
@@ -158,26 +184,27 @@ class LibraryEvents:
                 if connection.ended is not None:
                     connection.left()
         except BaseException:
-            self._queue.events.extendleft(found)
-            if self._queue.events:
+            self.queue.events.extendleft(found)
+            if self.queue.events:
                 self.notify()  # libxenstore, which held them before, no longer tells of them
             raise
 
     def put_back(self, event: WatchEvent) -> None:
-        self._queue.events.appendleft(event)
+        self.queue.events.appendleft(event)
         self.notify()
 
     def drop(self, token: bytes) -> None:
         connection = self._connection
         name = token.decode("ascii")
-        events = self._queue.events
+        events = self.queue.events
         me = get_ident()
         if me in connection.users:
             raise reentered_error()
         try:
             connection.users[me] = me
             connection.check_open()
-            self._router.take(self._queue, until=_ALL)
+            self._router.take_all(self)
+            self.tokens.discard(name)
             for event in list(events):
                 if event.token == name:
                     try:
@@ -218,7 +245,7 @@ class LibraryEvents:
             connection.left()
 
     def close(self) -> None:
-        self._router.close(self._queue)
+        self._router.close(self.queue)
         self.wake()
         self._lifetime.end()
 
@@ -238,17 +265,6 @@ class LibraryEvents:
             self._lifetime.forget_other_threads()
         self._lifetime.end()
 
-    def _take_into(self, found: list[WatchEvent]) -> bool:
-        """Have `found` get the next event, if there is one; False where there will never be another."""
-        self._connection.check_open()
-        there_may_be_more = self._router.take(self._queue)
-        try:
-            # In one call, so that no exception comes between taking the event and knowing it.
-            found.extend(map(deque.popleft, (self._queue.events,)))
-        except IndexError:
-            pass
-        return there_may_be_more
-
     def _wait_into(self, found: list[WatchEvent], timeout: float | None) -> None:
         """Wait for the next event, and have `found` get it, if it comes in time."""
         connection, wakeup = self._connection, self._wakeup
@@ -258,7 +274,8 @@ class LibraryEvents:
             self._lifetime.enter(user)
             ready = 0
             while True:
-                there_may_be_more = self._take_into(found)
+                connection.check_open()
+                there_may_be_more = self._router.take(self, found)
                 if found:
                     return
                 if not there_may_be_more or connection.lost is not None or ready & lib.XSFFI_HUNG_UP:
@@ -295,7 +312,7 @@ class LibraryEvents:
     def _renotify(self) -> None:
         """Set the wakeup where there is a reason: one that came before it was there, or before it was cleared."""
         connection = self._connection
-        if self._queue.events or self._wakes or connection.lost is not None or connection.ended is not None:
+        if self.queue.events or self._wakes or connection.lost is not None or connection.ended is not None:
             lib.xsffi_set(self._wakeup[0])
 
     def _close_descriptors(self) -> None:

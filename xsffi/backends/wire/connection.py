@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from itertools import islice
+from os import getpid
 from threading import get_ident
 from time import monotonic
 from typing import TypeVar
@@ -68,6 +69,7 @@ class Connection:
         self._transport = transport
         self._timeout = timeout
         self._patience = -1.0 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
+        self._pid = getpid()
         self._session = Session(transport.joined)
         self._lock = threading.Lock()  # of session and transport
         self._incoming: list[bytes] = []  # received, and not yet handed on
@@ -293,6 +295,8 @@ class Connection:
 
     def _locked(self, step: Callable[[], T], wait: bool = True) -> T:
         """Take a step with the lock held; without `wait`, raise BlockingIOError where another thread has it."""
+        if getpid() != self._pid:
+            self.after_fork_in_child()  # a finalizer may come before all are told of the fork
         me = get_ident()
         if me in self._inside:
             raise reentered_error()
@@ -384,6 +388,7 @@ class Connection:
     def after_fork_in_child(self) -> None:
         """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
         self._over = forked_error
+        self._pid = getpid()
         self._lock = threading.Lock()  # another thread of the parent may have had it
         self._inside.clear()
         self._asleep.clear()
