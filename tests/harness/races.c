@@ -237,6 +237,7 @@ static void play(unsigned seed)
     round->peer = ends[1];
     /* So long that a wakeup which does not come is noticed. */
     assert(connection_init(&round->c, ends[0], pick(&seed, 2) ? 20000 : 0, 3600 * SECOND) == 0);
+    close(ends[0]);
     assert(connection_number(&round->c) == 1);
     for (unsigned i = 0; i < TAKERS; i++) {
         char prefix[8];

@@ -3,6 +3,7 @@
 #include "connection.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -48,29 +49,6 @@ void connection_lock(struct connection *c)
     pthread_mutex_lock(&c->lock);
 }
 
-int connection_init(struct connection *c, int fd, int64_t spin_limit, int64_t longest)
-{
-    memset(c, 0, sizeof *c);
-    c->fd = -1;
-    c->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (c->wakeup < 0)
-        return errno;
-    c->buffer = malloc(BUFFER_SIZE);
-    if (c->buffer == NULL) {
-        close(c->wakeup);
-        return ENOMEM;
-    }
-    c->capacity = BUFFER_SIZE;
-    c->fd = fd;
-    c->forks = forks;
-    c->last_id = FIRST_ID - 1;
-    c->ids_return = -1;
-    c->spin.limit = spin_limit;
-    c->longest = longest;
-    pthread_mutex_init(&c->lock, NULL);
-    return 0;
-}
-
 static void close_descriptor(int *fd)
 {
     if (*fd >= 0)
@@ -86,6 +64,32 @@ static void close_descriptors(struct connection *c)
         close_descriptor(&q->wakeup);
         close_descriptor(&q->epoll);
     }
+}
+
+int connection_init(struct connection *c, int fd, int64_t spin_limit, int64_t longest)
+{
+    memset(c, 0, sizeof *c);
+    c->fd = -1;
+    c->wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (c->wakeup < 0)
+        return errno;
+    c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    c->buffer = malloc(BUFFER_SIZE);
+    if (c->fd < 0 || c->buffer == NULL) {
+        int error = c->fd < 0 ? errno : ENOMEM;
+
+        close_descriptors(c);
+        free(c->buffer);
+        return error;
+    }
+    c->capacity = BUFFER_SIZE;
+    c->forks = forks;
+    c->last_id = FIRST_ID - 1;
+    c->ids_return = -1;
+    c->spin.limit = spin_limit;
+    c->longest = longest;
+    pthread_mutex_init(&c->lock, NULL);
+    return 0;
 }
 
 static void free_suspects(struct connection *c)

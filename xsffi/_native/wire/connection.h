@@ -143,7 +143,7 @@ int64_t xsffi_now(void);
 /* Once, before all others. */
 void connection_setup(void);
 
-/* 0, or an errno. `fd`: connected and non-blocking; it is the connection's from here on, if 0 is returned. */
+/* 0, or an errno. `fd`: connected and non-blocking; the connection has a duplicate of its own. */
 int connection_init(struct connection *c, int fd, int64_t spin_limit, int64_t longest);
 /* Frees all; no thread uses it any more. */
 void connection_destroy(struct connection *c);

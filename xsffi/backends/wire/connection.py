@@ -76,7 +76,10 @@ class Connection:
         self._inside: set[int] = set()  # the threads that are in the middle of a call; one asleep for events is not
         self._asleep: set[object] = set()  # who else uses the descriptors
         self._busy = False  # the thread that has the lock is in the middle of a step
-        self._over: Callable[[], XenStoreError] | None = None  # makes what every call raises, once there is something
+        # What every call raises once it was closed, or in a child process; and once it is lost. Two of them, so that a
+        # close() is not forgotten that comes while it is found lost.
+        self._ended: Callable[[], XenStoreError] | None = None
+        self._lost: Callable[[], XenStoreError] | None = None
         self._spin = Spin()
         self._queues: set[Queue] = set()
         self._followers: set[Queue] = set()  # those whose reader waits until it may look after the stream
@@ -108,7 +111,7 @@ class Connection:
             self._session.post(type, payload, tx_id)
             self._flush()
 
-        if self._over is None:
+        if not self.is_over:
             self._locked(step)
 
     def send_many(self, messages: Sequence[Message], tx_id: int = 0) -> Exchange:
@@ -128,7 +131,7 @@ class Connection:
 
     def forget(self, exchange: Exchange) -> None:
         """Nobody waits for these replies any more; what was not yet sent, is not."""
-        if self._over is None:
+        if not self.is_over:
             self._locked(lambda: self._session.abandon(exchange))
 
     def _complete(self, exchange: Exchange, deadline: float | None) -> list[Reply]:
@@ -156,7 +159,7 @@ class Connection:
                 if session.outgoing:
                     unsent = self._flush()
         except BaseException:
-            if not self._busy and self._over is None:
+            if not self._busy and not self.is_over:
                 self._busy = True
                 self._process()
                 session.abandon(exchange)
@@ -260,7 +263,7 @@ class Connection:
     def sleep(self, queue: Queue, wakeup: Wakeup, timeout: float | None, look: bool) -> None:
         """Wait until the wakeup is set, or, where `look`, something comes in. It is to be called without the lock, and
         within :meth:`used`."""
-        if self._over is not None:
+        if self.is_over:
             return
         if look:
             Poller(self._transport.fileno(), wakeup.fileno()).wait(one_wait(timeout))
@@ -274,13 +277,17 @@ class Connection:
     def descriptor(self, wakeup: Wakeup) -> int:
         """What is readable while the wakeup is set, or something has come in."""
         with self.used():
-            if self._over in (closed_error, forked_error):
-                self.check()
+            if self._ended is not None:
+                raise self._ended()
             epoll = self._epolls.get(wakeup)
             if epoll is None:
                 epoll = self._epolls[wakeup] = combine(self._transport.fileno(), wakeup.fileno())
                 self._closers.append(epoll.close)
             return epoll.fileno()
+
+    def new_token(self, queue: EventQueue) -> bytes:
+        """A token for the queue; two threads never get the same."""
+        return queue.new_token() if self.is_over else self._locked(queue.new_token)
 
     def close_queue(self, queue: Queue, of: EventQueue) -> None:
         """The queue is closed."""
@@ -327,7 +334,7 @@ class Connection:
                         queue.notify()
         finally:
             self._inside.discard(me)
-            if self._over is not None:
+            if self._ended is not None:
                 self._release()
 
     def _new_wakeup(self) -> Wakeup:
@@ -352,20 +359,20 @@ class Connection:
 
     def check(self) -> None:
         """Raise what ended the connection, if it is over."""
-        over = self._over
+        over = self._ended or self._lost
         if over is not None:
             raise over()
 
     @property
     def is_over(self) -> bool:
         """Whether it was closed or is lost."""
-        return self._over is not None
+        return self._ended is not None or self._lost is not None
 
     @property
     def is_alive(self) -> bool:
         """Whether it is open, and the other end has not hung up; always so of a device."""
         with self.used():
-            return self._over is None and not self._transport.has_hung_up()
+            return not self.is_over and not self._transport.has_hung_up()
 
     def _deadline(self) -> float | None:
         return None if self._timeout is None else monotonic() + self._timeout
@@ -374,9 +381,9 @@ class Connection:
 
     def close(self) -> None:
         """See :meth:`~xsffi.backends.base.Backend.close`."""
-        if self._over is forked_error:
+        if self._ended is forked_error:
             return
-        self._over = closed_error
+        self._ended = closed_error
         for queue in list(self._queues):
             queue.clear()
         if _EVER_READY is not None:
@@ -387,7 +394,7 @@ class Connection:
 
     def after_fork_in_child(self) -> None:
         """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
-        self._over = forked_error
+        self._ended = forked_error
         self._pid = getpid()
         self._lock = threading.Lock()  # another thread of the parent may have had it
         self._inside.clear()
@@ -398,12 +405,13 @@ class Connection:
 
     def _lose(self, error: XenStoreError) -> XenStoreError:
         """The connection is over for this reason, if it was not before. Gives what to raise; the lock is held."""
-        if self._over is not None:
-            error = self._over()
+        over = self._ended or self._lost
+        if over is not None:
+            error = over()
         elif isinstance(error, ConnectionLostError):
-            self._over = partial(ConnectionLostError, error.errno, error.strerror)
+            self._lost = partial(ConnectionLostError, error.errno, error.strerror)
         else:
-            self._over = partial(lost_error, f"it was given up: {error.strerror}")
+            self._lost = partial(lost_error, f"it was given up: {error.strerror}")
         self._end()  # perhaps again: what it does may have been interrupted
         return error
 
@@ -426,7 +434,7 @@ class Connection:
             pass  # it ended with nonsense
 
     def _end(self) -> None:
-        """Nothing goes on from here, and `_over` says so already: wake who waits."""
+        """Nothing goes on from here, as is told already: wake who waits."""
         with self.used():
             self._transport.shut()
             self._wakeup.set()
@@ -435,7 +443,7 @@ class Connection:
 
     def _release(self) -> None:
         """After close, the last thread out closes the descriptors."""
-        if self._over is closed_error and not self._inside and not self._asleep:
+        if self._ended is closed_error and not self._inside and not self._asleep:
             self._close_descriptors()
 
     def _close_descriptors(self) -> None:
@@ -462,7 +470,7 @@ class Queue:
         self._waiters: set[object] = set()
 
     def new_token(self) -> bytes:
-        return self._queue.new_token()
+        return self._connection.new_token(self._queue)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         taken: list[WatchEvent] = []

@@ -95,11 +95,11 @@ def open_connection(
         if open_in_c is None:
             return PythonConnection(SocketTransport(connection), timeout), kind
         made = open_in_c(connection.fileno(), timeout, spin_limit(), one_wait(None), _explain(timeout), WatchEvent)
-        connection.detach()
-        return made, kind
     except BaseException:
         connection.close()
         raise
+    connection.close()  # it has a duplicate of its own, so that no exception can come between two owners
+    return made, kind
 
 
 def _explain(timeout: float | None) -> Callable[[str, str, int], XenStoreError]:
