@@ -57,6 +57,7 @@ STOREYS = (
             "backends.wire.transports",
             "backends.wire.spin",
             "backends.wire.polling",
+            "backends.wire.events",
             "backends.wire.connection",
             "backends.wire.native",
             "backends.wire.backend",
