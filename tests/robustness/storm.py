@@ -24,7 +24,7 @@ import xsffi
 
 WORKERS = 3
 HANGS = 60  # seconds without any step
-PATIENCE = 30.0  # seconds in which a thread ends once its client is closed
+PATIENCE = 30.0  # seconds in which a thread ends once its client is closed, and a child by itself
 
 
 class Storm:
@@ -115,7 +115,7 @@ class Storm:
         pid = os.fork()
         if pid == 0:
             status = 1
-            end_this_process_after(30)
+            end_this_process_after(120)
             try:
                 for call in (lambda: self.xs.read("/"), self.xs.check_watch, lambda: self.xs.read_watch(1)):
                     try:
@@ -126,8 +126,12 @@ class Storm:
                         status = 0 if self.closed else 1
             finally:
                 os._exit(status)
-        status = os.waitpid(pid, 0)[1]
-        assert status == 0, f"the child ended with {os.waitstatus_to_exitcode(status)}"
+        end = time.monotonic() + PATIENCE
+        while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
+            if time.monotonic() > end:
+                os.kill(pid, signal.SIGABRT)  # at which it tells where it hangs
+            time.sleep(0.001)
+        assert found[1] == 0, f"the child ended with {os.waitstatus_to_exitcode(found[1])}"
 
     def run(self, seconds: float) -> None:
         """All of it, for so long."""

@@ -413,6 +413,7 @@ def test_queues_leave_no_descriptors(connect: Connect, peer: Peer) -> None:
         queue.fileno()
         queue.close()
 
+    read(connection, "/a")  # the peer's end is in this process too
     use()
     before = os.listdir("/proc/self/fd")
     for _ in range(30):

@@ -184,7 +184,12 @@ enum outcome queue_fileno(struct connection *c, struct queue *q, int *fd);
 /* A number that no token of the connection has had. */
 uint64_t connection_number(struct connection *c);
 
-/* What connection.c and waiting.c have of each other; the lock is held. */
+/* What the files have of each other; the lock is held. */
+/* Puts an event into its queue. */
+void hand_on_event(struct connection *c, const char *payload, size_t length);
+void clear_queue(struct queue *q);
+/* Closes it if it is not negative, which it is then. */
+void close_descriptor(int *fd);
 bool receive(struct connection *c);
 bool flush(struct connection *c); /* whether something is left to be sent */
 void accept_suspects(struct connection *c);
