@@ -198,9 +198,8 @@ class Session:
 
         Raises :class:`~xsffi.errors.ProtocolError` where no daemon would send that; the connection is over then.
         """
-        reader = self._reader
-        reader.receive_data(data)
-        for type, req_id, _, payload in reader.packets():
+        self._reader.receive_data(data)
+        for type, req_id, _, payload in self._reader.packets():
             # By type first: older kernels leave the other fields of an event's header unset.
             if type == _WATCH_EVENT:
                 self._take_event(payload)

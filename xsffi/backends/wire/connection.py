@@ -146,13 +146,15 @@ class Connection:
                         self._spin.learn(spin > 0, begin)
                     return exchange.replies  # type: ignore[return-value]  # none is missing
                 self._busy = False
-                self.check()
+                if self._ended is not None or self._lost is not None:
+                    self.check()
                 if deadline is not None and monotonic() >= deadline:
                     raise timeout_error(self._timeout)
                 ready = self._sleep(begin + spin, deadline, unsent)
                 self._busy = True
                 if ready:
-                    self._take_in()
+                    if self._incoming or self._receive():
+                        self._process()
                 elif session.suspects:
                     session.accept_suspects()
                 if session.outgoing:
@@ -181,10 +183,7 @@ class Connection:
     def _flush(self) -> bool:
         """Send what can be sent at once; whether something is left. The lock is held."""
         session = self._session
-        while True:
-            data = session.data_to_send()
-            if data is None:
-                return False
+        while (data := session.data_to_send()) is not None:
             try:
                 size = self._transport.send(data)
             except ConnectionLostError as error:
@@ -195,6 +194,7 @@ class Connection:
             if not size:
                 return True
             session.data_sent(size)
+        return False
 
     def _take_in(self) -> bool:
         """Receive what has come, and hand it on; whether something had. The lock is held."""
@@ -315,7 +315,8 @@ class Connection:
                 held.extend(map(lock.acquire, (wait,), (self._patience if wait else -1,)))
                 if not held[0]:
                     raise timeout_error(self._timeout) if wait else BlockingIOError()
-                self.check()
+                if self._ended is not None or self._lost is not None:
+                    self.check()
                 self._busy = True
                 result = step()
                 self._busy = False
