@@ -166,6 +166,7 @@ const char *xsffi_load(const char *soname);
 const char *xsffi_library(void);
 int xsffi_has(const char *function);
 const char *xsffi_since(const char *function);
+extern int xsffi_forks;
 
 #define XSFFI_EVENTS ...
 #define XSFFI_WOKEN ...

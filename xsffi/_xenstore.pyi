@@ -76,6 +76,9 @@ class Lib:
     def xsffi_since(self, function: _Chars, /) -> CData:
         """The Xen release that brought this C function, "" for the old ones; NULL for what is no function here."""
 
+    xsffi_forks: int
+    """How many forks lie between this process and the one that opened libxenstore."""
+
     # Waiting: xsffi/_native/waiting.c. What is kept in a place is closed by xsffi_close; -1 stands for no descriptor.
     def xsffi_wait(self, events: int, wakeup: int, liveness: int, nanoseconds: int, /) -> int:
         """Waits until one of them says something, or a signal comes: XSFFI_EVENTS, XSFFI_WOKEN, XSFFI_HUNG_UP."""

@@ -1,6 +1,6 @@
 /* races SECONDS SEED: threads that share connections in C, without Python and so without its lock, for what tells data races
- * and lost wakeups. Each request gets its own reply, or the connection is over; nobody sleeps for ever. It links
- * xsffi/_native/wire/connection.c and waiting.c. */
+ * and lost wakeups. Each request gets its own reply, or the connection is over; nobody sleeps for ever. It links all of
+ * xsffi/_native/wire but module.c. */
 
 #define _GNU_SOURCE
 

@@ -7,6 +7,7 @@
  */
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,15 @@
 #define XSFFI_FUNCTION_COUNT (sizeof(xsffi_functions) / sizeof(xsffi_functions[0]))
 
 static const char *xsffi_library_path; /* NULL until a library is open */
+
+/* How many forks lie between this process and the one that opened the library. It is counted before fork() returns, so
+ * that whatever runs first in a child, be it a finalizer, finds that a handle is its parent's. */
+static int xsffi_forks;
+
+static void xsffi_count_fork(void)
+{
+    xsffi_forks++;
+}
 
 static const struct xsffi_function *xsffi_find(const char *name)
 {
@@ -52,6 +62,11 @@ static const char *xsffi_load(const char *soname)
     if (probe == NULL) {
         dlclose(opened);
         snprintf(problem, sizeof(problem), "%s is no libxenstore: it has no xs_open", soname);
+        return problem;
+    }
+    if (pthread_atfork(NULL, NULL, xsffi_count_fork) != 0) {
+        dlclose(opened);
+        snprintf(problem, sizeof(problem), "%s: there is not enough memory", soname);
         return problem;
     }
     for (size_t i = 0; i < XSFFI_FUNCTION_COUNT; i++) {

@@ -5,9 +5,6 @@
 
 #ifndef PYPY_VERSION
 
-#include <sys/types.h>
-#include <unistd.h>
-
 #include "plain.h"
 
 /* A handle, which is freed with this object at the latest, and who uses it from here.
@@ -19,7 +16,7 @@ struct xsffi_handle {
     PyObject_HEAD
     struct xs_handle *handle; /* NULL once it was freed */
     char **event;             /* what libxenstore gave, and there was no memory to hand on */
-    pid_t owner;
+    int forks; /* of the process that opened it: see xsffi_forks */
     int over;
     int inside;
 };
@@ -28,7 +25,7 @@ struct xsffi_handle {
 static bool xsffi_enter(struct xsffi_handle *h)
 {
     __atomic_add_fetch(&h->inside, 1, __ATOMIC_SEQ_CST);
-    return !__atomic_load_n(&h->over, __ATOMIC_SEQ_CST);
+    return !__atomic_load_n(&h->over, __ATOMIC_SEQ_CST) && h->forks == xsffi_forks;
 }
 
 /* Whether it is over by now. Then this user may have been the last one inside, and who asked for the end has left the
@@ -55,7 +52,7 @@ static void xsffi_free_handle(struct xsffi_handle *h)
     free(h->event);
     h->event = NULL;
     Py_BEGIN_ALLOW_THREADS
-    if (getpid() == h->owner)
+    if (h->forks == xsffi_forks)
         xs_close(handle);
     else
         xs_daemon_destroy_postfork(handle); /* its thread is in the parent alone, and could not be waited for */
@@ -87,7 +84,7 @@ static PyObject *xsffi_handle_new(PyTypeObject *type, PyObject *args, PyObject *
         return NULL;
     }
     h->handle = handle;
-    h->owner = getpid();
+    h->forks = xsffi_forks;
     return (PyObject *)h;
 }
 
@@ -107,6 +104,7 @@ static PyObject *xsffi_value_through(struct xsffi_handle *h, uint32_t transactio
     PyObject *contents;
     void *value = NULL;
 
+    *error = EBADF;
     Py_BEGIN_ALLOW_THREADS
     if (xsffi_enter(h)) {
         errno = 0;
@@ -228,7 +226,7 @@ static PyObject *xsffi_handle_free(PyObject *self, PyObject *nothing)
 {
     (void)nothing;
     /* A thread of the parent that was inside is not in the child. */
-    if (!xsffi_end((struct xsffi_handle *)self) || getpid() != ((struct xsffi_handle *)self)->owner)
+    if (!xsffi_end((struct xsffi_handle *)self) || ((struct xsffi_handle *)self)->forks != xsffi_forks)
         xsffi_free_handle((struct xsffi_handle *)self);
     Py_RETURN_NONE;
 }

@@ -381,6 +381,27 @@ def test_a_fork(own_daemon: Daemon, open_library: OpenLibrary) -> None:
     assert library.read("/") == b""
 
 
+def test_a_finalizer_in_a_child_that_was_not_yet_told(own_daemon: Daemon, open_library: OpenLibrary) -> None:
+    """Nothing of it reaches the parent's stream."""
+    library = open_library(own_daemon.socket_path)
+    events = library.events()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            # As it is until the hook of the fork has run.
+            library._connection.ended = None
+            wrong = [name for name in USES if not _raises_forked_error(lambda name=name: USES[name](library))]  # type: ignore[misc]
+            wrong += [] if _raises_forked_error(lambda: events.next_event(0)) else ["event"]
+            library.close()
+            status = 2 if wrong else 0
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert library.read("/") == b""
+    assert events.next_event(0) is None
+
+
 def _pollers() -> int:
     """How many descriptors there are that the backend makes to wait."""
     return sum(

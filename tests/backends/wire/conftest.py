@@ -18,7 +18,7 @@ Connect = Callable[..., Connection]
 @pytest.fixture(autouse=True)
 def no_hang() -> Iterator[None]:
     """A test that hangs tells where, and ends the run."""
-    faulthandler.dump_traceback_later(120, exit=True, file=2)
+    faulthandler.dump_traceback_later(600, exit=True, file=2)
     yield
     faulthandler.cancel_dump_traceback_later()
 

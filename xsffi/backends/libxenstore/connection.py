@@ -54,6 +54,7 @@ class Connection:
 
     def __init__(self, place: Place) -> None:
         """Raises OSError or XenStoreError where libxenstore cannot open there, or there are no descriptors left."""
+        self._forks = lib.xsffi_forks
         opened = open_at(place)
         self.xs = opened.xs
         self.kind = opened.kind
@@ -75,14 +76,22 @@ class Connection:
         self.enter = self._lifetime.enter
         self.left = self._lifetime.left
 
+    @property
+    def is_parents(self) -> bool:
+        """Whether this is a child process of the one that opened it. So it is before anything of Python runs there, be
+        it a finalizer that comes before :meth:`after_fork_in_child`."""
+        return bool(lib.xsffi_forks != self._forks)
+
     def check(self) -> None:
         """Raise what has ended it, if it is over."""
-        over = self.ended or self.lost
-        if over is not None:
-            raise over()
+        self.check_open()
+        if self.lost is not None:
+            raise self.lost()
 
     def check_open(self) -> None:
         """Raise what :meth:`check` does, but not that the daemon is gone: there may be events still."""
+        if lib.xsffi_forks != self._forks:  # as is_parents, in less time
+            raise forked_error()
         if self.ended is not None:
             raise self.ended()
 
@@ -155,6 +164,7 @@ class Connection:
     def after_fork_in_child(self) -> None:
         """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
         self.ended = forked_error
+        self.handle.end()
         self._lifetime.forget_other_threads()
         self._lifetime.end()
 
@@ -162,7 +172,7 @@ class Connection:
         """Have everybody come out; what has ended it is known already."""
         user = object()
         try:
-            if self.enter(user):
+            if self.enter(user) and not self.is_parents:
                 self.liveness.shut()  # a thread that waits inside libxenstore comes back from there
                 for waiter in list(self.waiters.values()):
                     waiter.notify()
@@ -172,10 +182,10 @@ class Connection:
 
     def _is_read_in_c(self) -> bool:
         # In a child, those inside were threads of the parent.
-        return bool(self.handle.end()) and self.ended is not forked_error
+        return bool(self.handle.end()) and not self.is_parents
 
     def _release(self) -> None:
-        in_child = self.ended is forked_error
+        in_child = self.is_parents
         try:
             if in_child:
                 self.xs.xs_daemon_destroy_postfork()

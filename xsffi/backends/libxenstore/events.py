@@ -173,8 +173,7 @@ class LibraryEvents:
         try:
             try:
                 users[me] = me
-                if connection.ended is not None:
-                    raise connection.ended()
+                connection.check_open()
                 self._router.take(self, found)
                 if not found:
                     self._wait_into(found, timeout)
