@@ -16,8 +16,8 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 from daemons import load_packages, start_xenstored  # noqa: E402
 
 # The tests that exercise what is in C, on one daemon: what is allocated there does not depend on which. Not those in
-# which no descriptors are left, to which valgrind does not keep, nor those that make an allocator of their own fail,
-# nor those with threads that never rest, since valgrind lets one run at a time, and not each in its turn.
+# which no descriptors are left, to which valgrind does not keep; nor those that make an allocator fail; nor those with
+# threads that never rest, since valgrind lets one run at a time, and not each in its turn.
 TESTS = [
     "tests/conformance",
     "tests/backends",

@@ -30,13 +30,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 # What --quick leaves out, beside all that runs on oxenstored: where an edit is seldom noticed for what it takes.
 SLOW = (
-    "backends/test_turns.py",
+    "backends/wire/test_fuzz.py",
+    "backends/wire/test_memory_short.py",
+    "backends/wire/test_reentry.py",
     "conformance/test_pipeline.py::test_20_000_requests_with_events_between",
     "conformance/test_pipeline.py::test_sixteen_threads",
     "daemons/",
     "lowlevel/test_differential.py",
     "lowlevel/test_handles.py::test_ten_thousand_watches",
-    "protocol/test_interruption.py",
     "robustness/",
     "server/test_clients.py::test_test_xenstore",
     "server/test_differential.py",

@@ -85,9 +85,9 @@ class Poller:
             except ValueError as error:  # select knows the first 1024 alone
                 raise error_from_errno(errno.EMFILE, None, str(error)) from error
             return ready + writable
-        if writing is not None:
-            self._poll.modify(writing, select.POLLIN | select.POLLOUT)
         try:
+            if writing is not None:
+                self._poll.modify(writing, select.POLLIN | select.POLLOUT)
             # Rounded up: to ask again and again in the last millisecond would be no wait.
             return [descriptor for descriptor, _ in self._poll.poll(-int(-seconds * 1000 // 1))]
         finally:
