@@ -25,7 +25,6 @@ __all__ = [
     "PacketReader",
     "check_payload_size",
     "encode_packet",
-    "pack_header",
     "parse_event",
     "too_big_error",
 ]
@@ -81,7 +80,7 @@ REPLY_MAX = 16 << 20  # oxenstored exceeds PAYLOAD_MAX in replies on a socket; b
 
 _WATCH_EVENT = int(MessageType.WATCH_EVENT)
 _HEADER = struct.Struct("=IIII")
-pack_header = _HEADER.pack  #: the header of a message, from type, req_id, tx_id and length
+_pack = _HEADER.pack
 _unpack_from = _HEADER.unpack_from
 
 
@@ -113,7 +112,7 @@ def too_big_error(size: int, path: bytes | None, limit: int) -> TooBigError:
 
 def encode_packet(type: int, req_id: int, tx_id: int, payload: bytes) -> bytes:
     """The bytes of one message."""
-    return pack_header(type, req_id, tx_id, len(payload)) + payload
+    return _pack(type, req_id, tx_id, len(payload)) + payload
 
 
 def parse_event(payload: bytes) -> tuple[str, str]:

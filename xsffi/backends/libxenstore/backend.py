@@ -120,24 +120,20 @@ class LibraryBackend:
         if isinstance(request, _MAY_BE_TOO_LONG):
             check_payload_size(len(request.payload()), request.path, self._payload_max)
         connection = self._connection
-        me = get_ident()
-        if me in connection.users:
-            raise reentered_error()
-        try:
-            connection.users[me] = me
+
+        def step() -> T:
             connection.check()
             if type(request) is r.Watch:
                 connection.has_reader = True
-            result: T = carry(connection.xs, tx_id, request)
-            return result
-        except XenStoreError as error:
-            if connection.is_lost(error):
-                connection.check()
-            raise
-        finally:
-            connection.users.pop(me, None)
-            if connection.ended is not None:
-                connection.left()
+            try:
+                result: T = carry(connection.xs, tx_id, request)
+                return result
+            except XenStoreError as error:
+                if connection.is_lost(error):
+                    connection.check()
+                raise
+
+        return connection.call(step)
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         connection = self._connection
@@ -148,8 +144,7 @@ class LibraryBackend:
             try:
                 outcomes.append(self.call(request, tx_id))
             except XenStoreError as error:
-                if connection.ended is not None or connection.lost is not None:
-                    raise
+                connection.check()
                 outcomes.append(error)
         return outcomes
 

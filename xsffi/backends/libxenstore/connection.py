@@ -14,11 +14,11 @@ from collections.abc import Callable
 from functools import partial
 from threading import get_ident
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ...addresses import Kind
 from ...errors import XenStoreError
-from ..base import closed_error, forked_error, lost_error
+from ..base import closed_error, forked_error, lost_error, reentered_error
 from .extension import ffi, lib
 from .lifetime import Lifetime
 from .liveness import Liveness
@@ -26,6 +26,8 @@ from .opening import Place, open_at
 from .reading import PlainHandle
 
 __all__ = ["SAYS_LOST", "Connection", "Waiter"]
+
+T = TypeVar("T")
 
 # What libxenstore says when it has lost the daemon, or given up the connection itself; the last is said of requests
 # too.
@@ -94,6 +96,20 @@ class Connection:
             raise forked_error()
         if self.ended is not None:
             raise self.ended()
+
+    def call(self, step: Callable[[], T]) -> T:
+        """Take a step as a call of this thread's, in the middle of which a signal handler or finalizer of it finds it:
+        that is refused with EDEADLK. The handle and its descriptors stay meanwhile, if they are there."""
+        me = get_ident()
+        if me in self.users:
+            raise reentered_error()
+        try:
+            self.users[me] = me
+            return step()
+        finally:
+            self.users.pop(me, None)
+            if self.ended is not None:
+                self.left()
 
     def check_alive(self) -> None:
         """Raise what :meth:`check` does, also where it is not yet known that the daemon is gone."""

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from threading import get_ident
 from time import monotonic
 from typing import Any
 
 from ...errors import ProtocolError, error_from_errno
 from ...protocol.session import STRANGE_EVENTS_MAX, EventQueue, EventQueues
 from ...records import WatchEvent
-from ..base import reentered_error
 from ..wire.polling import one_wait
 from .connection import Connection
 from .extension import ffi, lib
@@ -42,19 +40,15 @@ class Router:
     def open(self, prefix: str) -> LibraryEvents:
         """A new queue; see :meth:`~xsffi.backends.base.Backend.events`."""
         connection = self._connection
-        me = get_ident()
-        if me in connection.users:
-            raise reentered_error()
-        try:
-            connection.users[me] = me
+
+        def step() -> LibraryEvents:
             connection.check_open()
             with self._lock:
                 queue = self._queues.open(prefix)
             events = connection.waiters[queue] = LibraryEvents(connection, self, queue)
             return events
-        finally:
-            connection.users.pop(me, None)
-            connection.left()
+
+        return connection.call(step)
 
     def close(self, queue: EventQueue) -> None:
         """A queue is closed. It takes no lock."""
@@ -152,36 +146,25 @@ class LibraryEvents:
 
     def new_token(self) -> bytes:
         connection = self._connection
-        me = get_ident()
-        if me in connection.users:
-            raise reentered_error()
-        try:
-            connection.users[me] = me
+
+        def step() -> bytes:
             connection.check()
             return self._router.next_token(self.queue)
-        finally:
-            connection.users.pop(me, None)
-            connection.left()
+
+        return connection.call(step)
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
-        connection = self._connection
-        users = connection.users
-        me = get_ident()
-        if me in users:
-            raise reentered_error()
         found: list[WatchEvent] = []
+
+        def step() -> None:
+            self._connection.check_open()
+            self._router.take(self, found)
+            if not found:
+                self._wait_into(found, timeout)
+
         try:
-            try:
-                users[me] = me
-                connection.check_open()
-                self._router.take(self, found)
-                if not found:
-                    self._wait_into(found, timeout)
-                return found[0] if found else None
-            finally:
-                users.pop(me, None)
-                if connection.ended is not None:
-                    connection.left()
+            self._connection.call(step)
+            return found[0] if found else None
         except BaseException:
             self.queue.events.extendleft(found)
             if self.queue.events:
@@ -193,15 +176,11 @@ class LibraryEvents:
         self.notify()
 
     def drop(self, token: bytes) -> None:
-        connection = self._connection
         name = token.decode("ascii")
         events = self.queue.events
-        me = get_ident()
-        if me in connection.users:
-            raise reentered_error()
-        try:
-            connection.users[me] = me
-            connection.check_open()
+
+        def step() -> None:
+            self._connection.check_open()
             self._router.take_all(self)
             self.tokens.discard(name)
             for event in list(events):
@@ -212,9 +191,8 @@ class LibraryEvents:
                         pass  # another thread was faster
             if events:
                 self.notify()
-        finally:
-            connection.users.pop(me, None)
-            connection.left()
+
+        self._connection.call(step)
 
     def wake(self) -> None:
         self._wakes.append(None)
@@ -222,26 +200,23 @@ class LibraryEvents:
 
     def fileno(self) -> int:
         connection = self._connection
-        me, user = get_ident(), object()
-        if me in connection.users:
-            raise reentered_error()
-        try:
-            connection.users[me] = me
-            self._lifetime.enter(user)
-            connection.check_open()
-            if self._combined[0] < 0:
-                self._open_wakeup()
-                pipe = connection.xs.xs_fileno()
-                if lib.xsffi_open_combined(self._combined, pipe, self._wakeup[0], connection.liveness.fileno()):
-                    raise error_from_errno(ffi.errno)
-            return int(self._combined[0])
-        finally:
+
+        def step() -> int:
+            user = object()
             try:
-                connection.users.pop(me, None)
+                self._lifetime.enter(user)
+                connection.check_open()
+                if self._combined[0] < 0:
+                    self._open_wakeup()
+                    pipe = connection.xs.xs_fileno()
+                    if lib.xsffi_open_combined(self._combined, pipe, self._wakeup[0], connection.liveness.fileno()):
+                        raise error_from_errno(ffi.errno)
+                return int(self._combined[0])
             finally:
                 self._lifetime.users.pop(user, None)
-            self._lifetime.left()
-            connection.left()
+                self._lifetime.left()
+
+        return connection.call(step)
 
     def close(self) -> None:
         self._router.close(self.queue)

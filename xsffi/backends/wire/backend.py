@@ -142,7 +142,7 @@ def open_further(path: str, timeout: float | None, peer: int, check: Callable[[]
 
     def accept(connection: socket.socket | None) -> None:
         check()
-        if connection is not None and peer_of(connection.fileno()) != peer:
+        if connection is not None and peer_of(connection) != peer:
             raise lost_error("another daemon has taken its place")
 
     try:

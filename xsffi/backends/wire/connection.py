@@ -153,8 +153,7 @@ class Connection:
                 ready = self._sleep(begin + spin, deadline, unsent)
                 self._busy = True
                 if ready:
-                    if self._incoming or self._receive():
-                        self._process()
+                    self._take_in()
                 elif session.suspects:
                     session.accept_suspects()
                 if session.outgoing:
@@ -367,12 +366,6 @@ class Connection:
     def is_over(self) -> bool:
         """Whether it was closed or is lost."""
         return self._ended is not None or self._lost is not None
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether it is open, and the other end has not hung up; always so of a device."""
-        with self.used():
-            return not self.is_over and not self._transport.has_hung_up()
 
     def _deadline(self) -> float | None:
         return None if self._timeout is None else monotonic() + self._timeout

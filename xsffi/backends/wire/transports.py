@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import errno
 import os
-import select
 import socket
 import struct
 from collections.abc import Callable
@@ -41,9 +40,6 @@ class Transport(Protocol):
 
     def receive(self, into: list[bytes]) -> bool:
         """Append some of what came in; False where nothing did."""
-
-    def has_hung_up(self) -> bool:
-        """Whether the other end is gone, whatever is still to be received."""
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -97,18 +93,6 @@ class SocketTransport(_Receiving):
         except OSError as error:
             raise lost_error(error.strerror) from error
 
-    def has_hung_up(self) -> bool:
-        if hasattr(select, "poll"):
-            poll = select.poll()
-            poll.register(self._socket, 0)  # to hang up is told whatever one asks for
-            return bool(poll.poll(0))
-        try:
-            return not self._socket.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
     def fileno(self) -> int:
         return self._socket.fileno()
 
@@ -144,9 +128,6 @@ class DeviceTransport(_Receiving):
             if error.errno in _GONE:
                 raise lost_error(error.strerror) from error
             raise error_from_errno(error.errno or errno.EIO) from error
-
-    def has_hung_up(self) -> bool:
-        return False  # it does not tell
 
     def fileno(self) -> int:
         return self._descriptor
@@ -202,14 +183,10 @@ def _connected(connection: socket.socket, path: str) -> bool:
     return True
 
 
-def peer_of(descriptor: int) -> int:
+def peer_of(connection: socket.socket) -> int:
     """The process id of the daemon at the other end of a unix socket, 0 where it is not to be seen from here.
 
-    It stays the same when a daemon updates itself while it runs. Raises OSError where it is no socket.
+    It stays the same when a daemon updates itself while it runs.
     """
-    connection = socket.socket(fileno=descriptor)
-    try:
-        pid: int = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
-        return pid
-    finally:
-        connection.detach()
+    pid: int = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
+    return pid
