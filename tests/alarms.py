@@ -12,6 +12,11 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Callable
 
+import pytest
+
+# What is raised in a finalizer goes nowhere, and pytest warns of it.
+of_finalizers = pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+
 
 class Interrupt(Exception):
     """What a signal handler of a test raises, as Python's own raises KeyboardInterrupt."""
@@ -20,6 +25,12 @@ class Interrupt(Exception):
 def interrupt(number: int, frame: FrameType | None) -> None:
     """A handler that raises."""
     raise Interrupt
+
+
+def alarm_after(seconds: float) -> None:
+    """One alarm, for a handler that raises, and another each second until :func:`silence`, since Python drops what a
+    handler raises while a finalizer runs."""
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
 
 
 def silence() -> None:
@@ -45,8 +56,12 @@ def end_this_process_after(seconds: int) -> None:
 @contextmanager
 def interrupted_after(seconds: float, handler: Callable[[], None] | None = None) -> Iterator[None]:
     """Have a handler called after so many seconds, unless the block is left before: without one, raise `Interrupt`."""
-    signal.signal(signal.SIGALRM, interrupt if handler is None else lambda number, frame: handler())
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    if handler is None:
+        signal.signal(signal.SIGALRM, interrupt)
+        alarm_after(seconds)
+    else:
+        signal.signal(signal.SIGALRM, lambda number, frame: handler())
+        signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
-from alarms import Interrupt, handled_elsewhere, interrupted_after
+from alarms import Interrupt, handled_elsewhere, interrupted_after, of_finalizers
 from daemons import Daemon
 from stores import client_of, events_so_far, nobody_is_accepted
 
@@ -279,6 +279,7 @@ def test_interrupted_while_the_daemon_accepts_nobody(own_daemon: Daemon) -> None
         assert came == [True]
 
 
+@of_finalizers
 def test_interrupted_anywhere(daemon: Daemon, top: str) -> None:
     """A program that is interrupted again and again at any step stays in step with the daemon. A connection in Python
     may be over by it: that it says, and a new one goes on."""

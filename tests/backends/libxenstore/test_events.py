@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from alarms import Interrupt, at_moment, interrupt, interrupted_after, silence
+from alarms import Interrupt, alarm_after, at_moment, interrupt, interrupted_after, of_finalizers, silence
 from daemons import Daemon
 from harness.threads import Call, until
 from stores import client_of
@@ -266,6 +266,7 @@ def test_an_interruption_loses_no_event(library: LibraryBackend, other: Client, 
     assert moment > 20
 
 
+@of_finalizers
 def test_a_storm_of_interruptions(own_daemon: Daemon, open_library: OpenLibrary, alarms: None) -> None:
     library = open_library(own_daemon.socket_path)
     events = library.events()
@@ -287,7 +288,7 @@ def test_a_storm_of_interruptions(own_daemon: Daemon, open_library: OpenLibrary,
     while time.monotonic() < end:
         taken: list[WatchEvent | None] = []
         try:
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.002))
+            alarm_after(random.uniform(0.0001, 0.002))
             while True:
                 # In one call, so that the test itself loses none.
                 taken.extend(map(events.next_event, (None,)))

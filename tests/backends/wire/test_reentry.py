@@ -14,7 +14,16 @@ from functools import partial
 from types import FrameType
 
 import pytest
-from alarms import Interrupt, at_moment, handled_elsewhere, interrupt, interrupted_after, silence
+from alarms import (
+    Interrupt,
+    alarm_after,
+    at_moment,
+    handled_elsewhere,
+    interrupt,
+    interrupted_after,
+    of_finalizers,
+    silence,
+)
 from harness.peer import Link, MessageType, Packet, Peer, answer, peer_process, value_of
 from harness.threads import Call
 
@@ -100,6 +109,7 @@ def test_an_interruption_ends_one_wait_and_nothing_else(connect: Connect, wait: 
         assert rest(queue)[-1] == "/told"
 
 
+@of_finalizers
 @pytest.mark.usefixtures("alarms")
 def test_a_storm_of_interruptions(connect: Connect, implementation: str) -> None:
     """Each request has its own reply, here and in other threads, or the connection says what has ended it."""
@@ -126,7 +136,7 @@ def test_a_storm_of_interruptions(connect: Connect, implementation: str) -> None
             try:
                 while interruptions < 40:
                     try:
-                        signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.002))
+                        alarm_after(chance.uniform(0.0001, 0.002))
                         while True:
                             number += 1
                             assert read(connection, f"/own/{number}") == value_of(b"/own/%d" % number)
