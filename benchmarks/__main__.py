@@ -7,9 +7,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,7 @@ from daemons import DAEMON_KINDS, load_packages, start_daemon
 from rich.console import Console
 from rich.table import Table
 
-from . import growth, ratios
+from . import growth, ratios, several, starts
 from .peers import build_ceiling, prepare
 
 
@@ -43,6 +40,8 @@ def main() -> None:
                 rows = ratios.all_rows(daemon, packages, ceiling, options.rounds)
             console.print(_table(kind, rows))
             found["ratios"][kind] = [row._asdict() for row in rows]
+        found["several"] = several.measure(packages, ceiling, max(3, options.rounds // 2))
+        console.print(several.text(found["several"]), highlight=False)
     if not options.no_growth:
         with start_daemon("xenstored") as daemon:
             os.environ["XENSTORED_PATH"] = daemon.socket_path
@@ -52,11 +51,9 @@ def main() -> None:
         growth.plot(found["growth"], options.output)
         console.print(_growth_table(found["growth"]))
         console.print(f"peak memory of a dump of {nodes:,} nodes, with its result: {size / 2**20:.0f} MiB")
-    found["import_seconds"] = {
-        program: _import_time(program) for program in ("import xsffi", "from xsffi import Client")
-    }
-    for program, seconds in found["import_seconds"].items():
-        console.print(f"{program}: {seconds * 1000:.1f} ms")
+    with start_daemon("xenstored") as daemon:
+        found["starts"] = starts.measure(daemon, packages, options.rounds)
+    console.print(starts.text(found["starts"]), highlight=False)
     (options.output / "results.json").write_text(json.dumps(found, indent=2) + "\n")
     console.print(f"written: {options.output}")
 
@@ -88,12 +85,6 @@ def _growth_table(found: dict[str, Any]) -> Table:
             text = "  ".join(f"{x:g}: {seconds * 1e6:.1f}" for x, seconds in points)
             table.add_row(what, name, text)
     return table
-
-
-def _import_time(program: str) -> float:
-    """How many seconds this takes in a new process."""
-    timed = f"import time; begin = time.perf_counter(); {program}; print(time.perf_counter() - begin)"
-    return statistics.median(float(subprocess.check_output([sys.executable, "-c", timed])) for _ in range(9))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,26 @@
 /* How far a client comes that has nothing else to do: requests that are encoded already, over the daemon's socket. And what
  * libxenstore does from C, one at a time. Each prints how many seconds it took.
  *
- *   ceiling pipelined SOCKET FILE WINDOW    the messages in FILE, in windows of so many, eight of them on their way
+ *   ceiling several SOCKET FILE WINDOW CONNECTIONS  the messages in FILE over so many connections, on each of which up to
+ *                                                   WINDOW are on their way; it prints its user and system time too
  *   ceiling transaction SOCKET FILE WINDOW  the same in a transaction, which FILE neither starts nor ends
  *   ceiling single SOCKET FILE COUNT        the first message in FILE so often, polling for its reply
  *   ceiling libxenstore LIBRARY PATH COUNT  xs_read so often, at $XENSTORED_PATH
  */
 
 #include <dlfcn.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { TRANSACTION_START = 6, TRANSACTION_END = 7, ERROR = 16, HEADER_SIZE = 16, WINDOWS = 8 };
+enum { TRANSACTION_START = 6, TRANSACTION_END = 7, ERROR = 16, HEADER_SIZE = 16, WINDOWS = 8, CONNECTIONS_MAX = 16 };
 
 static char replies[1 << 20];
 static size_t have;
@@ -163,6 +166,84 @@ static void in_transaction(int fd, char *data, size_t size, long window)
     receive(fd, 1, 0);
 }
 
+struct connection {
+    int fd;
+    long on_their_way;
+    size_t have;
+    char replies[1 << 17];
+};
+
+static struct connection connections[CONNECTIONS_MAX];
+
+/* Sends the next half of a window; gives what is left. */
+static char *send_half(struct connection *c, char *data, const char *end, long window)
+{
+    char *stop = data;
+    long count = 0;
+
+    for (; stop < end && count < window / 2; count++)
+        stop += size_of(stop);
+    send_all(c->fd, data, (size_t)(stop - data));
+    c->on_their_way += count;
+    return stop;
+}
+
+static void take_replies(struct connection *c)
+{
+    ssize_t n = recv(c->fd, c->replies + c->have, sizeof c->replies - c->have, MSG_DONTWAIT);
+    size_t done = 0;
+
+    if (n <= 0)
+        fail("recv");
+    c->have += (size_t)n;
+    while (c->have - done >= HEADER_SIZE && c->have - done >= size_of(c->replies + done)) {
+        done += size_of(c->replies + done);
+        c->on_their_way--;
+    }
+    c->have -= done;
+    memmove(c->replies, c->replies + done, c->have);
+}
+
+static void over_several(const char *path, char *data, size_t size, long window, int count)
+{
+    struct pollfd polled[CONNECTIONS_MAX];
+    const char *end = data + size;
+    double begin;
+    int busy = 1;
+
+    for (int i = 0; i < count; i++) {
+        connections[i].fd = connect_to(path);
+        polled[i] = (struct pollfd){ .fd = connections[i].fd, .events = POLLIN };
+    }
+    begin = now();
+    for (int i = 0; i < 2 * count; i++)
+        data = send_half(&connections[i % count], data, end, window);
+    while (busy) {
+        if (poll(polled, (nfds_t)count, -1) < 0)
+            fail("poll");
+        busy = 0;
+        for (int i = 0; i < count; i++) {
+            struct connection *c = &connections[i];
+
+            if (polled[i].revents)
+                take_replies(c);
+            while (data < end && c->on_their_way <= window / 2)
+                data = send_half(c, data, end, window);
+            busy |= c->on_their_way > 0;
+        }
+    }
+    printf("%.9f", now() - begin);
+}
+
+static void print_processor_times(void)
+{
+    struct rusage used;
+
+    getrusage(RUSAGE_SELF, &used);
+    printf(" %.9f %.9f\n", used.ru_utime.tv_sec + used.ru_utime.tv_usec / 1e6,
+           used.ru_stime.tv_sec + used.ru_stime.tv_usec / 1e6);
+}
+
 static double one_by_one(const char *library, const char *path, long count)
 {
     void *opened = dlopen(library, RTLD_NOW);
@@ -199,6 +280,16 @@ int main(int argc, char **argv)
     char *data;
     int fd;
 
+    if (argc == 6 && !strcmp(argv[1], "several")) {
+        int count = atoi(argv[5]);
+
+        if (count < 1 || count > CONNECTIONS_MAX)
+            return 2;
+        data = contents(argv[3], &size);
+        over_several(argv[2], data, size, atol(argv[4]), count);
+        print_processor_times();
+        return 0;
+    }
     if (argc != 5)
         return 2;
     if (!strcmp(argv[1], "libxenstore")) {
@@ -208,9 +299,7 @@ int main(int argc, char **argv)
     fd = connect_to(argv[2]);
     data = contents(argv[3], &size);
     begin = now();
-    if (!strcmp(argv[1], "pipelined"))
-        pipelined(fd, data, size, atol(argv[4]));
-    else if (!strcmp(argv[1], "transaction"))
+    if (!strcmp(argv[1], "transaction"))
         in_transaction(fd, data, size, atol(argv[4]));
     else if (!strcmp(argv[1], "single"))
         for (long count = atol(argv[4]); count > 0; count--) {

@@ -14,6 +14,7 @@ from daemons import Daemon, Packages
 
 import xsffi
 from xsffi import Client, Node, Permission
+from xsffi.backends.wire.several import CONNECTIONS_DEFAULT
 from xsffi.protocol.requests import Directory, GetPermissions, Read, Request, SetPermissions, Write
 from xsffi.protocol.wire import encode_packet
 
@@ -66,19 +67,19 @@ class Ceiling:
         )
 
     def pipelined(self, requests: Sequence[Request[Any]], operations: int) -> Callable[[], float]:
-        """All of them, pipelined."""
-        return self._contender("pipelined", requests, WINDOW, operations)
+        """All of them, pipelined over as many connections as a client of ours opens."""
+        return self._contender("several", requests, operations, WINDOW, CONNECTIONS_DEFAULT)
 
     def in_a_transaction(self, requests: Sequence[Request[Any]], operations: int) -> Callable[[], float]:
         """All of them in a transaction, pipelined."""
-        return self._contender("transaction", requests, WINDOW, operations)
+        return self._contender("transaction", requests, operations, WINDOW)
 
     def one_by_one(self, request: Request[Any], count: int) -> Callable[[], float]:
         """One, so many times, each after the reply to the one before."""
         return self._contender("single", [request], count, count)
 
     def _contender(
-        self, mode: str, requests: Sequence[Request[Any]], number: int, operations: int
+        self, mode: str, requests: Sequence[Request[Any]], operations: int, *numbers: int
     ) -> Callable[[], float]:
         self._files += 1
         messages = self._daemon.directory / f"messages-{self._files}"
@@ -87,7 +88,7 @@ class Ceiling:
                 encode_packet(request.type, req_id, 0, request.payload()) for req_id, request in enumerate(requests, 1)
             )
         )
-        return program(self._program, mode, self._daemon.socket_path, messages, number, operations=operations)
+        return program(self._program, mode, self._daemon.socket_path, messages, *numbers, operations=operations)
 
 
 def all_rows(daemon: Daemon, packages: Packages, compiled: Path, rounds: int) -> list[Row]:
@@ -143,7 +144,8 @@ def program(*arguments: object, operations: int) -> Callable[[], float]:
     """A contender that is a program and prints how many seconds it took."""
 
     def contender() -> float:
-        return float(subprocess.check_output([str(argument) for argument in arguments])) / operations
+        told = subprocess.check_output([str(argument) for argument in arguments])
+        return float(told.split()[0]) / operations
 
     return contender
 

@@ -42,12 +42,16 @@ def markdown(found: dict[str, Any]) -> str:
             for what in (work, limit)
         )
         lines.append(f"| {work} | {'; '.join(against)} | {ratios} | {most} |")
-    dump, imports = found["dump_memory"], found["import_seconds"]
+    dump = found["dump_memory"]
+    starts = [
+        f"{row['ratio']:.2f} times as long with `{row['work']}` as with {row['against']}"
+        for row in found["starts"]["ratios"]
+    ]
     lines += [
         "",
         f"That was on {found['machine']['processors']} processors. A dump of {dump['nodes']:,} nodes raises the "
-        f"memory of its process by {dump['bytes'] / 2**20:.0f} MiB, its result included. `import xsffi` takes "
-        f"{imports['import xsffi'] * 1000:.0f} ms, with the client {imports['from xsffi import Client'] * 1000:.0f}.",
+        f"memory of its process by {dump['bytes'] / 2**20:.0f} MiB, its result included. A script that reads one node "
+        f"and ends takes {' and '.join(starts)}.",
     ]
     return "\n".join(lines)
 

@@ -40,6 +40,7 @@ class FakeBackend:
 
     name = "fake"
     kind = Kind.SOCKET
+    description = "of a test"
 
     def __init__(self, answer: Answer | None = None) -> None:
         self.answer = answer
@@ -84,6 +85,9 @@ class FakeBackend:
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
         return outcomes(lambda request: self.call(request, tx_id), requests)
+
+    def call_parts(self, parts: Sequence[Sequence[Request[Any]]]) -> list[list[Any]]:
+        return [self.call_many(part) for part in parts]
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         self.calls.append((request, tx_id))
@@ -209,5 +213,5 @@ class FakeEvents:
 def make_client(backend: Any) -> Client:
     """A client over this backend."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(xsffi.client, "open_backend", lambda name, path, timeout: backend)
+        patch.setattr(xsffi.client, "open_backend", lambda *arguments: backend)
         return Client()

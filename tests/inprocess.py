@@ -8,6 +8,7 @@ from typing import Any, Callable, TypeVar
 from xsffi.addresses import Kind
 from xsffi.errors import XenStoreError
 from xsffi.paths import encode
+from xsffi.protocol.lookups import Lookups
 from xsffi.protocol.requests import Read, Request
 from xsffi.protocol.session import EventQueue, Session, reply_of
 from xsffi.records import WatchEvent
@@ -27,7 +28,7 @@ def outcomes(call: Callable[[Request[Any]], Any], requests: Sequence[Request[Any
             found.append(call(request))
         except XenStoreError as error:
             found.append(error)
-    return found
+    return requests.combine(found) if isinstance(requests, Lookups) else found
 
 
 class InProcessBackend:
@@ -35,6 +36,7 @@ class InProcessBackend:
 
     name = "in process"
     kind = Kind.SOCKET
+    description = "of a test"
 
     def __init__(self, store: Store) -> None:
         self.session = Session()
@@ -53,6 +55,9 @@ class InProcessBackend:
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
         return outcomes(lambda request: self.call(request, tx_id), requests)
+
+    def call_parts(self, parts: Sequence[Sequence[Request[Any]]]) -> list[list[Any]]:
+        return [self.call_many(part) for part in parts]
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         outcomes(lambda each: self.call(each, tx_id), [request])

@@ -36,15 +36,20 @@ class Storey(NamedTuple):
 
 
 STOREYS = (
-    Storey("words", ("errors", "paths", "permissions", "records", "addresses")),
+    Storey(
+        "words",
+        ("static_types", "log", "errors", "lazy", "paths", "domids", "permissions", "records", "addresses"),
+    ),
     Storey(
         "protocol",
         (
             "protocol",
             "protocol.wire",
             "protocol.requests",
+            "protocol.lookups",
             "protocol.session",
             "protocol.programs",
+            "protocol.trees",
             "protocol.watch_table",
         ),
     ),
@@ -60,10 +65,14 @@ STOREYS = (
             "backends.wire.events",
             "backends.wire.connection",
             "backends.wire.native",
+            "backends.wire.batches",
+            "backends.wire.opening",
+            "backends.wire.several",
             "backends.wire.backend",
             "backends.libxenstore",
             "backends.libxenstore.extension",
             "backends.libxenstore.binding",
+            "backends.libxenstore.calls",
             "backends.libxenstore.liveness",
             "backends.libxenstore.opening",
             "backends.libxenstore.reading",
@@ -71,6 +80,7 @@ STOREYS = (
             "backends.libxenstore.connection",
             "backends.libxenstore.events",
             "backends.libxenstore.backend",
+            "backends.trace",
             "backends.selection",
         ),
     ),
@@ -94,7 +104,11 @@ STOREYS = (
 )
 
 # What is imported from outside of the standard library, and by whom alone.
-FOREIGN = {"pytest": ("testing", "pytest_plugin"), "cffi": ("backends.libxenstore.extension",)}
+FOREIGN = {
+    "pytest": ("testing", "pytest_plugin"),
+    "cffi": ("backends.libxenstore.extension",),
+    "typing_extensions": ("permissions", "protocol.requests"),  # for type checkers, which bring it, alone
+}
 
 # The protocol's storey touches no socket, clock or thread.
 FORBIDDEN = {

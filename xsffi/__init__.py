@@ -12,10 +12,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .client import Client
+    from .domids import DOMID_ANY
     from .errors import (
         AccessDeniedError,
         BackendUnavailableError,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         WatchExistsError,
         XenStoreError,
     )
-    from .permissions import DOMID_ANY, Permission
+    from .permissions import Permission
     from .pipeline import Pipeline
     from .protocol.wire import Feature
     from .records import Node, WatchEvent
@@ -75,7 +75,7 @@ if not TYPE_CHECKING:
     # Each name is imported when first used: a plugin of pytest, or an error to catch, need not bring the whole client.
     _HOMES = {  # of all but the errors
         "Client": "client",
-        "DOMID_ANY": "permissions",
+        "DOMID_ANY": "domids",
         "Feature": "protocol.wire",
         "Node": "records",
         "Permission": "permissions",
@@ -88,10 +88,9 @@ if not TYPE_CHECKING:
     def __getattr__(name: str) -> object:
         if name not in __all__:
             raise AttributeError(f"module 'xsffi' has no attribute {name!r}")
-        home = _HOMES.get(name, "errors")
-        from importlib import import_module
+        from .lazy import imported
 
-        value = globals()[name] = getattr(import_module(f"xsffi.{home}"), name)
+        value = globals()[name] = getattr(imported(f"xsffi.{_HOMES.get(name, 'errors')}"), name)
         return value
 
     def __dir__() -> list[str]:

@@ -1,10 +1,11 @@
 """The wire's connection in C: see xsffi/_native/wire/module.c, and the protocol in xsffi/backends/wire/native.py."""
 
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import Any, final
 
+from .permissions import Permission
 from .protocol.session import Message, Reply
-from .records import WatchEvent
+from .records import Node, WatchEvent
 
 @final
 class Exchange:
@@ -32,6 +33,16 @@ class Connection:
     def send_many(self, messages: Sequence[Message], tx_id: int = 0, /) -> Exchange: ...
     def replies(self, exchange: Exchange, /) -> list[Reply]: ...
     def forget(self, exchange: Exchange, /) -> None: ...
+    def fetch(
+        self,
+        others: tuple[Connection, ...],
+        paths: tuple[str, ...],
+        tx_id: int,
+        encode: Callable[[str], bytes],
+        node_type: type[Node] | None,
+        permissions: dict[bytes, tuple[Permission, ...]],
+        /,
+    ) -> tuple[list[Any], list[int]]: ...
     def events(self, prefix: str, /) -> Events: ...
     def close(self) -> None: ...
     def after_fork_in_child(self) -> None: ...

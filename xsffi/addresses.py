@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from enum import Enum
 
 __all__ = ["DEVICES", "SOCKET_PATH_MAX", "Kind", "absolute", "candidates", "default_socket", "kind_of"]
 
@@ -13,8 +12,8 @@ SOCKET_PATH_MAX = 107  # bytes (unix(7): 108 with the NUL)
 DEVICES = ("/dev/xen/xenbus", "/proc/xen/xenbus")  # the kernel's door to the store, newer and older
 
 
-class Kind(Enum):
-    """What a client talks through."""
+class Kind:
+    """What a client talks through: one of these."""
 
     SOCKET = "socket"  # the daemon's unix socket
     DEVICE = "device"  # the kernel's character device
@@ -51,8 +50,8 @@ def default_socket() -> str:
     return os.path.join(os.environ.get("XENSTORED_RUNDIR") or "/var/run/xenstored", "socket")
 
 
-def kind_of(path: str) -> Kind:
-    """Whether `path` is a socket or a device; raises OSError, with `path` as its filename, where it is neither."""
+def kind_of(path: str) -> str:
+    """Which :class:`Kind` `path` is; raises OSError, with `path` as its filename, where it is neither."""
     mode = os.stat(path).st_mode
     if stat.S_ISSOCK(mode):
         return Kind.SOCKET

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
-from types import TracebackType
-from typing import Any, SupportsIndex, TypeVar
 
-from .backends.base import Backend, closed_error
+from .backends.base import closed_error
 from .backends.selection import open_backend
 from .domains import DomainOperations
+from .lazy import lazy_module
 from .operations import NodeOperations
 from .paths import validate
-from .pipeline import Pipeline
-from .protocol.requests import Request
-from .records import Node, WatchEvent
 from .safeguards import AnyDomain
-from .transaction import Transaction, Transactions, validate_attempts
-from .trees import snapshot
-from .watches import ITSELF, Callback, Watch, Watches
+from .transaction import Transactions, validate_attempts
+from .watches import ITSELF, Watches
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
+    from typing import Any, SupportsIndex
+
+    from . import pipeline, trees
+    from .backends.base import Backend
+    from .pipeline import Pipeline
+    from .protocol.requests import Request
+    from .records import Node, WatchEvent
+    from .static_types import T
+    from .transaction import Transaction
+    from .watches import Callback, Watch
+else:
+    pipeline = lazy_module("xsffi.pipeline")
+    trees = lazy_module("xsffi.trees")
 
 __all__ = ["Client"]
-
-T = TypeVar("T")
-
-_LOAD_AT_ONCE = 4096
 
 
 class Client(NodeOperations, DomainOperations):
@@ -40,7 +46,11 @@ class Client(NodeOperations, DomainOperations):
     backend: Backend  #: what carries the requests; ``backend.name`` is "libxenstore" or "wire"
 
     def __init__(
-        self, path: str | os.PathLike[str] | None = None, backend: str = "auto", timeout: float | None = None
+        self,
+        path: str | os.PathLike[str] | None = None,
+        backend: str = "auto",
+        timeout: float | None = None,
+        connections: int | None = None,
     ) -> None:
         """Connect.
 
@@ -50,13 +60,17 @@ class Client(NodeOperations, DomainOperations):
             decides for "auto".
         :param timeout: how many seconds a request may take before it raises :class:`~xsffi.errors.WaitTimeoutError`;
             None: any time. Only the wire can do this, so it decides for "auto" too.
+        :param connections: over how many connections to the daemon's socket bulk work may go (:meth:`read_many`,
+            :meth:`exists_many`, :meth:`walk`, :meth:`dump`, :meth:`load`), from 1 to 16. Further ones are opened when
+            there are thousands of nodes to do, kept, and closed with the client; where they cannot be had, it is done
+            with fewer. None: what ``XSFFI_CONNECTIONS`` says, or else 4, and 1 without the C extension.
 
         Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried, where there is no way to the
         store.
         """
         if timeout is not None:
             _check_timeout(timeout)
-        self.backend = open_backend(backend, None if path is None else os.fsdecode(path), timeout)
+        self.backend = open_backend(backend, None if path is None else os.fsdecode(path), timeout, connections)
         self._closed = False
         self._owner = os.getpid()
         self._timeout = timeout
@@ -88,16 +102,16 @@ class Client(NodeOperations, DomainOperations):
         """Many operations at once: ``with client.pipeline() as p: p.read(…); p.write(…)``, then ``p.results``.
 
         With `transaction`, all of them take effect together or not at all, tried up to `attempts` times where others
-        come in between. On the libxenstore backend, which has one request on its way at a time, a wire connection of
-        the client's own to the same daemon carries them, as it does those of :meth:`read_many`, :meth:`walk`,
-        :meth:`dump` and :meth:`load`.
+        come in between. They go over one connection, in order. On the libxenstore backend, which has one request on its
+        way at a time, that is a wire connection of the client's own to the same daemon, as it is for
+        :meth:`read_many`, :meth:`walk`, :meth:`dump` and :meth:`load`.
 
         Raises ConnectionLostError where the daemon is gone.
         """
         validate_attempts(attempts)
         if not transaction:
-            return Pipeline(self, self._any_domain)
-        return Pipeline(self, self._any_domain, Transactions(self.backend.bulk(), self._any_domain), attempts)
+            return pipeline.Pipeline(self, self._any_domain)
+        return pipeline.Pipeline(self, self._any_domain, Transactions(self.backend.bulk(), self._any_domain), attempts)
 
     def dump(self, top: str = "/", attempts: int = 10) -> list[Node]:
         """The whole tree from `top` down as it was at one moment, parents before children.
@@ -112,7 +126,7 @@ class Client(NodeOperations, DomainOperations):
         """
         validate(top)
         validate_attempts(attempts)
-        return snapshot(self.backend.bulk(), top, attempts, self._timeout)
+        return trees.snapshot(self.backend.bulk(), top, attempts, self._timeout)
 
     def load(self, nodes: Iterable[Node], *, allow_any_domain: bool = False) -> None:
         """Write nodes, as :meth:`dump` and :meth:`xsffi.testing.EmbeddedStore.dump` give them, with their values and
@@ -122,13 +136,7 @@ class Client(NodeOperations, DomainOperations):
         time: of those around one that breaks a rule none is written, and an error of the daemon's is raised once all of
         them were tried. `allow_any_domain` is that of :meth:`set_permissions`.
         """
-        nodes = iter(nodes)
-        while some := list(islice(nodes, _LOAD_AT_ONCE)):
-            with self.pipeline() as pipeline:
-                for node in some:
-                    pipeline.write(node.path, node.value)
-                    if node.permissions:
-                        pipeline.set_permissions(node.path, node.permissions, allow_any_domain=allow_any_domain)
+        trees.load(self.backend.bulk(), None if allow_any_domain else self._any_domain, nodes)
 
     # Watches.
 
@@ -266,5 +274,5 @@ def _check_timeout(timeout: float | None) -> None:
         return
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
         raise TypeError(f"a timeout is a number of seconds or None, not {type(timeout).__name__}: {timeout!r}")
-    if math.isnan(timeout) or timeout < 0:
+    if not timeout >= 0:  # nor NaN
         raise ValueError(f"a timeout is not negative: {timeout!r}")

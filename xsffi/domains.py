@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import errno
-from typing import TypeVar
 
+from .domids import validate_domid
 from .errors import InvalidArgumentError
-from .permissions import validate_domid
-from .protocol import programs
-from .protocol.requests import (
-    Control,
-    GetDomainPath,
-    GetFeatures,
-    GetQuota,
-    Introduce,
-    IsDomainIntroduced,
-    Request,
-    Resume,
-    SetFeatures,
-    SetQuota,
-    SetTarget,
-)
-from .protocol.wire import Feature
+from .lazy import lazy_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .protocol import programs
+    from .protocol import requests as r
+    from .protocol.wire import Feature
+    from .static_types import T
+else:
+    programs = lazy_module("xsffi.protocol.programs")
+    r = lazy_module("xsffi.protocol.requests")
 
 __all__ = ["DomainOperations"]
-
-T = TypeVar("T")
 
 _UINT_MAX = 0xFFFFFFFF  # the C API's unsigned int
 _ULONG_MAX = 0xFFFFFFFFFFFFFFFF  # and its unsigned long
@@ -39,22 +32,22 @@ class DomainOperations:
     what is older, the daemon or libxenstore, raises :class:`~xsffi.errors.NotSupportedError`.
     """
 
-    def _call(self, request: Request[T]) -> T:
+    def _call(self, request: r.Request[T]) -> T:
         raise NotImplementedError
 
     def get_domain_path(self, domid: int) -> str:
         """Where the nodes of a domain are: ``/local/domain/N``, whether there is such a domain or not."""
-        return self._call(GetDomainPath(validate_domid(domid)))
+        return self._call(r.GetDomainPath(validate_domid(domid)))
 
     def is_domain_introduced(self, domid: int) -> bool:
         """Whether the daemon serves this domain."""
-        return self._call(IsDomainIntroduced(validate_domid(domid)))
+        return self._call(r.IsDomainIntroduced(validate_domid(domid)))
 
     def introduce_domain(self, domid: int, gfn: int, port: int) -> None:
         """Tell the daemon of a domain: the guest frame number of its store page, and its event channel's port."""
         _check(gfn, "a frame number", _ULONG_MAX)
         _check(port, "an event channel's port", _UINT_MAX)
-        self._call(Introduce(validate_domid(domid), gfn, port))
+        self._call(r.Introduce(validate_domid(domid), gfn, port))
 
     def release_domain(self, domid: int) -> None:
         """Tell the daemon that a domain is gone. Domain 0 is refused: some daemons would wipe nodes.
@@ -70,30 +63,30 @@ class DomainOperations:
 
     def resume_domain(self, domid: int) -> None:
         """Tell the daemon that a domain runs again after a suspend, so that its next shutdown is seen."""
-        self._call(Resume(validate_domid(domid)))
+        self._call(r.Resume(validate_domid(domid)))
 
     def set_target(self, domid: int, target: int) -> None:
         """Let `domid`, a device model's domain, act on the nodes of `target`, its guest."""
-        self._call(SetTarget(validate_domid(domid), validate_domid(target)))
+        self._call(r.SetTarget(validate_domid(domid), validate_domid(target)))
 
     def control(self, command: str, *arguments: str | bytes) -> str:
         """Give the daemon a command, such as ``help``, and return its answer (xenstore.txt, "CONTROL")."""
         parts = [_control_text(part) for part in (command, *arguments)]
         if not parts[0]:
             raise InvalidArgumentError(errno.EINVAL, "a command of CONTROL is not empty")
-        return self._call(Control(parts))
+        return self._call(r.Control(parts))
 
     def get_features(self, domid: int | None = None) -> Feature:
         """The features that the daemon has, or that a domain may use. Since Xen 4.21."""
         if domid is None:
             return programs.run(programs.features(), self._call)
-        return self._call(GetFeatures(validate_domid(domid)))
+        return self._call(r.GetFeatures(validate_domid(domid)))
 
     def set_features(self, domid: int, bits: int) -> None:
         """Set the features that a domain, which is not yet introduced, may use: those of :class:`xsffi.Feature`,
         or-ed. Since Xen 4.21."""
         _check(bits, "feature bits", _UINT_MAX)
-        self._call(SetFeatures(validate_domid(domid), bits))
+        self._call(r.SetFeatures(validate_domid(domid), bits))
 
     def quota_names(self) -> list[str]:
         """The names of the quotas that the daemon has. Since Xen 4.22."""
@@ -101,12 +94,12 @@ class DomainOperations:
 
     def get_quota(self, name: str, domid: int | None = None) -> int:
         """A quota of a domain, or the one that new domains get. 0 means none. Since Xen 4.22."""
-        return self._call(GetQuota(_quota_name(name), None if domid is None else validate_domid(domid)))
+        return self._call(r.GetQuota(_quota_name(name), None if domid is None else validate_domid(domid)))
 
     def set_quota(self, name: str, value: int, domid: int | None = None) -> None:
         """Set a quota of a domain, or the one that new domains get. 0 means none. Since Xen 4.22."""
         _check(value, "a quota", _UINT_MAX)
-        self._call(SetQuota(_quota_name(name), value, None if domid is None else validate_domid(domid)))
+        self._call(r.SetQuota(_quota_name(name), value, None if domid is None else validate_domid(domid)))
 
 
 def _check(number: int, what: str, most: int) -> None:

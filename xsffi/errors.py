@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple
 
 __all__ = [
     "AccessDeniedError",
@@ -109,43 +108,37 @@ class BackendUnavailableError(XenStoreError, ConnectionError):
     attempts: tuple[tuple[str, str], ...] = ()
 
 
-class _Known(NamedTuple):
-    """A row of the registry."""
-
-    errno: int
-    name: str
-    error: type[XenStoreError]
-
-
-# The names are those of xs_wire.h's xsd_errors, and EQUOTA, which oxenstored sends beside them. The first row of an
-# errno is the one whose name is sent for it.
-_REGISTRY = (
-    _Known(errno.EINVAL, "EINVAL", InvalidArgumentError),
-    _Known(errno.EACCES, "EACCES", AccessDeniedError),
-    _Known(errno.EEXIST, "EEXIST", WatchExistsError),
-    _Known(errno.EISDIR, "EISDIR", XenStoreError),
-    _Known(errno.ENOENT, "ENOENT", NodeNotFoundError),
-    _Known(errno.ENOMEM, "ENOMEM", XenStoreError),
-    _Known(errno.ENOSPC, "ENOSPC", QuotaExceededError),
-    _Known(errno.EIO, "EIO", XenStoreError),
-    _Known(errno.ENOTEMPTY, "ENOTEMPTY", XenStoreError),
-    _Known(errno.ENOSYS, "ENOSYS", NotSupportedError),
-    _Known(errno.EROFS, "EROFS", AccessDeniedError),
-    _Known(errno.EBUSY, "EBUSY", XenStoreError),
-    _Known(errno.EAGAIN, "EAGAIN", TransactionConflictError),
-    _Known(errno.EISCONN, "EISCONN", XenStoreError),
-    _Known(errno.E2BIG, "E2BIG", TooBigError),
-    _Known(errno.EPERM, "EPERM", AccessDeniedError),
-    _Known(errno.EDQUOT, "EQUOTA", QuotaExceededError),
+# Errno, name over the wire, class. The names are those of xs_wire.h's xsd_errors, and EQUOTA, which oxenstored sends
+# beside them.
+_REGISTRY: tuple[tuple[int, str, type[XenStoreError]], ...] = (
+    (errno.EINVAL, "EINVAL", InvalidArgumentError),
+    (errno.EACCES, "EACCES", AccessDeniedError),
+    (errno.EEXIST, "EEXIST", WatchExistsError),
+    (errno.EISDIR, "EISDIR", XenStoreError),
+    (errno.ENOENT, "ENOENT", NodeNotFoundError),
+    (errno.ENOMEM, "ENOMEM", XenStoreError),
+    (errno.ENOSPC, "ENOSPC", QuotaExceededError),
+    (errno.EIO, "EIO", XenStoreError),
+    (errno.ENOTEMPTY, "ENOTEMPTY", XenStoreError),
+    (errno.ENOSYS, "ENOSYS", NotSupportedError),
+    (errno.EROFS, "EROFS", AccessDeniedError),
+    (errno.EBUSY, "EBUSY", XenStoreError),
+    (errno.EAGAIN, "EAGAIN", TransactionConflictError),
+    (errno.EISCONN, "EISCONN", XenStoreError),
+    (errno.E2BIG, "E2BIG", TooBigError),
+    (errno.EPERM, "EPERM", AccessDeniedError),
+    (errno.EDQUOT, "EQUOTA", QuotaExceededError),
 )
-_BY_ERRNO = {row.errno: row for row in reversed(_REGISTRY)}
-_BY_NAME = {row.name: row for row in _REGISTRY}
+_NAMES = {number: name for number, name, _ in _REGISTRY}
+_NUMBERS = {name: number for number, name, _ in _REGISTRY}
+_CLASSES = {number: error for number, _, error in _REGISTRY}
 
 
 def error_from_errno(number: int, path: str | None = None, message: str | None = None) -> XenStoreError:
     """The exception for an errno, with the system's text for it or one of your own."""
-    row = _BY_ERRNO.get(number)
-    return _make(row.error if row else XenStoreError, number, message or os.strerror(number), path)
+    cls = _CLASSES.get(number, XenStoreError)
+    text = message or os.strerror(number)
+    return cls(number, text) if path is None else cls(number, text, path)
 
 
 def error_from_wire(name: str, path: str | None = None, message: str | None = None) -> XenStoreError:
@@ -154,20 +147,15 @@ def error_from_wire(name: str, path: str | None = None, message: str | None = No
     A name that nobody knows becomes an :class:`XenStoreError` with errno EIO whose text and ``wire_name`` tell the
     name.
     """
-    row = _BY_NAME.get(name)
-    if row is None:
-        error = _make(XenStoreError, errno.EIO, f"the daemon answered {name!r}, an error unknown here", path)
+    number = _NUMBERS.get(name)
+    if number is None:
+        error = error_from_errno(errno.EIO, path, f"the daemon answered {name!r}, an error unknown here")
     else:
-        error = _make(row.error, row.errno, message or os.strerror(row.errno), path)
+        error = error_from_errno(number, path, message)
     error.wire_name = name
     return error
 
 
 def wire_name(number: int) -> str:
     """The name that goes over the wire for an errno; EINVAL where the protocol has none, as the daemons do."""
-    row = _BY_ERRNO.get(number)
-    return row.name if row else "EINVAL"
-
-
-def _make(cls: type[XenStoreError], number: int, message: str, path: str | None) -> XenStoreError:
-    return cls(number, message) if path is None else cls(number, message, path)
+    return _NAMES.get(number, "EINVAL")

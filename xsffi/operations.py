@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, TypeVar, overload
 
 from .errors import InvalidArgumentError, NodeNotFoundError, XenStoreError
-from .paths import encode
-from .permissions import Permission, PermissionLike, parse_permissions
-from .protocol import programs
-from .protocol.requests import GetPermissions, Mkdir, Read, Request, Rm, SetPermissions, Write
-from .records import Node
-from .safeguards import AnyDomain
+from .lazy import lazy_module
+from .paths import encode, validate
+from .static_types import overload
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from typing import Any
+
+    from . import permissions as p
+    from .permissions import Permission, PermissionLike
+    from .protocol import lookups, programs, trees
+    from .protocol import requests as r
+    from .records import Node
+    from .safeguards import AnyDomain
+    from .static_types import T
+else:
+    p = lazy_module("xsffi.permissions")
+    lookups = lazy_module("xsffi.protocol.lookups")
+    programs = lazy_module("xsffi.protocol.programs")
+    trees = lazy_module("xsffi.protocol.trees")
+    r = lazy_module("xsffi.protocol.requests")
 
 __all__ = ["NodeOperations", "encode_removable", "encode_value"]
 
-T = TypeVar("T")
 
-
-_READ_AT_ONCE = 8192
+_LOOK_UP_AT_ONCE = 8192
 
 
 class _Raise:
@@ -62,15 +74,15 @@ class NodeOperations:
 
     _any_domain: AnyDomain
 
-    def _call(self, request: Request[T]) -> T:
+    def _call(self, request: r.Request[T]) -> T:
         raise NotImplementedError
 
-    def _call_many(self, requests: Sequence[Request[Any]]) -> list[Any]:
+    def _call_many(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         raise NotImplementedError
 
     def read(self, path: str) -> bytes:
         """The value of a node; raises :class:`~xsffi.errors.NodeNotFoundError` where there is none."""
-        return self._call(Read(encode(path)))
+        return self._call(r.Read(encode(path)))
 
     def read_text(self, path: str, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The value of a node as text; raises UnicodeDecodeError where it is none, unless `errors` says otherwise."""
@@ -95,11 +107,11 @@ class NodeOperations:
         NUL between them, 4080 on the kernel's device), or the daemon takes no value of that length, and
         :class:`~xsffi.errors.QuotaExceededError` where the caller's domain has used up its nodes.
         """
-        self._call(Write(encode(path), encode_value(value)))
+        self._call(r.Write(encode(path), encode_value(value)))
 
     def mkdir(self, path: str) -> None:
         """Make a node with an empty value, and those above it. One that is there is left as it is."""
-        self._call(Mkdir(encode(path)))
+        self._call(r.Mkdir(encode(path)))
 
     def rm(self, path: str) -> None:
         """Remove a node and all below it. One that is not there is no error, if its parent is there; else
@@ -107,7 +119,7 @@ class NodeOperations:
 
         The root is refused: some daemons would wipe the whole store.
         """
-        self._call(Rm(encode_removable(path)))
+        self._call(r.Rm(encode_removable(path)))
 
     def ls(self, path: str) -> list[str]:
         """The names of a node's children, however many: sorted from oxenstored, in order of their making from
@@ -127,7 +139,7 @@ class NodeOperations:
     def get_permissions(self, path: str) -> list[Permission]:
         """The permissions of a node; the first names its owner, and what those domains may do that have none of their
         own."""
-        return self._call(GetPermissions(encode(path)))
+        return self._call(r.GetPermissions(encode(path)))
 
     def set_permissions(
         self, path: str, permissions: Iterable[PermissionLike], *, allow_any_domain: bool = False
@@ -139,7 +151,7 @@ class NodeOperations:
         for :data:`~xsffi.permissions.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22.
         `allow_any_domain` says that this daemon is known to be mended.
         """
-        request = SetPermissions(encode(path), parse_permissions(permissions))
+        request = r.SetPermissions(encode(path), p.parse_permissions(permissions))
         if not allow_any_domain:
             self._any_domain.check(path, request.permissions)
         self._call(request)
@@ -149,23 +161,39 @@ class NodeOperations:
     @overload
     def read_many(self, paths: Iterable[str], default: T) -> list[bytes | T]: ...
     def read_many(self, paths: Iterable[str], default: Any = _RAISE) -> Any:
-        """The values of many nodes, in the order of `paths`, read together.
+        """The values of many nodes, in the order of `paths`, read together, each as it is at some moment meanwhile
+        (:meth:`~xsffi.Client.dump` gives a tree as it is at one).
 
         A missing node gives `default`, where one is given; else, and with any other error, the first one is raised.
         """
-        values: list[Any] = []
+
+        def value(outcome: Any) -> Any:
+            if isinstance(outcome, XenStoreError):
+                if default is _RAISE or not isinstance(outcome, NodeNotFoundError):
+                    raise outcome
+                return default
+            return outcome
+
+        return self._look_up_values(paths, value)
+
+    def exists_many(self, paths: Iterable[str]) -> list[bool]:
+        """Whether there are such nodes, in the order of `paths`, as :meth:`read_many` reads them. One that the caller
+        may not read raises AccessDeniedError."""
+
+        def found(outcome: Any) -> bool:
+            if isinstance(outcome, XenStoreError) and not isinstance(outcome, NodeNotFoundError):
+                raise outcome
+            return not isinstance(outcome, XenStoreError)
+
+        return self._look_up_values(paths, found)
+
+    def _look_up_values(self, paths: Iterable[str], finish: Callable[[Any], T]) -> list[T]:
+        found: list[T] = []
         paths = iter(paths)
-        while True:
-            # So many at a time, to need no more memory than the values do.
-            requests = [Read(encode(path)) for path in islice(paths, _READ_AT_ONCE)]
-            if not requests:
-                return values
-            for outcome in self._call_many(requests):
-                if isinstance(outcome, XenStoreError):
-                    if default is _RAISE or not isinstance(outcome, NodeNotFoundError):
-                        raise outcome
-                    outcome = default
-                values.append(outcome)
+        # So many at a time, to need no more memory than the values do.
+        while some := list(islice(paths, _LOOK_UP_AT_ONCE)):
+            found += map(finish, self._call_many(lookups.Values(some)))
+        return found
 
     def walk(self, top: str = "/", onerror: Callable[[XenStoreError], object] | None = None) -> Iterator[Node]:
         """Every node from `top` down, with its value, children and permissions: level by level, the top first.
@@ -173,11 +201,11 @@ class NodeOperations:
         A node that is removed meanwhile is left out; `top` itself must be there. Where a node may not be read, the
         error is raised, or given to `onerror`, and the walk goes on without what is below that node.
         """
-        found = programs.iterate(programs.walk(encode(top)), self._call_many)
+        found = trees.iterate(trees.walk(validate(top)), self._call_many)
 
         def nodes() -> Iterator[Node]:
             for node in found:
-                if isinstance(node, Node):
+                if not isinstance(node, XenStoreError):
                     yield node
                 elif onerror is None:
                     raise node

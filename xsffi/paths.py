@@ -6,7 +6,6 @@ The rules are those of xenstore.txt ("Pathnames") and xs_wire.h; see :func:`vali
 from __future__ import annotations
 
 import errno
-import re
 
 from .errors import InvalidArgumentError, TooBigError
 
@@ -30,9 +29,7 @@ RELATIVE_MAX = 2048  # XENSTORE_REL_PATH_MAX, in bytes
 INTRODUCE_DOMAIN = "@introduceDomain"  # the special watch path that fires when a domain was introduced
 RELEASE_DOMAIN = "@releaseDomain"  # and the one that fires when a domain is gone
 
-# "/" alone; or names between single slashes, with or without one in front
-_VALID = re.compile(r"/|/?[-_@A-Za-z0-9]+(?:/[-_@A-Za-z0-9]+)*").fullmatch
-_BAD_CHARACTER = re.compile(r"[^-_@/A-Za-z0-9]").search
+_CHARACTERS = b"-/0123456789@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz"
 
 
 def validate(path: str) -> str:
@@ -44,20 +41,23 @@ def validate(path: str) -> str:
     Raises :class:`TypeError` for what is no str, :class:`~xsffi.errors.TooBigError` for what is too long and
     :class:`~xsffi.errors.InvalidArgumentError`, naming the path and the rule, for everything else.
     """
-    if not isinstance(path, str):
-        raise TypeError(f"a path is a str, not {type(path).__name__}: {path!r}")
-    if _VALID(path) is None:
-        raise InvalidArgumentError(errno.EINVAL, _broken_rule(path), path)
-    limit = ABSOLUTE_MAX if path[0] == "/" else RELATIVE_MAX
-    if len(path) > limit:
-        kind = "an absolute" if path[0] == "/" else "a relative"
-        raise TooBigError(errno.E2BIG, f"{kind} path has at most {limit} bytes, this one has {len(path)}", path)
+    encode(path)
     return path
 
 
 def encode(path: str) -> bytes:
     """`path`, validated, as the bytes that go over the wire (without the NUL that ends it there)."""
-    return validate(path).encode("ascii")
+    if not isinstance(path, str):
+        raise TypeError(f"a path is a str, not {type(path).__name__}: {path!r}")
+    encoded = path.encode("ascii", "replace")
+    # What is left without the characters that are allowed, a "?" for each beyond ASCII among it, breaks the rule.
+    if encoded.translate(None, _CHARACTERS) or not path or "//" in path or (path[-1] == "/" and path != "/"):
+        raise InvalidArgumentError(errno.EINVAL, _broken_rule(path), path)
+    limit = ABSOLUTE_MAX if path[0] == "/" else RELATIVE_MAX
+    if len(path) > limit:
+        kind = "an absolute" if path[0] == "/" else "a relative"
+        raise TooBigError(errno.E2BIG, f"{kind} path has at most {limit} bytes, this one has {len(path)}", path)
+    return encoded
 
 
 def join(base: str, *parts: str) -> str:
@@ -99,9 +99,9 @@ def is_subpath(path: str, top: str) -> bool:
 def _broken_rule(path: str) -> str:
     if not path:
         return "a path is not empty"
-    bad = _BAD_CHARACTER(path)
-    if bad is not None:
-        return f"a path has only letters, digits and -/_@, not {bad.group()!r}"
+    for character in path:
+        if character.encode("utf-8", "surrogatepass") not in _CHARACTERS:
+            return f"a path has only letters, digits and -/_@, not {character!r}"
     if "//" in path:
         return "a path has no doubled slash"
     return "a path does not end in a slash"

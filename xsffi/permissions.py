@@ -7,11 +7,23 @@ everything, and what all domains may do that the list does not name; each other 
 from __future__ import annotations
 
 import errno
-import re
+from collections import namedtuple
 from collections.abc import Iterable
-from typing import NamedTuple, Union
 
+from .domids import DOMID_ANY, DOMID_MAX, validate_domid
 from .errors import InvalidArgumentError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+    from typing_extensions import TypeAlias
+
+    class _Permission(NamedTuple):
+        domid: int
+        access: str
+else:
+    _Permission = namedtuple("Permission", ["domid", "access"])
 
 __all__ = [
     "DOMID_ANY",
@@ -23,18 +35,14 @@ __all__ = [
     "validate_domid",
 ]
 
-DOMID_MAX = 65535  # a domid is 16 bits wide; those from 0x7ff0 on name no domain but roles ("self", "idle", …)
-DOMID_ANY = 0x7FF5  #: in a permission: every domain. Since Xen 4.22 (xen.h); before, a domain like any other
-
 _ACCESSES = ("n", "r", "w", "b")
-_PATTERN = re.compile(r"([nrwb])([0-9]{1,5})", re.ASCII).fullmatch
+_DIGITS_MAX = 5  # of a domid
 
 
-class Permission(NamedTuple):
+class Permission(_Permission):
     """What one domain may do: `access` is ``"n"`` (nothing), ``"r"`` (read), ``"w"`` (write) or ``"b"`` (both)."""
 
-    domid: int
-    access: str
+    __slots__ = ()
 
     @classmethod
     def parse(cls, text: str) -> Permission:
@@ -45,10 +53,10 @@ class Permission(NamedTuple):
         """
         if not isinstance(text, str):
             raise TypeError(f"a permission is a Permission or a str such as 'r5', not {type(text).__name__}: {text!r}")
-        match = _PATTERN(text)
-        if match is None:
+        access, digits = text[:1], text[1:]
+        if access not in _ACCESSES or not (digits.isascii() and digits.isdigit()) or len(digits) > _DIGITS_MAX:
             raise InvalidArgumentError(errno.EINVAL, f"a permission is n, r, w or b and a domid, not {text!r}")
-        return cls(validate_domid(int(match[2])), match[1])
+        return cls(validate_domid(int(digits)), access)
 
     def __str__(self) -> str:
         """As it goes over the wire: ``r5``."""
@@ -65,7 +73,7 @@ class Permission(NamedTuple):
         return self.access in ("w", "b")
 
 
-PermissionLike = Union[Permission, str]
+PermissionLike: TypeAlias = "Permission | str"
 
 
 def parse_permissions(permissions: Iterable[PermissionLike]) -> list[Permission]:
@@ -94,13 +102,3 @@ def _checked(item: PermissionLike) -> Permission:
     if type(domid) is int and 0 <= domid <= DOMID_MAX and type(access) is str and access in _ACCESSES:
         return item
     return Permission.parse(str(item))
-
-
-def validate_domid(domid: int) -> int:
-    """`domid`, as an int and no subclass of it, if it is one from 0 to 65535; raises TypeError or InvalidArgumentError
-    else."""
-    if not isinstance(domid, int) or isinstance(domid, bool):
-        raise TypeError(f"a domid is an int, not {type(domid).__name__}: {domid!r}")
-    if not 0 <= domid <= DOMID_MAX:
-        raise InvalidArgumentError(errno.EINVAL, f"a domid is from 0 to {DOMID_MAX}, not {domid}")
-    return int(domid)

@@ -4,28 +4,41 @@ them."""
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Any, NamedTuple
 
 from .errors import NodeNotFoundError, TooBigError, XenStoreError
-from .operations import NodeOperations, encode_removable, encode_value
+from .operations import encode_removable, encode_value
 from .paths import encode
-from .permissions import PermissionLike, parse_permissions
+from .permissions import parse_permissions
 from .protocol import programs
-from .protocol.requests import Directory, GetPermissions, Mkdir, Read, Request, Rm, SetPermissions, Write
-from .safeguards import AnyDomain, any_domain_error, names_any_domain
-from .transaction import Transactions
+from .protocol.requests import Directory, GetPermissions, Mkdir, Read, Rm, SetPermissions, Write
+from .safeguards import any_domain_error, names_any_domain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+    from typing import Any
+
+    from .operations import NodeOperations
+    from .permissions import PermissionLike
+    from .protocol.requests import Request
+    from .safeguards import AnyDomain
+    from .transaction import Transactions
 
 __all__ = ["Pipeline"]
 
 
-class _Item(NamedTuple):
+class _Item:
     """An operation that is queued, and what makes its result of what came back."""
 
-    request: Request[Any]
-    finish: Callable[[Any, NodeOperations], Any]
-    refusal: XenStoreError | None  # of what would end a daemon to which DOMID_ANY is deadly, see AnyDomain
+    __slots__ = ("finish", "refusal", "request")
+
+    def __init__(
+        self, request: Request[Any], finish: Callable[[Any, NodeOperations], Any], refusal: XenStoreError | None
+    ) -> None:
+        self.request = request
+        self.finish = finish
+        self.refusal = refusal  # of what would end a daemon to which DOMID_ANY is deadly, see AnyDomain
 
 
 class Pipeline:

@@ -3,36 +3,51 @@
 from __future__ import annotations
 
 import errno
-from typing import Any, NamedTuple
+from collections import namedtuple
 
 from .errors import InvalidArgumentError, XenStoreError, error_from_errno
 from .paths import validate
-from .permissions import Permission, parse_permissions
+from .permissions import parse_permissions
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NamedTuple
+
+    from .permissions import Permission
+
+    class _WatchEvent(NamedTuple):
+        path: str
+        token: Any
+
+    class _Node(NamedTuple):
+        path: str
+        value: bytes
+        children: tuple[str, ...]
+        permissions: tuple[Permission, ...]
+else:
+    _WatchEvent = namedtuple("WatchEvent", ["path", "token"])
+    _Node = namedtuple("Node", ["path", "value", "children", "permissions"])
 
 __all__ = ["Node", "WatchEvent"]
 
 
-class WatchEvent(NamedTuple):
+class WatchEvent(_WatchEvent):
     """A node that is watched, or one below it, changed; or the watch was just set, which gives one event too.
 
     `path` is the node that changed, relative if the watch was set with a relative path, or the special path watched.
     `token` is the very object that was given to ``watch``; by default, the watch itself.
     """
 
-    path: str
-    token: Any
+    __slots__ = ()
 
 
-class Node(NamedTuple):
+class Node(_Node):
     """A node of the tree: its path, its value, the names of its children, and its permissions, owner first.
 
     Where its permissions are none at all, they were not told, and are left as they are by who loads it.
     """
 
-    path: str
-    value: bytes
-    children: tuple[str, ...]
-    permissions: tuple[Permission, ...]
+    __slots__ = ()
 
     def to_json(self) -> str:
         """The node as one line of JSON, in ASCII: what dump files hold, and :meth:`from_json` reads.

@@ -5,10 +5,17 @@ from __future__ import annotations
 import errno
 
 from .addresses import Kind
-from .backends.base import Backend
+from .domids import DOMID_ANY
 from .errors import InvalidArgumentError
-from .permissions import DOMID_ANY, Permission
-from .protocol import programs
+from .lazy import lazy_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .backends.base import Backend
+    from .permissions import Permission
+    from .protocol import programs
+else:
+    programs = lazy_module("xsffi.protocol.programs")
 
 __all__ = ["AnyDomain", "any_domain_error", "names_any_domain"]
 
@@ -22,7 +29,7 @@ class AnyDomain:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._is_deadly = None if backend.kind is Kind.SOCKET else False
+        self._is_deadly = None if backend.kind == Kind.SOCKET else False
 
     def is_deadly(self) -> bool:
         """Whether it is so."""

@@ -15,9 +15,7 @@ import shutil
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from .addresses import SOCKET_PATH_MAX, absolute
 from .client import Client
@@ -25,10 +23,17 @@ from .paths import validate
 from .permissions import validate_domid
 from .protocol.wire import MessageType
 from .records import Node
-from .server.dump import Contents, contents, fill
+from .server.dump import contents, fill
 from .server.faults import Cut, Refusal
 from .server.loop import Loop
 from .server.store import Store
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from .server.dump import Contents
 
 __all__ = ["EmbeddedStore"]
 

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import errno
-import random
 import time
 import warnings
-from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any, SupportsIndex, TypeVar
 
-from .backends.base import Backend
 from .errors import (
     NodeNotFoundError,
     TransactionConflictError,
     TransactionGoneError,
     XenStoreError,
 )
+from .lazy import lazy_module
 from .operations import NodeOperations
-from .protocol.programs import run, transaction_is_gone
-from .protocol.requests import Request, TransactionEnd, TransactionStart
-from .safeguards import AnyDomain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable, Sequence
+    from types import TracebackType
+    from typing import Any, SupportsIndex
+
+    from .backends.base import Backend
+    from .protocol import programs
+    from .protocol import requests as r
+    from .safeguards import AnyDomain
+    from .static_types import T
+else:
+    random = lazy_module("random")
+    programs = lazy_module("xsffi.protocol.programs")
+    r = lazy_module("xsffi.protocol.requests")
 
 __all__ = ["Transaction", "Transactions", "validate_attempts"]
-
-T = TypeVar("T")
 
 _IN_CONFLICT = "not committed: it was in conflict with other changes"
 _PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long
@@ -75,7 +83,7 @@ class Transaction(NodeOperations):
             return
         if not issubclass(kind, Exception):  # Ctrl-C, perhaps because the daemon does not answer
             self._ended = "interrupted"
-            self._backend.post(TransactionEnd(commit=False), self.id)
+            self._backend.post(r.TransactionEnd(commit=False), self.id)
             return
         try:
             self.abort()
@@ -97,7 +105,7 @@ class Transaction(NodeOperations):
         self._check()
         self._ended = "committed" if commit else "aborted"
         try:
-            self._backend.call(TransactionEnd(commit), self.id)
+            self._backend.call(r.TransactionEnd(commit), self.id)
         except TransactionConflictError as error:
             self._ended = _IN_CONFLICT
             raise _conflict(
@@ -111,10 +119,10 @@ class Transaction(NodeOperations):
             raise
         except BaseException:
             self._ended = "interrupted"
-            self._backend.post(TransactionEnd(commit=False), self.id)
+            self._backend.post(r.TransactionEnd(commit=False), self.id)
             raise
 
-    def _call(self, request: Request[T]) -> T:
+    def _call(self, request: r.Request[T]) -> T:
         self._check()
         try:
             return self._backend.call(request, self.id)
@@ -125,14 +133,14 @@ class Transaction(NodeOperations):
     def _look_into(self, error: XenStoreError) -> None:
         """Raise TransactionGoneError if that is what the daemon's error means."""
         if isinstance(error, NodeNotFoundError):
-            gone = run(transaction_is_gone(), self._call_as_is)
+            gone = programs.run(programs.transaction_is_gone(), self._call_as_is)
         else:
             gone = _is_io_error(error)
         if gone:
             self._ended = "lost"
             raise self._gone() from error
 
-    def _call_many(self, requests: Sequence[Request[Any]]) -> list[Any]:
+    def _call_many(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         self._check()
         outcomes = self._backend.call_many(requests, self.id)
         # A transaction that is gone stays so: the last outcome tells.
@@ -140,7 +148,7 @@ class Transaction(NodeOperations):
             self._look_into(outcomes[-1])
         return outcomes
 
-    def _call_as_is(self, request: Request[T]) -> T:
+    def _call_as_is(self, request: r.Request[T]) -> T:
         return self._backend.call(request, self.id)
 
     def _check(self) -> None:
@@ -167,12 +175,12 @@ class Transactions:
             except IndexError:
                 break  # another thread was faster
             try:
-                self._backend.call(TransactionEnd(commit=False), orphan)
+                self._backend.call(r.TransactionEnd(commit=False), orphan)
             except XenStoreError as error:
                 if not isinstance(error, NodeNotFoundError) and not _is_io_error(error):
                     raise
                 # A reset of the watches ended it before.
-        return Transaction(self._backend, self._any_domain, self._backend.call(TransactionStart()), self._orphans)
+        return Transaction(self._backend, self._any_domain, self._backend.call(r.TransactionStart()), self._orphans)
 
     def repeat(self, function: Callable[[Transaction], T], attempts: int) -> T:
         """Run `function` in a transaction until that is committed, up to `attempts` times."""

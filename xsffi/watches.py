@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import errno
-import logging
-from collections.abc import Callable, Iterator
 from time import monotonic
-from types import TracebackType
 
-from .backends.base import Backend
+from . import log
 from .errors import (
     AccessDeniedError,
     ClientClosedError,
@@ -18,20 +15,28 @@ from .errors import (
     WaitTimeoutError,
     WatchExistsError,
 )
+from .lazy import lazy_module
 from .paths import encode
-from .protocol import programs
-from .protocol.requests import ResetWatches
-from .protocol.requests import Watch as WatchRequest
 from .protocol.watch_table import Watched
-from .protocol.wire import Feature
-from .records import WatchEvent
 from .watching import Watching
 
-__all__ = ["ITSELF", "Callback", "Watch", "Watches"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
 
-Callback = Callable[[WatchEvent], object]
+    from .backends.base import Backend
+    from .protocol import programs, wire
+    from .protocol import requests as r
+    from .records import WatchEvent
 
-logger = logging.getLogger("xsffi")
+    Callback = Callable[[WatchEvent], object]
+else:
+    programs = lazy_module("xsffi.protocol.programs")
+    r = lazy_module("xsffi.protocol.requests")
+    wire = lazy_module("xsffi.protocol.wire")
+
+__all__ = ["ITSELF", "Watch", "Watches"]
 
 _DEPTH_MAX = 0x7FFFFFFF  # xenstored takes it for a C int
 
@@ -143,7 +148,7 @@ class Watches:
 
     def reset(self) -> None:
         """Take all watches away, and the daemon's transactions of this connection."""
-        self._backend.call(ResetWatches())
+        self._backend.call(r.ResetWatches())
         self._watching.clear()
 
     def fileno(self) -> int:
@@ -197,7 +202,7 @@ class Watches:
 
     def _set(self, watch: Watch, encoded: bytes) -> None:
         try:
-            if not self._watching.set(watch, WatchRequest(encoded, watch.wire_token, watch.depth)):
+            if not self._watching.set(watch, r.Watch(encoded, watch.wire_token, watch.depth)):
                 raise WatchExistsError(
                     errno.EEXIST, f"this path is watched with this token already: {watch.token!r}", watch.path
                 )
@@ -214,7 +219,7 @@ class Watches:
             features = programs.run(programs.features(), self._backend.call)
         except (AccessDeniedError, InvalidArgumentError, NotSupportedError):
             return False  # it has no features to tell of
-        return Feature.WATCH_DEPTH in features
+        return wire.Feature.WATCH_DEPTH in features
 
     def _loop(self, timeout: float | None, otherwise: Callback | None, raise_errors: bool) -> None:
         deadline = None if timeout is None else monotonic() + timeout
@@ -229,11 +234,11 @@ class Watches:
                     if callback is not None:
                         callback(event)
                     else:
-                        logger.warning("run() dropped an event at %s: its watch has no callback", event.path)
+                        log.warning("run() dropped an event at %s: its watch has no callback", event.path)
                 except Exception:
                     if raise_errors:
                         raise
-                    logger.exception("the callback of the watch at %s raised", watch.path)
+                    log.exception("the callback of the watch at %s raised", watch.path)
             if deadline is not None:
                 remaining = max(0.0, deadline - monotonic())
                 if remaining == 0 and (found is None or timeout):

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
 from time import monotonic
-from typing import Generic
 
-from .backends.base import Backend, Events
 from .errors import XenStoreError
-from .protocol.requests import Unwatch, Watch
+from .lazy import lazy_module
 from .protocol.watch_table import W, WatchTable
-from .records import WatchEvent
+from .static_types import Generic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from . import records
+    from .backends.base import Backend, Events
+    from .protocol import requests as r
+else:
+    records = lazy_module("xsffi.records")
+    r = lazy_module("xsffi.protocol.requests")
 
 __all__ = ["Watching"]
 
@@ -34,7 +42,7 @@ class Watching(Generic[W]):
         """A token for a watch, as it goes over the wire."""
         return self._queue().new_token()
 
-    def set(self, watched: W, request: Watch) -> bool:
+    def set(self, watched: W, request: r.Watch) -> bool:
         """Set a watch; False where its path is watched with its token. One whose setting fails leaves nothing."""
         try:
             if not self.table.add(watched):
@@ -43,14 +51,14 @@ class Watching(Generic[W]):
         except BaseException as error:
             self._forget(watched)
             if not isinstance(error, XenStoreError):
-                self._backend.post(Unwatch(request.path, request.token))
+                self._backend.post(r.Unwatch(request.path, request.token))
             raise
         return True
 
     def remove(self, watched: W, path: bytes, claim: bool = False) -> bool:
         """Take a watch away, which is forgotten here once the daemon has, or may have. With `claim` it is so at once:
         of all who do this to a watch one alone asks the daemon, and the others are told False."""
-        request = Unwatch(path, watched.wire_token)
+        request = r.Unwatch(path, watched.wire_token)
         try:
             if claim and not self.table.remove(watched):
                 return False
@@ -65,7 +73,7 @@ class Watching(Generic[W]):
 
     def next_event(
         self, timeout: float | None, is_over: Callable[[], bool] = lambda: False
-    ) -> tuple[WatchEvent, W] | None:
+    ) -> tuple[records.WatchEvent, W] | None:
         """The next event of a watch that is set, with the user's token, and its watch; None where none came for
         `timeout` seconds (None: for ever), or `is_over`, which is asked after :meth:`wake`."""
         queue = self._queue()
@@ -80,7 +88,7 @@ class Watching(Generic[W]):
                 else:
                     watched = self.table.owner(event.token)
                     if watched is not None:
-                        return WatchEvent(event.path, watched.token), watched
+                        return records.WatchEvent(event.path, watched.token), watched
             except BaseException:
                 if event is not None:
                     queue.put_back(event)

@@ -21,7 +21,8 @@ from xsffi.errors import (
     error_from_wire,
 )
 from xsffi.permissions import Permission
-from xsffi.protocol import programs
+from xsffi.protocol import programs, trees
+from xsffi.protocol.lookups import Lookups
 from xsffi.protocol.programs import NextEvent
 from xsffi.protocol.requests import Directory, Read, Request, Watch
 from xsffi.records import Node, WatchEvent
@@ -77,12 +78,13 @@ class Tree:
             return None
         if isinstance(effect, NextEvent):
             return self.events.pop(0) if self.events else None
-        if len(effect) == 1:
+        if not isinstance(effect, Lookups):
             return [None]  # the look whether the events of the watches have come
         self.rounds += 1
         for path in self.after.get(self.rounds, []):
             self.events.append(WatchEvent(path, "dump:2" if path == "@releaseDomain" else "dump:1"))
-        return [self._answer(request) for request in effect]
+        answers = [self._answer(request) for request in effect]
+        return effect.combine(answers) if isinstance(effect, Lookups) else answers
 
     def _answer(self, request: Request[Any]) -> Any:
         assert request.path is not None
@@ -93,7 +95,7 @@ class Tree:
         return b"" if isinstance(request, Read) else found if isinstance(request, Directory) else PERMISSIONS
 
     def snapshot(self, top: str = "/a", rounds: int = 10) -> list[Node]:
-        return programs.run(programs.snapshot(top, rounds, b"dump:1", b"dump:2"), self.carry)
+        return programs.run(trees.snapshot(top, rounds, b"dump:1", b"dump:2"), self.carry)
 
 
 class TestByHand:
@@ -181,7 +183,7 @@ class TestByHand:
             return tree.carry(effect)
 
         with pytest.raises(TransactionConflictError, match="each of 3 times"):
-            programs.run(programs.snapshot("/a", 3, b"dump:1", b"dump:2"), carry)
+            programs.run(trees.snapshot("/a", 3, b"dump:1", b"dump:2"), carry)
 
     def test_what_changed_is_read_again_and_all_above_it_and_no_more(self) -> None:
         nodes: dict[str, Any] = {"/a": ["b", "c"], "/a/b": ["d"], "/a/b/d": [], "/a/c": ["e"], "/a/c/e": []}
@@ -191,7 +193,7 @@ class TestByHand:
         carry = tree.carry
 
         def carried(effect: Any) -> Any:
-            if isinstance(effect, list) and len(effect) > 1:
+            if isinstance(effect, Lookups):
                 asked.append([request.path.decode() for request in effect if isinstance(request, Read)])
             return carry(effect)
 

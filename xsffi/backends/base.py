@@ -5,11 +5,8 @@ from __future__ import annotations
 
 import errno
 import os
-import weakref
-from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar, Union
+from _weakref import ref  # weakref's own, without the dictionaries that are there too
 
-from ..addresses import Kind
 from ..errors import (
     ClientClosedError,
     ConnectionLostError,
@@ -18,8 +15,18 @@ from ..errors import (
     XenStoreError,
     error_from_errno,
 )
-from ..protocol.requests import Request
-from ..records import WatchEvent
+from ..static_types import Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any, Union
+
+    from ..protocol.requests import Request
+    from ..records import WatchEvent
+    from ..static_types import T
+
+    Outcome = Union[Any, XenStoreError]  # what a request of a batch came to: its decoded reply, or its error
 
 __all__ = [
     "Backend",
@@ -33,9 +40,6 @@ __all__ = [
     "tell_of_forks",
     "timeout_error",
 ]
-
-T = TypeVar("T")
-Outcome = Union[Any, XenStoreError]  # what a request of a batch came to: its decoded reply, or its error
 
 
 class Events(Protocol):
@@ -75,7 +79,8 @@ class Backend(Protocol):
     """
 
     name: str  # "libxenstore" or "wire"
-    kind: Kind  # what it talks through
+    kind: str  # what it talks through: a Kind of xsffi.addresses
+    description: str  # what it is, for people: its name, where it is connected to, what of it is in C
 
     def read(self, path: str) -> bytes:
         """The value of a node, outside a transaction: as :meth:`call` with Read, in less time."""
@@ -84,7 +89,13 @@ class Backend(Protocol):
         """Carry one request; give its decoded reply, or raise its error."""
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
-        """Carry many; an error stands in the place of its reply. Every reply is in before this returns."""
+        """Carry many, in order; an error stands in the place of its reply. Every reply is in before this returns.
+
+        :class:`~xsffi.protocol.lookups.Lookups` are in no order, and give what they come to for each path. Outside a
+        transaction they go over several connections where they are many."""
+
+    def call_parts(self, parts: Sequence[Sequence[Request[Any]]]) -> list[list[Outcome]]:
+        """Carry several sequences, each in order, and at the same time where there are connections for that."""
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         """Have the daemon take back what an interrupted call may have set up; what it says to that is dropped, and
@@ -111,17 +122,19 @@ class Forkable(Protocol):
         """Never use the connection again, and close the child's copies of its descriptors."""
 
 
-_forkables: weakref.WeakValueDictionary[int, Forkable] = weakref.WeakValueDictionary()
+_forkables: set[ref[Forkable]] = set()
 
 
 def tell_of_forks(backend: Forkable) -> None:
     """Have `backend` told of every fork for as long as it lives."""
-    _forkables[id(backend)] = backend
+    _forkables.add(ref(backend, _forkables.discard))
 
 
 def _after_fork_in_child() -> None:
-    for backend in list(_forkables.values()):
-        backend.after_fork_in_child()
+    for reference in list(_forkables):
+        backend = reference()
+        if backend is not None:
+            backend.after_fork_in_child()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -5,59 +5,88 @@ from __future__ import annotations
 import errno
 import os
 
+from .. import log
 from ..addresses import candidates
 from ..errors import BackendUnavailableError, InvalidArgumentError, NotSupportedError
-from .base import Backend
-from .libxenstore.backend import LibraryBackend
-from .libxenstore.extension import load_libxenstore
-from .libxenstore.opening import places
-from .wire.backend import open_wire
+from ..lazy import lazy_module
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from . import trace
+    from .base import Backend
+    from .libxenstore import backend as libxenstore
+    from .libxenstore import extension, opening
+    from .wire import backend as wire
+
+    Attempts = list[tuple[str, OSError]]  # what was tried, and why it failed
+else:
+    libxenstore = lazy_module("xsffi.backends.libxenstore.backend")
+    extension = lazy_module("xsffi.backends.libxenstore.extension")
+    opening = lazy_module("xsffi.backends.libxenstore.opening")
+    trace = lazy_module("xsffi.backends.trace")
+    wire = lazy_module("xsffi.backends.wire.backend")
 
 __all__ = ["NAMES", "open_backend"]
 
 NAMES = ("auto", "libxenstore", "wire")
+_CONNECTIONS_MAX = 16
 
-Attempts = list[tuple[str, OSError]]  # what was tried, and why it failed
 
-
-def open_backend(name: str = "auto", path: str | None = None, timeout: float | None = None) -> Backend:
+def open_backend(
+    name: str = "auto", path: str | None = None, timeout: float | None = None, connections: int | None = None
+) -> Backend:
     """Open a connection to the store.
 
     `name`: ``"libxenstore"``, ``"wire"``, or ``"auto"``, which is libxenstore where it loads and opens `path`, and the
     wire else; the environment's ``XSFFI_BACKEND`` says what ``"auto"`` is. `path`: a socket or a device, else the
     places that :func:`xsffi.addresses.candidates` tells; libxenstore opens these alone. `timeout`: how many seconds a
-    request may take (None: any time); only the wire can do that, so ``"auto"`` is the wire with it.
+    request may take (None: any time); only the wire can do that, so ``"auto"`` is the wire with it. `connections`: how
+    many there may be for bulk work (None: what ``XSFFI_CONNECTIONS`` says, or as many as are worth it).
 
     Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried and why each failed, and
     :class:`~xsffi.errors.NotSupportedError` where libxenstore is asked for by name, and can do no timeout, or opens
     another place than `path`.
     """
     name = _check_name(name, "a backend")
+    connections = _check_connections(connections)
     if name == "auto":
         name = _check_name(os.environ.get("XSFFI_BACKEND") or "auto", "XSFFI_BACKEND")
     if timeout is not None and name == "libxenstore":
         raise NotSupportedError(errno.ENOSYS, "libxenstore knows no timeout of a request; the wire backend does")
+    attempts: Attempts = []
+    backend = _open(name, path, timeout, connections, attempts)
+    if os.environ.get("XSFFI_TRACE", "0") not in ("", "0"):
+        trace.to_stderr(_choice_text(backend, attempts))
+        return trace.TracedBackend(backend, trace.to_stderr)
+    if log.is_enabled(log.INFO):
+        log.info("%s", _choice_text(backend, attempts))
+    if log.is_enabled(log.DEBUG):
+        return trace.TracedBackend(backend, trace.to_log)
+    return backend
+
+
+def _open(name: str, path: str | None, timeout: float | None, connections: int | None, attempts: Attempts) -> Backend:
     if name == "wire" or timeout is not None:
-        return _open_wire(path, timeout, [])
-    reason = load_libxenstore()
+        return _open_wire(path, timeout, connections, attempts)
+    reason = extension.load_libxenstore()
     if reason is not None:
-        attempts: Attempts = [("libxenstore", FileNotFoundError(errno.ENOENT, reason))]
+        attempts.append(("libxenstore", FileNotFoundError(errno.ENOENT, reason)))
         if name == "libxenstore":
             raise _unavailable(attempts)
-        return _open_wire(path, None, attempts)
+        return _open_wire(path, None, connections, attempts)
     try:
-        return _open_libxenstore(path)
+        return _open_libxenstore(path, connections, attempts)
     except NotSupportedError as error:
         if name == "libxenstore":
             raise
-        return _open_wire(path, None, [("libxenstore", error)])
+        attempts.append(("libxenstore", error))
+        return _open_wire(path, None, connections, attempts)
 
 
-def _open_libxenstore(path: str | None) -> Backend:
-    attempts: Attempts = []
-    for place in places(path):
+def _open_libxenstore(path: str | None, connections: int | None, attempts: Attempts) -> Backend:
+    for place in opening.places(path):
         try:
-            return LibraryBackend(place)
+            return libxenstore.LibraryBackend(place, connections)
         except NotSupportedError:
             raise
         except OSError as error:
@@ -65,13 +94,19 @@ def _open_libxenstore(path: str | None) -> Backend:
     raise _unavailable(attempts)
 
 
-def _open_wire(path: str | None, timeout: float | None, attempts: Attempts) -> Backend:
+def _open_wire(path: str | None, timeout: float | None, connections: int | None, attempts: Attempts) -> Backend:
     for place in candidates(path):
         try:
-            return open_wire(place, timeout)
+            return wire.open_wire(place, timeout, connections)
         except OSError as error:
             attempts.append((f"wire at {place}", error))
     raise _unavailable(attempts)
+
+
+def _choice_text(backend: Backend, attempts: Attempts) -> str:
+    """Which backend it is, and why it is not another."""
+    refused = "".join([f"; not {what}: {error.strerror or error}" for what, error in attempts])
+    return f"the backend is {backend.description}{refused}"
 
 
 def _unavailable(attempts: Attempts) -> BackendUnavailableError:
@@ -88,3 +123,19 @@ def _check_name(name: str, what: str) -> str:
     if name not in NAMES:
         raise InvalidArgumentError(errno.EINVAL, f"{what} is one of {', '.join(NAMES)}, not {name!r}")
     return name
+
+
+def _check_connections(number: int | None) -> int | None:
+    """How many connections there may be: `number`, or what ``XSFFI_CONNECTIONS`` says, or None."""
+    if number is not None:
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise TypeError(f"connections is an int or None, not {type(number).__name__}: {number!r}")
+        if not 1 <= number <= _CONNECTIONS_MAX:
+            raise ValueError(f"connections is from 1 to {_CONNECTIONS_MAX}, not {number}")
+        return number
+    text = os.environ.get("XSFFI_CONNECTIONS")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= _CONNECTIONS_MAX):
+        raise InvalidArgumentError(errno.EINVAL, f"XSFFI_CONNECTIONS is from 1 to {_CONNECTIONS_MAX}, not {text!r}")
+    return int(text)

@@ -12,27 +12,17 @@ Three ways in::
 
 from __future__ import annotations
 
-import importlib
-import os
 import sys
-from types import ModuleType
+
+from ..lazy import imported
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
 
 __all__ = ["install", "uninstall"]
 
 _NAME = "xen.lowlevel.xs"
-
-
-class _StandIn(ModuleType):
-    """A package that is nowhere to be imported from: ``xen`` or ``xen.lowlevel`` where Xen's own are not installed.
-
-    What lies in a folder of its name is importable from it nevertheless, as of a namespace package: a program may put
-    the folder that holds a real ``xen.lowlevel.xc`` into :data:`sys.path` later.
-    """
-
-    @property
-    def __path__(self) -> list[str]:  # type: ignore[override]
-        folder = os.path.join(*self.__name__.split("."))
-        return [place for place in (os.path.join(entry, folder) for entry in sys.path) if os.path.isdir(place)]
 
 
 _before: dict[str, ModuleType | None] = {}  # what install() put something else in place of
@@ -44,7 +34,8 @@ def install() -> ModuleType:
     Xen's own packages are used where they are installed, so that ``xen.lowlevel.xc`` and the rest of them stay
     importable. What a program took from the old module before keeps to that: install first. Again does nothing.
     """
-    ours = importlib.import_module(f"{__name__}.xs")
+    from . import xs as ours
+
     if sys.modules.get(_NAME) is not ours:
         xen = _package("xen")
         lowlevel = _package("xen.lowlevel")
@@ -74,11 +65,13 @@ def uninstall() -> None:
 
 def _package(name: str) -> ModuleType:
     """The package of this name, or one that stands in for it."""
+    from .stand_in import StandIn
+
     try:
-        return importlib.import_module(name)
+        return imported(name)
     except ModuleNotFoundError as error:
         if error.name not in ("xen", "xen.lowlevel"):
             raise  # it is there, and lacks something that it needs
     _before[name] = None
-    sys.modules[name] = stand_in = _StandIn(name, f"Stands in for {name}, for the sake of {_NAME}.")
+    sys.modules[name] = stand_in = StandIn(name, f"Stands in for {name}, for the sake of {_NAME}.")
     return stand_in

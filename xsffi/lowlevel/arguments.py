@@ -6,10 +6,14 @@ name nor the parameters': programs show and log them, so they are the same here.
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from _operator import index  # operator's own, without the rest
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from typing import Any
+
+    Converter = Callable[[int, object], Any]  # of an argument's position, from 1 on, and its value
 
 __all__ = [
     "Converter",
@@ -24,20 +28,18 @@ __all__ = [
     "transaction",
 ]
 
-Converter = Callable[[int, object], Any]  # of an argument's position, from 1 on, and its value
-
 _INT_MAX = 2**31 - 1
 _LONG_MAX = 2**63 - 1
 _ULONG_MAX = 2**64 - 1
-# As strtoul(text, NULL, 16) reads: what it cannot read any more ends the number.
-_HEXADECIMAL = re.compile(r"[ \t\n\v\f\r]*([+-]?)(?:0[xX](?=[0-9a-fA-F]))?([0-9a-fA-F]*)").match
+_HEXADECIMAL = "0123456789abcdefABCDEF"
 
 
-class Signature(NamedTuple):
+class Signature:
     """A method that takes positional arguments only."""
 
-    name: str
-    converters: Sequence[Converter]
+    def __init__(self, name: str, converters: Sequence[Converter]) -> None:
+        self.name = name
+        self.converters = converters
 
     def check_call(self, args: Sequence[object], keywords: Mapping[str, object]) -> None:
         """What the interpreter refuses before the method itself is asked."""
@@ -54,13 +56,14 @@ class Signature(NamedTuple):
         return [convert(i, value) for i, (convert, value) in enumerate(zip(self.converters, args), 1)]
 
 
-class Parameter(NamedTuple):
+class Parameter:
     """A parameter that may be given by name."""
 
-    name: str
-    converter: Converter
-    default: Any = None
-    required: bool = False
+    def __init__(self, name: str, converter: Converter, default: Any = None, required: bool = False) -> None:
+        self.name = name
+        self.converter = converter
+        self.default = default
+        self.required = required
 
 
 def parse_keywords(
@@ -109,12 +112,16 @@ def text(position: int, value: object) -> bytes:
 def transaction(position: int, value: object) -> int:
     """The id of a transaction, from its digits; 0, which is none, where there are no digits."""
     text(position, value)
-    match = _HEXADECIMAL(str(value))
-    digits = match[2] if match is not None else ""
+    # As strtoul(text, NULL, 16) reads: what it cannot read any more ends the number.
+    rest = str(value).lstrip(" \t\n\v\f\r")
+    sign, rest = (rest[0], rest[1:]) if rest[:1] in ("+", "-") else ("", rest)
+    if rest[:2] in ("0x", "0X") and rest[2:3] and rest[2] in _HEXADECIMAL:
+        rest = rest[2:]
+    digits = rest[: len(rest) - len(rest.lstrip(_HEXADECIMAL))]
     number = int(digits or "0", 16) if len(digits) < 64 else _ULONG_MAX + 1
     if number > _ULONG_MAX:
         number = _ULONG_MAX
-    elif match is not None and match[1] == "-":
+    elif sign == "-":
         number = -number
     return number & 0xFFFFFFFF
 
@@ -144,7 +151,7 @@ def integer(position: int, value: object) -> int:
 
 def long_integer(position: int, value: object) -> int:
     """A C long."""
-    number = operator.index(value)  # type: ignore[arg-type]  # it refuses, in the right words, what is no integer
+    number = index(value)  # type: ignore[arg-type]  # it refuses, in the right words, what is no integer
     if not -_LONG_MAX - 1 <= number <= _LONG_MAX:
         raise OverflowError("Python int too large to convert to C long")
     return number

@@ -11,20 +11,13 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
-from typing import Any, TypeVar
 
 from ..backends.libxenstore.backend import LibraryBackend
 from ..backends.libxenstore.reading import Reading
 from ..backends.selection import open_backend
 from ..errors import ClientClosedError, ConnectionLostError, ForkedError, NodeNotFoundError, XenStoreError, wire_name
-from ..permissions import Permission
-from ..protocol import programs
-from ..protocol import requests as r
-from ..protocol.programs import Program
-from ..protocol.requests import Request
+from ..lazy import lazy_module
 from ..protocol.watch_table import Watched
-from ..records import WatchEvent
 from ..safeguards import AnyDomain, names_any_domain
 from ..watching import Watching
 from .arguments import (
@@ -39,9 +32,23 @@ from .arguments import (
     transaction,
 )
 
-__all__ = ["Error", "xs"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-T = TypeVar("T")
+    from .. import permissions
+    from ..permissions import Permission
+    from ..protocol import programs
+    from ..protocol import requests as r
+    from ..records import WatchEvent
+    from ..static_types import T
+else:
+    permissions = lazy_module("xsffi.permissions")
+    programs = lazy_module("xsffi.protocol.programs")
+    r = lazy_module("xsffi.protocol.requests")
+
+__all__ = ["Error", "xs"]
 
 _INT_MAX = 0x7FFFFFFF
 _UINT_MAX = 0xFFFFFFFF
@@ -167,8 +174,8 @@ class xs(Reading):
     def get_permissions(self, *args: Any, **keywords: Any) -> list[dict[str, int]]:
         """get_permissions(transaction, path): a list of dicts with ``dom``, ``read`` (0 or 1), ``write`` (0 or 2)."""
         tx_id, path = self._parse(_GET_PERMISSIONS, args, keywords)
-        permissions = self._call(r.GetPermissions(path), tx_id)
-        return [{"dom": _signed(p.domid), "read": int(p.readable), "write": 2 * p.writable} for p in permissions]
+        entries = self._call(r.GetPermissions(path), tx_id)
+        return [{"dom": _signed(p.domid), "read": int(p.readable), "write": 2 * p.writable} for p in entries]
 
     def set_permissions(self, *args: Any, **keywords: Any) -> None:
         """set_permissions(transaction, path, permissions): a list of dicts, as ``get_permissions`` gives.
@@ -179,12 +186,12 @@ class xs(Reading):
         tx_id, path, wanted = self._parse(_SET_PERMISSIONS, args, keywords)
         if not isinstance(wanted, list):
             raise _errno_error(errno.EINVAL)
-        permissions = [_permission(entry) for entry in wanted]
-        if permissions and permissions[0].access != "n" and permissions[0].domid:
-            permissions.insert(0, Permission(0, "n"))
-        if names_any_domain(permissions) and self._ask(lambda connection: connection.any_domain.is_deadly()):
+        entries = [_permission(entry) for entry in wanted]
+        if entries and entries[0].access != "n" and entries[0].domid:
+            entries.insert(0, permissions.Permission(0, "n"))
+        if names_any_domain(entries) and self._ask(lambda connection: connection.any_domain.is_deadly()):
             raise _errno_error(errno.EINVAL)
-        self._call(r.SetPermissions(path, permissions), tx_id)
+        self._call(r.SetPermissions(path, entries), tx_id)
 
     # Watches.
 
@@ -311,10 +318,10 @@ class xs(Reading):
             raise _errno_error(errno.EINVAL)
         return connection
 
-    def _call(self, request: Request[T], tx_id: int = 0) -> T:
+    def _call(self, request: r.Request[T], tx_id: int = 0) -> T:
         return self._ask(lambda connection: connection.backend.call(request, tx_id))
 
-    def _find_node(self, request: Request[T], tx_id: int) -> T | None:
+    def _find_node(self, request: r.Request[T], tx_id: int) -> T | None:
         """:meth:`_call`, but None where there is no such node."""
         try:
             return self._carry(request, tx_id)
@@ -323,10 +330,10 @@ class xs(Reading):
         except XenStoreError as error:
             raise _error(error) from None
 
-    def _run(self, program: Program[T], tx_id: int = 0) -> T:
+    def _run(self, program: programs.Program[T], tx_id: int = 0) -> T:
         return programs.run(program, lambda request: self._carry(request, tx_id))
 
-    def _carry(self, request: Request[T], tx_id: int) -> T:
+    def _carry(self, request: r.Request[T], tx_id: int) -> T:
         return self._use(lambda connection: connection.backend.call(request, tx_id))
 
     def _ask(self, use: Callable[[_Connection], T]) -> T:
@@ -384,7 +391,7 @@ def _permission(entry: object) -> Permission:
     if not isinstance(entry, dict):
         raise TypeError(f"a permission must be dict, not {type(entry).__name__}")
     domid, read, write = parse_keywords(_PERMISSION, (), entry)
-    return Permission(domid & _UINT_MAX, "nrwb"[bool(read) + 2 * bool(write)])
+    return permissions.Permission(domid & _UINT_MAX, "nrwb"[bool(read) + 2 * bool(write)])
 
 
 def _text(path: bytes) -> str:

@@ -8,15 +8,29 @@ paths in it were validated where they were encoded. The source is xenstore.txt, 
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
+from collections import namedtuple
 
 from ..errors import InvalidArgumentError, ProtocolError
 from ..permissions import Permission, encode_permissions
+from ..static_types import Generic, T
 from .wire import Feature, MessageType
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, NamedTuple
+
+    from typing_extensions import Self
+
+    class _Part(NamedTuple):
+        generation: bytes
+        names: list[str]
+        size: int
+        last: bool
+else:
+    _Part = namedtuple("Part", ["generation", "names", "size", "last"])
+
 __all__ = [
+    "KNOWN_PERMISSIONS",
     "REQUESTS",
     "Control",
     "Directory",
@@ -48,17 +62,30 @@ __all__ = [
     "parse_request",
 ]
 
-T = TypeVar("T")
-
+#: What payloads of GET_PERMS mean: a store has many nodes, and few lists of permissions.
+KNOWN_PERMISSIONS: dict[bytes, tuple[Permission, ...]] = {}
+_KNOWN_MAX = 256
 _DIGITS_MAX = 20  # those of 64 bits; int() of a longer text would cost the square of its length
 
 
 class Request(Generic[T]):
-    """One operation; `T` is what its reply is decoded to."""
+    """One operation; `T` is what its reply is decoded to. Those that ask the same are equal."""
 
     __slots__ = ()
+    __match_args__: tuple[str, ...] = ()  # what it holds
     type: ClassVar[MessageType]
     path: bytes | None = None  # the node concerned, where there is one: an error names it
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in self.__match_args__)
+
+    __hash__ = None  # type: ignore[assignment]  # it may be changed
+
+    def __repr__(self) -> str:
+        held = ", ".join([f"{name}={getattr(self, name)!r}" for name in self.__match_args__])
+        return f"{self.__class__.__name__}({held})"
 
     def payload(self) -> bytes:
         """The payload of the request."""
@@ -83,33 +110,59 @@ class _Acknowledged(Request[None]):
         return None
 
 
-@dataclass
-class Read(Request[bytes]):
-    """READ: the value of a node."""
+class _OfNode(Request[T]):
+    """A request that names a node, and says nothing else."""
 
-    __slots__ = ("path",)
-    type = MessageType.READ
+    __slots__ = __match_args__ = ("path",)
     path: bytes
+
+    def __init__(self, path: bytes) -> None:
+        self.path = path
 
     def payload(self) -> bytes:
         return self.path + b"\0"
 
-    def decode(self, payload: bytes) -> bytes:
-        return payload
-
     @classmethod
-    def parse(cls, payload: bytes) -> Read:
+    def parse(cls, payload: bytes) -> Self:
         return cls(_one_string(payload))
 
 
-@dataclass
+class _OfDomain(Request[T]):
+    """A request that names a domain, and says nothing else."""
+
+    __slots__ = __match_args__ = ("domid",)
+
+    def __init__(self, domid: int) -> None:
+        self.domid = domid
+
+    def payload(self) -> bytes:
+        return b"%d\0" % self.domid
+
+    @classmethod
+    def parse(cls, payload: bytes) -> Self:
+        return cls(_number(_one_string(payload)))
+
+
+class Read(_OfNode[bytes]):
+    """READ: the value of a node."""
+
+    __slots__ = ()
+    type = MessageType.READ
+
+    def decode(self, payload: bytes) -> bytes:
+        return payload
+
+
 class Write(_Acknowledged):
     """WRITE: the value of a node, which is made, and the nodes above it, where it is not there."""
 
-    __slots__ = ("path", "value")
+    __slots__ = __match_args__ = ("path", "value")
     type = MessageType.WRITE
     path: bytes
-    value: bytes
+
+    def __init__(self, path: bytes, value: bytes) -> None:
+        self.path = path
+        self.value = value
 
     def payload(self) -> bytes:
         return self.path + b"\0" + self.value
@@ -122,74 +175,47 @@ class Write(_Acknowledged):
         return cls(path, value)
 
 
-@dataclass
-class Mkdir(_Acknowledged):
+class Mkdir(_Acknowledged, _OfNode[None]):
     """MKDIR: make a node with an empty value, and the nodes above it; one that is there stays as it is."""
 
-    __slots__ = ("path",)
+    __slots__ = ()
     type = MessageType.MKDIR
-    path: bytes
-
-    def payload(self) -> bytes:
-        return self.path + b"\0"
-
-    @classmethod
-    def parse(cls, payload: bytes) -> Mkdir:
-        return cls(_one_string(payload))
 
 
-@dataclass
-class Rm(_Acknowledged):
+class Rm(_Acknowledged, _OfNode[None]):
     """RM: remove a node and all below it."""
 
-    __slots__ = ("path",)
+    __slots__ = ()
     type = MessageType.RM
-    path: bytes
-
-    def payload(self) -> bytes:
-        return self.path + b"\0"
-
-    @classmethod
-    def parse(cls, payload: bytes) -> Rm:
-        return cls(_one_string(payload))
 
 
-@dataclass
-class Directory(Request["list[str]"]):
+class Directory(_OfNode["list[str]"]):
     """DIRECTORY: the names of a node's children."""
 
-    __slots__ = ("path",)
+    __slots__ = ()
     type = MessageType.DIRECTORY
-    path: bytes
-
-    def payload(self) -> bytes:
-        return self.path + b"\0"
 
     def decode(self, payload: bytes) -> list[str]:
         return _children(payload)
 
-    @classmethod
-    def parse(cls, payload: bytes) -> Directory:
-        return cls(_one_string(payload))
+
+class Part(_Part):
+    """A part of a long list of children: its names, and how far it moves the offset, in bytes. Where `generation` is
+    another one than before, the list has changed, and the parts must be fetched anew."""
+
+    __slots__ = ()
 
 
-class Part(NamedTuple):
-    """A part of a long list of children."""
-
-    generation: bytes  # changes when the list does, and the parts must be fetched anew
-    names: list[str]
-    size: int  # how far this part moves the offset, in bytes
-    last: bool
-
-
-@dataclass
 class DirectoryPart(Request[Part]):
     """DIRECTORY_PART: the names of a node's children from an offset, in bytes, into the whole list."""
 
-    __slots__ = ("offset", "path")
+    __slots__ = __match_args__ = ("path", "offset")
     type = MessageType.DIRECTORY_PART
     path: bytes
-    offset: int
+
+    def __init__(self, path: bytes, offset: int) -> None:
+        self.path = path
+        self.offset = offset
 
     def payload(self) -> bytes:
         return b"%s\0%d\0" % (self.path, self.offset)
@@ -209,33 +235,26 @@ class DirectoryPart(Request[Part]):
         return cls(path, _number(offset))
 
 
-@dataclass
-class GetPermissions(Request["list[Permission]"]):
+class GetPermissions(_OfNode["list[Permission]"]):
     """GET_PERMS: the permissions of a node, its owner first."""
 
-    __slots__ = ("path",)
+    __slots__ = ()
     type = MessageType.GET_PERMS
-    path: bytes
-
-    def payload(self) -> bytes:
-        return self.path + b"\0"
 
     def decode(self, payload: bytes) -> list[Permission]:
         return list(_permissions(payload))
 
-    @classmethod
-    def parse(cls, payload: bytes) -> GetPermissions:
-        return cls(_one_string(payload))
 
-
-@dataclass
 class SetPermissions(_Acknowledged):
     """SET_PERMS: the permissions of a node, its owner first."""
 
-    __slots__ = ("path", "permissions")
+    __slots__ = __match_args__ = ("path", "permissions")
     type = MessageType.SET_PERMS
     path: bytes
-    permissions: list[Permission]
+
+    def __init__(self, path: bytes, permissions: list[Permission]) -> None:
+        self.path = path
+        self.permissions = permissions
 
     def payload(self) -> bytes:
         return self.path + b"\0" + encode_permissions(self.permissions)
@@ -249,15 +268,17 @@ class SetPermissions(_Acknowledged):
         return cls(path, [Permission.parse(text.decode("ascii", "replace")) for text in texts])
 
 
-@dataclass
 class Watch(_Acknowledged):
     """WATCH: an event for every change of the node and of those below it, down to a depth where one is given."""
 
-    __slots__ = ("depth", "path", "token")
+    __slots__ = __match_args__ = ("path", "token", "depth")
     type = MessageType.WATCH
     path: bytes
-    token: bytes
-    depth: int | None  # levels below the node; None: all. Since Xen 4.22.
+
+    def __init__(self, path: bytes, token: bytes, depth: int | None) -> None:
+        self.path = path
+        self.token = token
+        self.depth = depth  # levels below the node; None: all. Since Xen 4.22.
 
     def payload(self) -> bytes:
         depth = b"" if self.depth is None else b"%d\0" % self.depth
@@ -269,14 +290,16 @@ class Watch(_Acknowledged):
         return cls(path, token, _number(depth[0]) if depth else None)
 
 
-@dataclass
 class Unwatch(_Acknowledged):
     """UNWATCH: take a watch away."""
 
-    __slots__ = ("path", "token")
+    __slots__ = __match_args__ = ("path", "token")
     type = MessageType.UNWATCH
     path: bytes
-    token: bytes
+
+    def __init__(self, path: bytes, token: bytes) -> None:
+        self.path = path
+        self.token = token
 
     def payload(self) -> bytes:
         return b"%s\0%s\0" % (self.path, self.token)
@@ -287,7 +310,6 @@ class Unwatch(_Acknowledged):
         return cls(path, token)
 
 
-@dataclass
 class ResetWatches(_Acknowledged):
     """RESET_WATCHES: take all watches and transactions of this connection away."""
 
@@ -302,7 +324,6 @@ class ResetWatches(_Acknowledged):
         return cls()
 
 
-@dataclass
 class TransactionStart(Request[int]):
     """TRANSACTION_START: the id of a new transaction."""
 
@@ -323,13 +344,14 @@ class TransactionStart(Request[int]):
         return cls()
 
 
-@dataclass
 class TransactionEnd(_Acknowledged):
     """TRANSACTION_END: commit, or drop all that was done."""
 
-    __slots__ = ("commit",)
+    __slots__ = __match_args__ = ("commit",)
     type = MessageType.TRANSACTION_END
-    commit: bool
+
+    def __init__(self, commit: bool) -> None:
+        self.commit = commit
 
     def payload(self) -> bytes:
         return b"T\0" if self.commit else b"F\0"
@@ -342,15 +364,16 @@ class TransactionEnd(_Acknowledged):
         return cls(answer == b"T")
 
 
-@dataclass
 class Introduce(_Acknowledged):
     """INTRODUCE: tell the daemon of a domain, its store page's frame number and its event channel."""
 
-    __slots__ = ("domid", "gfn", "port")
+    __slots__ = __match_args__ = ("domid", "gfn", "port")
     type = MessageType.INTRODUCE
-    domid: int
-    gfn: int
-    port: int
+
+    def __init__(self, domid: int, gfn: int, port: int) -> None:
+        self.domid = domid
+        self.gfn = gfn
+        self.port = port
 
     def payload(self) -> bytes:
         return b"%d\0%d\0%d\0" % (self.domid, self.gfn, self.port)
@@ -361,46 +384,29 @@ class Introduce(_Acknowledged):
         return cls(_number(domid), _number(gfn), _number(port))
 
 
-@dataclass
-class Release(_Acknowledged):
+class Release(_Acknowledged, _OfDomain[None]):
     """RELEASE: tell the daemon that a domain is gone."""
 
-    __slots__ = ("domid",)
+    __slots__ = ()
     type = MessageType.RELEASE
-    domid: int
-
-    def payload(self) -> bytes:
-        return b"%d\0" % self.domid
-
-    @classmethod
-    def parse(cls, payload: bytes) -> Release:
-        return cls(_number(_one_string(payload)))
 
 
-@dataclass
-class Resume(_Acknowledged):
+class Resume(_Acknowledged, _OfDomain[None]):
     """RESUME: tell the daemon that a domain runs again after a suspend, so that it may shut down anew."""
 
-    __slots__ = ("domid",)
+    __slots__ = ()
     type = MessageType.RESUME
-    domid: int
-
-    def payload(self) -> bytes:
-        return b"%d\0" % self.domid
-
-    @classmethod
-    def parse(cls, payload: bytes) -> Resume:
-        return cls(_number(_one_string(payload)))
 
 
-@dataclass
 class SetTarget(_Acknowledged):
     """SET_TARGET: let a domain act for another, as a device model does for its guest."""
 
-    __slots__ = ("domid", "target")
+    __slots__ = __match_args__ = ("domid", "target")
     type = MessageType.SET_TARGET
-    domid: int
-    target: int
+
+    def __init__(self, domid: int, target: int) -> None:
+        self.domid = domid
+        self.target = target
 
     def payload(self) -> bytes:
         return b"%d\0%d\0" % (self.domid, self.target)
@@ -411,35 +417,21 @@ class SetTarget(_Acknowledged):
         return cls(_number(domid), _number(target))
 
 
-@dataclass
-class GetDomainPath(Request[str]):
+class GetDomainPath(_OfDomain[str]):
     """GET_DOMAIN_PATH: where the nodes of a domain are, ``/local/domain/N``."""
 
-    __slots__ = ("domid",)
+    __slots__ = ()
     type = MessageType.GET_DOMAIN_PATH
-    domid: int
-
-    def payload(self) -> bytes:
-        return b"%d\0" % self.domid
 
     def decode(self, payload: bytes) -> str:
         return _text(payload)
 
-    @classmethod
-    def parse(cls, payload: bytes) -> GetDomainPath:
-        return cls(_number(_one_string(payload)))
 
-
-@dataclass
-class IsDomainIntroduced(Request[bool]):
+class IsDomainIntroduced(_OfDomain[bool]):
     """IS_DOMAIN_INTRODUCED: whether the daemon serves a domain."""
 
-    __slots__ = ("domid",)
+    __slots__ = ()
     type = MessageType.IS_DOMAIN_INTRODUCED
-    domid: int
-
-    def payload(self) -> bytes:
-        return b"%d\0" % self.domid
 
     def decode(self, payload: bytes) -> bool:
         text = _text(payload)
@@ -447,18 +439,15 @@ class IsDomainIntroduced(Request[bool]):
             raise ProtocolError(errno.EPROTO, f"T or F was to come, not {text[:64]!r}")
         return text == "T"
 
-    @classmethod
-    def parse(cls, payload: bytes) -> IsDomainIntroduced:
-        return cls(_number(_one_string(payload)))
 
-
-@dataclass
 class Control(Request[str]):
     """CONTROL: a command for the daemon itself and its arguments; the reply is text."""
 
-    __slots__ = ("arguments",)
+    __slots__ = __match_args__ = ("arguments",)
     type = MessageType.CONTROL
-    arguments: list[bytes]  # the command first
+
+    def __init__(self, arguments: list[bytes]) -> None:
+        self.arguments = arguments  # the command first
 
     def payload(self) -> bytes:
         return b"".join([argument + b"\0" for argument in self.arguments])
@@ -471,13 +460,14 @@ class Control(Request[str]):
         return cls(_strings(payload, 1, None))
 
 
-@dataclass
 class GetFeatures(Request[Feature]):
     """GET_FEATURE: the bits of the daemon's features, or of those a domain may use. Since Xen 4.21."""
 
-    __slots__ = ("domid",)
+    __slots__ = __match_args__ = ("domid",)
     type = MessageType.GET_FEATURE
-    domid: int | None
+
+    def __init__(self, domid: int | None) -> None:
+        self.domid = domid
 
     def payload(self) -> bytes:
         # Nothing at all stands for the daemon's own: a lone NUL would be the domain "".
@@ -492,14 +482,15 @@ class GetFeatures(Request[Feature]):
         return cls(_number(domid[0]) if domid else None)
 
 
-@dataclass
 class SetFeatures(_Acknowledged):
     """SET_FEATURE: the bits of the features that a domain, not yet introduced, may use. Since Xen 4.21."""
 
-    __slots__ = ("bits", "domid")
+    __slots__ = __match_args__ = ("domid", "bits")
     type = MessageType.SET_FEATURE
-    domid: int
-    bits: int
+
+    def __init__(self, domid: int, bits: int) -> None:
+        self.domid = domid
+        self.bits = bits
 
     def payload(self) -> bytes:
         return b"%d\0%d\0" % (self.domid, self.bits)
@@ -510,7 +501,6 @@ class SetFeatures(_Acknowledged):
         return cls(_number(domid), _number(bits))
 
 
-@dataclass
 class GetQuotaNames(Request["list[str]"]):
     """GET_QUOTA with nothing: the names of the quotas that the daemon knows. Since Xen 4.22."""
 
@@ -529,14 +519,15 @@ class GetQuotaNames(Request["list[str]"]):
         return cls()
 
 
-@dataclass
 class GetQuota(Request[int]):
     """GET_QUOTA: a quota of one domain, or the one that new domains get. Since Xen 4.22."""
 
-    __slots__ = ("domid", "name")
+    __slots__ = __match_args__ = ("name", "domid")
     type = MessageType.GET_QUOTA
-    name: bytes
-    domid: int | None
+
+    def __init__(self, name: bytes, domid: int | None) -> None:
+        self.name = name
+        self.domid = domid
 
     def payload(self) -> bytes:
         return b"%s%s\0" % (_prefix(self.domid), self.name)
@@ -550,15 +541,16 @@ class GetQuota(Request[int]):
         return cls(name, _number(domid[0]) if domid else None)
 
 
-@dataclass
 class SetQuota(_Acknowledged):
     """SET_QUOTA: a quota of one domain, or the one that new domains get. Since Xen 4.22."""
 
-    __slots__ = ("domid", "name", "value")
+    __slots__ = __match_args__ = ("name", "value", "domid")
     type = MessageType.SET_QUOTA
-    name: bytes
-    value: int
-    domid: int | None
+
+    def __init__(self, name: bytes, value: int, domid: int | None) -> None:
+        self.name = name
+        self.value = value
+        self.domid = domid
 
     def payload(self) -> bytes:
         return b"%s%s\0%d\0" % (_prefix(self.domid), self.name, self.value)
@@ -616,12 +608,17 @@ def _children(payload: bytes) -> list[str]:
     return _names(payload)
 
 
-@lru_cache(maxsize=256)  # a store has many nodes, and few lists of permissions
 def _permissions(payload: bytes) -> tuple[Permission, ...]:
-    try:
-        return tuple(map(Permission.parse, _names(payload)))
-    except InvalidArgumentError as error:
-        raise ProtocolError(errno.EPROTO, f"permissions came malformed: {payload[:64]!r}") from error
+    known = KNOWN_PERMISSIONS.get(payload)
+    if known is None:
+        try:
+            known = tuple(map(Permission.parse, _names(payload)))
+        except InvalidArgumentError as error:
+            raise ProtocolError(errno.EPROTO, f"permissions came malformed: {payload[:64]!r}") from error
+        if len(KNOWN_PERMISSIONS) >= _KNOWN_MAX:
+            KNOWN_PERMISSIONS.clear()
+        KNOWN_PERMISSIONS[payload] = known
+    return known
 
 
 def _text(payload: bytes) -> str:

@@ -9,20 +9,26 @@ from __future__ import annotations
 import errno
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar, Union
 
 from ..errors import ProtocolError, XenStoreError, error_from_wire
 from ..records import WatchEvent
-from .requests import Request, TransactionEnd, TransactionStart, Unwatch, Watch
+from .requests import TransactionEnd, TransactionStart, Unwatch, Watch
 from .wire import MessageType, PacketReader, encode_packet, parse_event
 
-__all__ = ["STRANGE_EVENTS_MAX", "EventQueue", "EventQueues", "Exchange", "Message", "Reply", "Session", "reply_of"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from typing import Any, Union
 
-T = TypeVar("T")
-Message = tuple[int, bytes]  # the type of a request and its payload
-#: The payload of a reply of the request's type; type and payload of any other; or the error that came instead of one.
-Reply = Union[bytes, "tuple[int, bytes]", XenStoreError]
+    from ..static_types import T
+    from .requests import Request
+
+    Message = tuple[int, bytes]  # the type of a request and its payload
+    #: The payload of a reply of the request's type; type and payload of any other; or the error that came instead of
+    #: one.
+    Reply = Union[bytes, "tuple[int, bytes]", XenStoreError]
+
+__all__ = ["STRANGE_EVENTS_MAX", "EventQueue", "EventQueues", "Exchange", "Session", "reply_of"]
 
 # Where ids begin: those that kernels give by themselves, which count from 1, are none of ours for a long time.
 _FIRST_ID = 0x10000000

@@ -7,7 +7,11 @@ the table holds it, so its identity is nobody else's while the watch is set.
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from ..static_types import Generic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, TypeVar
 
 __all__ = ["WatchTable", "Watched"]
 
@@ -21,7 +25,10 @@ class Watched:
         self.wire_token = wire_token
 
 
-W = TypeVar("W", bound=Watched)
+if TYPE_CHECKING:
+    W = TypeVar("W", bound=Watched)
+else:
+    W = Watched
 
 
 class WatchTable(Generic[W]):

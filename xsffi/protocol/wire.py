@@ -8,11 +8,23 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterator
+from collections import namedtuple
 from enum import IntEnum, IntFlag
-from typing import NamedTuple
 
 from ..errors import ProtocolError, TooBigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import NamedTuple
+
+    class _Packet(NamedTuple):
+        type: int
+        req_id: int
+        tx_id: int
+        payload: bytes
+else:
+    _Packet = namedtuple("Packet", ["type", "req_id", "tx_id", "payload"])
 
 __all__ = [
     "DEVICE_PAYLOAD_MAX",
@@ -84,13 +96,10 @@ _pack = _HEADER.pack
 _unpack_from = _HEADER.unpack_from
 
 
-class Packet(NamedTuple):
+class Packet(_Packet):
     """One message. `type` is a plain int, since a peer may send one that has no name here."""
 
-    type: int
-    req_id: int
-    tx_id: int
-    payload: bytes
+    __slots__ = ()
 
 
 def check_payload_size(size: int, path: bytes | None, limit: int = PAYLOAD_MAX) -> None:

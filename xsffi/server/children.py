@@ -6,15 +6,17 @@ are; so a node can be copied where a client has a hundred thousand of them side 
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from ..static_types import Generic, T
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    # A trie over the bits of the name's hash: a tuple branches, 32 ways; a dict is a leaf, split when it grows too big.
+    _Leaf = dict[str, "tuple[int, Any]"]
+    _Trie = Any  # _Leaf | tuple[_Trie, ...], which mypy cannot follow through a loop
 
 __all__ = ["Children"]
-
-T = TypeVar("T")
-
-# A trie over the bits of the name's hash: a tuple branches, 32 ways; a dict is a leaf, split when it grows too big.
-_Leaf = dict[str, "tuple[int, Any]"]
-_Trie = Any  # _Leaf | tuple[_Trie, ...], which mypy cannot follow through a loop
 
 _LEAF_MAX = 32
 _BITS = 5

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from typing import Any
 
 from ..errors import XenStoreError, error_from_errno, error_from_wire
 from ..protocol import requests as rq
@@ -17,6 +15,11 @@ from .store import Store, canonical
 from .transactions import Transaction
 from .views import View
 from .watches import Listener, Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
 __all__ = ["Dispatcher"]
 

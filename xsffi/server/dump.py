@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Union
+from collections.abc import Mapping
 
 from ..errors import XenStoreError, error_from_errno
 from ..paths import child_path, validate
@@ -17,10 +16,15 @@ from .access import NodePermissions
 from .store import Store, canonical, relative
 from .tree import Node
 
-__all__ = ["Contents", "contents", "fill", "put"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from typing import Any, Union
 
-# A mapping from path or name to value or mapping, or nodes, each before those below it.
-Contents = Union[Mapping[str, Any], Iterable[NodeRecord]]
+    # A mapping from path or name to value or mapping, or nodes, each before those below it.
+    Contents = Union[Mapping[str, Any], Iterable[NodeRecord]]
+
+__all__ = ["contents", "fill", "put"]
 
 
 def contents(path: str, node: Node) -> Iterator[NodeRecord]:

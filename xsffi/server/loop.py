@@ -10,16 +10,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
-from typing import TypeVar
 
 from ..errors import XenStoreError
 from .connection import Connection
 from .listener import Listener, hang_up
 from .store import Peer, Store
 
-__all__ = ["Loop"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..static_types import T
 
-T = TypeVar("T")
+__all__ = ["Loop"]
 
 _log = logging.getLogger("xsffi.server")
 

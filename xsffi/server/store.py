@@ -5,11 +5,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Protocol
 
 from ..errors import InvalidArgumentError, TooBigError, error_from_errno
 from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, child_path, validate
 from ..permissions import Permission
+from ..static_types import Protocol
 from .access import OWNER, READ, WRITE, NodePermissions
 from .domains import Domain, Domains
 from .faults import Faults

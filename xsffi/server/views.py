@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 from ..paths import parent_path
+from ..static_types import Protocol
 from .access import READ, NodePermissions
 from .domains import Domain, Domains
 from .tree import Node, Tree, levels, own_child, postorder

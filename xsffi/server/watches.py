@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from typing import Protocol
 
 from ..errors import error_from_errno
+from ..static_types import Protocol
 from .domains import Domain
 
 __all__ = ["Listener", "Watch", "Watches"]

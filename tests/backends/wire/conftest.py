@@ -42,7 +42,7 @@ def connect(implementation: str) -> Iterator[Connect]:
     opened: list[Connection] = []
 
     def connect(path: str, timeout: float | None = None) -> Connection:
-        connection, _ = open_connection(path, timeout)
+        connection = open_connection(path, timeout).connection
         opened.append(connection)
         return connection
 

@@ -11,6 +11,7 @@ import gc
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
 from harness.peer import Link, MessageType, peer_process, reply_to, serve_until_the_end, value_of
 
@@ -18,6 +19,7 @@ from xsffi.backends.base import Events
 from xsffi.backends.wire import native
 from xsffi.backends.wire.native import Connection, open_connection
 from xsffi.errors import ConnectionLostError, XenStoreError
+from xsffi.protocol.programs import encode_known
 from xsffi.records import WatchEvent
 
 M = MessageType
@@ -69,9 +71,10 @@ class Case:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.connection: Connection = open_connection(path, 30)[0]
+        self.connection: Connection = open_connection(path, 30).connection
         self.queue: Events = self.connection.events("a:")
         self.token = self.queue.new_token()
+        self.other: Connection = open_connection(path, 30).connection
 
     def tell(self) -> None:
         self.connection.carry(M.WRITE, b"/\0" + self.token)
@@ -82,12 +85,23 @@ class Case:
             found.append(event.path)
         return found
 
+    def fetch(self) -> Any:
+        """Lookups over two connections; in Python they are an exchange like any other."""
+        if native.open_in_c is None:
+            return self.connection.replies(self.connection.send_many([(M.READ, path + b"\0") for path in MANY]))
+        connection: Any = self.connection
+        paths = tuple([path.decode() for path in MANY])
+        values, undecoded = connection.fetch((self.other,), paths, 0, encode_known, None, {})
+        assert undecoded == []
+        return values
+
     def open_another(self) -> None:
-        open_connection(self.path, 30)[0].close()
+        open_connection(self.path, 30).connection.close()
 
 
 PATHS = [(2, b"/%d\0" % number) for number in range(5)]
 VALUES = [value_of(b"/%d" % number) for number in range(5)]
+MANY = [b"/%d" % number for number in range(70)]
 EXPECTED = [f"/{number}" for number in range(EVENTS)]
 
 # What is done, what it gives, and which events are there afterwards.
@@ -103,6 +117,7 @@ USES: dict[str, tuple[Callable[[Case], object], object, list[str]]] = {
         VALUES,
         EXPECTED,
     ),
+    "fetch": (lambda case: case.fetch(), [value_of(path) for path in MANY], EXPECTED),
     "forget": (lambda case: case.connection.forget(case.connection.send_many(PATHS)), None, EXPECTED),
     "events": (lambda case: case.connection.events("b:").close(), None, EXPECTED),
     "new_token": (lambda case: len(case.queue.new_token()) > 2, True, EXPECTED),
@@ -155,6 +170,8 @@ def try_all(path: str, name: str) -> int:
         except ConnectionLostError:
             assert error is not None, where
             case = Case(path)
+        if error is not None and name == "fetch":
+            case = Case(path)  # the other connection may be lost
         if not has_failed:
             case.connection.close()
             return number - 1

@@ -14,9 +14,13 @@ from harness.threads import Call, all_outcomes, until
 
 from xsffi.backends.wire.native import Connection
 from xsffi.errors import ConnectionLostError, ProtocolError, WaitTimeoutError
-from xsffi.protocol.session import Reply
 
 from .conftest import Connect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from xsffi.protocol.session import Reply
+
 
 M = MessageType
 SHORT = 0.1  # seconds: the timeout of a request that nobody answers

@@ -21,9 +21,12 @@ from stores import require_libxenstore
 from xsffi.backends.base import Events
 from xsffi.backends.wire.native import Connection
 from xsffi.errors import XenStoreError
-from xsffi.protocol.session import Reply
 
 from .conftest import Connect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from xsffi.protocol.session import Reply
 
 M = MessageType
 Step = Callable[[Connection, bool], None]

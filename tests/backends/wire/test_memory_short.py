@@ -25,5 +25,5 @@ def test_one_failing_allocation_at_a_time(implementation: str, tmp_path: Path) -
     command = [sys.executable, "-m", "backends.wire.memory_short", implementation]
     told = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
     failed = dict(line.rsplit(" ", 1) for line in told.splitlines())
-    assert len(failed) == 15
+    assert len(failed) == 16
     assert int(failed["a big reply"]) > 3

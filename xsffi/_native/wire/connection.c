@@ -87,6 +87,7 @@ int connection_init(struct connection *c, int fd, int64_t spin_limit, int64_t lo
     c->ids_return = -1;
     c->spin.limit = spin_limit;
     c->longest = longest;
+    c->pace = 1500;
     pthread_mutex_init(&c->lock, NULL);
     return 0;
 }

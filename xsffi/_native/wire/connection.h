@@ -20,7 +20,9 @@
 #define TEXT_MAX 200
 
 enum message_type {
+    DIRECTORY = 1,
     READ = 2,
+    GET_PERMS = 3,
     WATCH = 4,
     UNWATCH = 5,
     TRANSACTION_START = 6,
@@ -135,6 +137,7 @@ struct connection {
     size_t have, capacity;
     int64_t longest; /* sleep in one go, in nanoseconds: one_wait() in xsffi/backends/wire/polling.py says why */
     struct spin spin;
+    int64_t pace;    /* how long a nap is for each reply that is missing, in nanoseconds */
 };
 
 /* Deadlines are times of CLOCK_MONOTONIC in nanoseconds, negative where there is none. */

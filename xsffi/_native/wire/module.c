@@ -5,10 +5,7 @@
  * finalizer does while an object is made here meets the same.
  */
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
-#include "connection.h"
+#include "objects.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,19 +15,6 @@
 
 struct module {
     PyObject *connection_type;
-    PyObject *exchange_type;
-    PyObject *events_type;
-};
-
-/* What PyType_GetModuleState would give, which the limited API of Python 3.9 lacks, is kept by each connection. */
-struct connection_object {
-    PyObject_HEAD
-    struct connection c;
-    bool is_made;
-    int64_t timeout; /* of a reply, in nanoseconds; negative: none */
-    PyObject *explain;
-    PyObject *event_type;
-    PyObject *tuple_new;
     PyObject *exchange_type;
     PyObject *events_type;
 };
@@ -67,8 +51,7 @@ static PyObject *refuse_new(PyTypeObject *type, PyObject *args, PyObject *keywor
     return NULL;
 }
 
-/* Raises what the outcome, which is no success, means. `error`: the errno where it is FAILED. */
-static PyObject *raise(struct connection_object *self, enum outcome outcome, int error)
+PyObject *raise_outcome(struct connection_object *self, enum outcome outcome, int error)
 {
     const char *what = "lost";
     char text[TEXT_MAX + 32] = "";
@@ -127,10 +110,11 @@ static int64_t deadline_after(int64_t nanoseconds)
 
 /* Requests. */
 
-/* Waits for the replies, and lets Python run its handlers. False with an exception: the exchange is the connection's then. */
-static bool await_replies(struct connection_object *self, struct exchange *x, enum outcome outcome, bool send)
+/* False with an exception: the exchange is its caller's still. */
+bool await_replies(struct connection_object *self, struct exchange *x, bool send)
 {
     int64_t deadline = deadline_after(self->timeout);
+    enum outcome outcome = DONE;
 
     for (;;) {
         Py_BEGIN_ALLOW_THREADS
@@ -146,14 +130,12 @@ static bool await_replies(struct connection_object *self, struct exchange *x, en
             break;
         outcome = DONE;
     }
-    connection_abandon(&self->c, x);
     if (outcome != SIGNAL)
-        raise(self, outcome, 0);
+        raise_outcome(self, outcome, 0);
     return false;
 }
 
-/* The payload of the reply, where it is of the type of its request; else its type and payload. */
-static PyObject *reply_object(struct exchange *x, uint32_t place)
+PyObject *reply_object(struct exchange *x, uint32_t place)
 {
     struct reply *reply = &x->replies[place];
     PyObject *payload = PyBytes_FromStringAndSize(reply->payload, reply->length);
@@ -172,9 +154,11 @@ static PyObject *carry(struct connection_object *self, uint32_t type, uint32_t t
         return PyErr_NoMemory();
     exchange_add(x, 0, type, tx_id, payload, length);
     connection_enter(&self->c);
-    if (await_replies(self, x, DONE, true)) {
+    if (await_replies(self, x, true)) {
         reply = reply_object(x, 0);
         exchange_free(x);
+    } else {
+        connection_abandon(&self->c, x);
     }
     connection_leave(&self->c);
     return reply;
@@ -305,7 +289,7 @@ static PyObject *connection_send_many(PyObject *object, PyObject *args)
     connection_leave(&self->c);
     if (outcome != DONE) {
         Py_DECREF(exchange);
-        return raise(self, outcome, 0);
+        return raise_outcome(self, outcome, 0);
     }
     return (PyObject *)exchange;
 }
@@ -336,7 +320,7 @@ static PyObject *connection_replies(PyObject *object, PyObject *exchange)
     if (x == NULL)
         return NULL;
     connection_enter(&self->c);
-    if (await_replies(self, x, DONE, false)) {
+    if (await_replies(self, x, false)) {
         replies = PyList_New((Py_ssize_t)x->count);
         for (uint32_t i = 0; i < x->count && replies != NULL; i++) {
             PyObject *reply = reply_object(x, i);
@@ -345,6 +329,8 @@ static PyObject *connection_replies(PyObject *object, PyObject *exchange)
                 Py_CLEAR(replies);
         }
         exchange_free(x);
+    } else {
+        connection_abandon(&self->c, x);
     }
     connection_leave(&self->c);
     return replies;
@@ -403,7 +389,7 @@ static PyObject *connection_events(PyObject *object, PyObject *args)
     if (events->queue != NULL)
         return (PyObject *)events;
     Py_DECREF(events);
-    return raise(self, outcome, error);
+    return raise_outcome(self, outcome, error);
 }
 
 static void events_dealloc(PyObject *object)
@@ -470,7 +456,7 @@ static PyObject *events_next_event(PyObject *object, PyObject *timeout)
         Py_INCREF(Py_None);
         result = Py_None;
     } else if (outcome != SIGNAL) {
-        raise(self, outcome, 0);
+        raise_outcome(self, outcome, 0);
     }
     connection_leave(&self->c);
     return result;
@@ -544,7 +530,7 @@ static PyObject *events_fileno(PyObject *object, PyObject *nothing)
     (void)nothing;
     outcome = queue_fileno(&events->connection->c, events->queue, &fd);
     error = errno;
-    return outcome == DONE ? PyLong_FromLong(fd) : raise(events->connection, outcome, error);
+    return outcome == DONE ? PyLong_FromLong(fd) : raise_outcome(events->connection, outcome, error);
 }
 
 static PyObject *events_close(PyObject *object, PyObject *nothing)
@@ -614,7 +600,7 @@ static PyObject *module_open(PyObject *module, PyObject *args)
     }
     error = connection_init(&self->c, fd, (int64_t)(spin * 1e9), (int64_t)(longest * 1e9));
     if (error != 0) {
-        raise(self, FAILED, error);
+        raise_outcome(self, FAILED, error);
         Py_DECREF(self);
         return NULL;
     }
@@ -629,6 +615,8 @@ static PyMethodDef connection_methods[] = {
     {"send_many", connection_send_many, METH_VARARGS, "send_many(messages, tx_id=0): send; gives what replies() takes."},
     {"replies", connection_replies, METH_O, "replies(exchange): wait for the replies to what was sent."},
     {"forget", connection_forget, METH_O, "forget(exchange): nobody waits for these replies any more."},
+    {"fetch", connection_fetch, METH_VARARGS,
+     "fetch(others, paths, tx_id, encode, node_type, permissions): many nodes, or their values alone."},
     {"events", connection_events, METH_VARARGS, "events(prefix): a new queue of events."},
     {"close", connection_close_it, METH_NOARGS, "close(): end the connection, and wake who waits."},
     {"after_fork_in_child", connection_after_fork, METH_NOARGS, "after_fork_in_child(): leave it to the parent."},

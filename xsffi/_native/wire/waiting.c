@@ -16,12 +16,14 @@
 /* How long a reply with an id of ours may take, once one with another id has come. */
 #define GRACE (SECOND / 50)
 #define SPIN_OTHER_WAY 64 /* one wait in so many goes the way that was slower lately, to see whether that has changed */
-/* While more replies than this are missing, the reader naps, so long for each that is: to be woken for each of them would
- * cost the daemon, which does the waking, more than its work. Not so long that the daemon finds the socket's buffer full.
+/* While more replies than this are missing, the reader naps instead of being woken for each: that would cost the daemon,
+ * which does the waking, and us more than the work. A nap is for so many replies at most, since the buffer of the socket
+ * has room for little more, where it is of the usual size: the daemon stops there. How long it takes for each is learnt.
  * After so many naps in vain, no more: the daemon has other work, or hangs. */
-#define NAP_MISSING 16
-#define NAP_FOR_EACH 1500
-#define NAP_MAX 100000
+#define NAP_MISSING 8
+#define NAP_REPLIES 24
+#define PACE_MIN 1000 /* nanoseconds for each reply */
+#define PACE_MAX 64000
 #define NAPS_IN_VAIN 10
 
 int64_t xsffi_now(void)
@@ -149,11 +151,11 @@ static bool sleep_on_socket(struct connection *c, struct exchange *x, int64_t ti
     if (c->suspects != NULL && time > GRACE)
         time = GRACE;
     if (!unsent && x->missing > NAP_MISSING && *naps < NAPS_IN_VAIN) {
-        int64_t nap = (int64_t)x->missing * NAP_FOR_EACH;
+        const int64_t nap = (x->missing < NAP_REPLIES ? x->missing : NAP_REPLIES) * c->pace;
 
         ++*naps;
         pthread_mutex_unlock(&c->lock);
-        ready = poll_for(polled, 1, nap < NAP_MAX ? nap : NAP_MAX);
+        ready = poll_for(polled, 1, nap);
         if (ready == 0)
             ready = 1;
     } else {
@@ -181,6 +183,12 @@ static enum outcome read_for(struct connection *c, struct waiter *me, int64_t de
         pthread_mutex_unlock(&c->lock);
         pthread_mutex_lock(&c->lock);
         receive(c);
+    }
+    if (*naps > 0) {
+        const uint32_t came = missing - x->missing;
+
+        c->pace += (came < NAP_REPLIES && x->missing > 0 ? 1 : -1) * c->pace / 8;
+        c->pace = c->pace < PACE_MIN ? PACE_MIN : c->pace < PACE_MAX ? c->pace : PACE_MAX;
     }
     if (x->missing < missing)
         *naps = 0;

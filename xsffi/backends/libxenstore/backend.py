@@ -6,72 +6,35 @@ daemon's death, but Ctrl-C takes effect only once the daemon has answered.
 
 from __future__ import annotations
 
-import errno
-from collections.abc import Callable, Sequence
-from threading import get_ident
-from typing import Any, TypeVar, cast
+from _thread import get_ident
 
 from ...addresses import Kind
-from ...errors import AccessDeniedError, NotSupportedError, XenStoreError, error_from_errno
+from ...errors import XenStoreError, error_from_errno
+from ...lazy import lazy_module
 from ...paths import encode
-from ...protocol import requests as r
-from ...protocol.requests import Request
-from ...protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, Feature, check_payload_size
-from ..base import Backend, Events, Outcome, reentered_error, tell_of_forks
-from ..wire.backend import WireBackend, open_further
-from .binding import LibXenStore
+from ..base import reentered_error, tell_of_forks
 from .connection import SAYS_LOST, Connection
-from .events import Router
-from .opening import Place
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from ...protocol import lookups
+    from ...protocol import requests as r
+    from ...static_types import T
+    from ..base import Backend, Events, Outcome
+    from ..wire import backend as wire
+    from . import calls, events
+    from .opening import Place
+else:
+    lookups = lazy_module("xsffi.protocol.lookups")
+    r = lazy_module("xsffi.protocol.requests")
+    wire = lazy_module("xsffi.backends.wire.backend")
+    calls = lazy_module("xsffi.backends.libxenstore.calls")
+    events = lazy_module("xsffi.backends.libxenstore.events")
 
 __all__ = ["LibraryBackend"]
-
-T = TypeVar("T")
-
-
-def _own_features(xs: LibXenStore) -> Feature:
-    """What the daemon can do for this domain. libxenstore's own answer is that of the first daemon which the process
-    asked, so domain 0 asks of itself by its number."""
-    try:
-        return xs.xs_get_features_domain(0)
-    except AccessDeniedError:
-        return xs.xs_get_features_supported()
-
-
-# Which C function carries which request.
-_CALLS: dict[type[Request[Any]], Callable[[LibXenStore, int, Any], Any]] = {
-    r.Read: lambda xs, tx, q: xs.xs_read(tx, q.path),
-    r.Write: lambda xs, tx, q: xs.xs_write(tx, q.path, q.value),
-    r.Mkdir: lambda xs, tx, q: xs.xs_mkdir(tx, q.path),
-    r.Rm: lambda xs, tx, q: xs.xs_rm(tx, q.path),
-    r.Directory: lambda xs, tx, q: xs.xs_directory(tx, q.path),
-    r.GetPermissions: lambda xs, tx, q: xs.xs_get_permissions(tx, q.path),
-    r.SetPermissions: lambda xs, tx, q: xs.xs_set_permissions(tx, q.path, q.permissions),
-    r.Watch: lambda xs, tx, q: (
-        xs.xs_watch(q.path, q.token) if q.depth is None else xs.xs_watch_depth(q.path, q.token, q.depth)
-    ),
-    r.Unwatch: lambda xs, tx, q: xs.xs_unwatch(q.path, q.token),
-    r.TransactionStart: lambda xs, tx, q: xs.xs_transaction_start(),
-    r.TransactionEnd: lambda xs, tx, q: xs.xs_transaction_end(tx, not q.commit),
-    r.Introduce: lambda xs, tx, q: xs.xs_introduce_domain(q.domid, q.gfn, q.port),
-    r.Release: lambda xs, tx, q: xs.xs_release_domain(q.domid),
-    r.Resume: lambda xs, tx, q: xs.xs_resume_domain(q.domid),
-    r.SetTarget: lambda xs, tx, q: xs.xs_set_target(q.domid, q.target),
-    r.GetDomainPath: lambda xs, tx, q: xs.xs_get_domain_path(q.domid),
-    r.IsDomainIntroduced: lambda xs, tx, q: xs.xs_is_domain_introduced(q.domid),
-    r.Control: lambda xs, tx, q: xs.xs_control_command(q.arguments[0], b"".join([a + b"\0" for a in q.arguments[1:]])),
-    r.GetFeatures: lambda xs, tx, q: _own_features(xs) if q.domid is None else xs.xs_get_features_domain(q.domid),
-    r.SetFeatures: lambda xs, tx, q: xs.xs_set_features_domain(q.domid, q.bits),
-    r.GetQuotaNames: lambda xs, tx, q: xs.xs_get_quota_names(),
-    r.GetQuota: lambda xs, tx, q: (
-        xs.xs_get_global_quota(q.name) if q.domid is None else xs.xs_get_domain_quota(q.domid, q.name)
-    ),
-    r.SetQuota: lambda xs, tx, q: (
-        xs.xs_set_global_quota(q.name, q.value) if q.domid is None else xs.xs_set_domain_quota(q.domid, q.name, q.value)
-    ),
-}
-# The requests that may be longer than a message; the path alone never is.
-_MAY_BE_TOO_LONG = (r.Write, r.SetPermissions, r.Watch, r.Control, r.GetQuota, r.SetQuota)
 
 
 class LibraryBackend:
@@ -79,22 +42,25 @@ class LibraryBackend:
 
     name = "libxenstore"
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, connections: int | None = None) -> None:
         """Open one of :func:`~xsffi.backends.libxenstore.opening.places`.
 
-        Raises OSError or XenStoreError where that fails: NotSupportedError where libxenstore would open another.
+        `connections`: see :func:`~xsffi.backends.wire.backend.open_wire`. Raises OSError or XenStoreError where that
+        fails: NotSupportedError where libxenstore would open another.
         """
         self._connection = connection = Connection(place)
         self.kind = connection.kind
         self._path = place.path
-        self._payload_max = PAYLOAD_MAX if self.kind is Kind.SOCKET else DEVICE_PAYLOAD_MAX
+        self.description = f"libxenstore at {place.path}"
+        self._connections = connections
         # What is in C has no step of Python; it gives an errno instead of a value where the usual way is to find out
         # what is wrong.
         self._handle = connection.handle
         #: What the drop-in reads through (see :class:`~xsffi.backends.libxenstore.reading.Reading`), None on PyPy.
         self.reader: Any = connection.xs.shortcut
-        self._router = Router(connection)
-        self._bulk: dict[str, WireBackend] = {}
+        # Each made when first wanted, by whoever is the first of several threads to put it there.
+        self._routers: list[events.Router] = []
+        self._bulk: dict[str, wire.WireBackend] = {}
         tell_of_forks(self)
 
     def read(self, path: str) -> bytes:
@@ -106,19 +72,13 @@ class LibraryBackend:
             self._raise_refusal(value, encoded)
         return self.call(r.Read(encoded))
 
-    def call(self, request: Request[T], tx_id: int = 0) -> T:
+    def call(self, request: r.Request[T], tx_id: int = 0) -> T:
         if type(request) is r.Read:
-            value = self._handle.value(tx_id, request.path)
+            value: Any = self._handle.value(tx_id, request.path)
             if type(value) is bytes:
-                return cast(T, value)
+                return value  # type: ignore[return-value]  # T is bytes here
             self._raise_refusal(value, request.path)
-        carry = _CALLS.get(type(request))
-        if carry is None:
-            raise NotSupportedError(
-                errno.ENOSYS, f"libxenstore has no call for {request.type.name}; the wire backend carries it"
-            )
-        if isinstance(request, _MAY_BE_TOO_LONG):
-            check_payload_size(len(request.payload()), request.path, self._payload_max)
+        carry = calls.call_of(request, self.kind)
         connection = self._connection
 
         def step() -> T:
@@ -135,7 +95,7 @@ class LibraryBackend:
 
         return connection.call(step)
 
-    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
+    def call_many(self, requests: Sequence[r.Request[Any]], tx_id: int = 0) -> list[Outcome]:
         connection = self._connection
         if get_ident() in connection.users:
             raise reentered_error()
@@ -146,21 +106,26 @@ class LibraryBackend:
             except XenStoreError as error:
                 connection.check()
                 outcomes.append(error)
-        return outcomes
+        return requests.combine(outcomes) if isinstance(requests, lookups.Lookups) else outcomes
 
-    def post(self, request: Request[Any], tx_id: int = 0) -> None:
+    def call_parts(self, parts: Sequence[Sequence[r.Request[Any]]]) -> list[list[Outcome]]:
+        return [self.call_many(part) for part in parts]
+
+    def post(self, request: r.Request[Any], tx_id: int = 0) -> None:
         try:
             self.call(request, tx_id)
         except XenStoreError:
             pass  # with the connection all that was set up is gone; else there was nothing
 
     def events(self, prefix: str = "") -> Events:
-        return self._router.open(prefix)
+        if not self._routers:
+            self._routers.append(events.Router(self._connection))
+        return self._routers[0].open(prefix)
 
     def bulk(self) -> Backend:
         connection = self._connection
         connection.check()
-        if self.kind is Kind.DEVICE:
+        if self.kind == Kind.DEVICE:
             return self  # the kernel gives one connection only
         bulk = self._bulk.get("bulk")
         if bulk is None:
@@ -188,14 +153,14 @@ class LibraryBackend:
         elif number not in SAYS_LOST:
             raise error_from_errno(number, path.decode("utf-8", "surrogateescape"))
 
-    def _open_bulk(self) -> WireBackend:
+    def _open_bulk(self) -> wire.WireBackend:
         """Open it, without a lock: where two threads do so, or a signal handler comes in between, one is closed."""
         connection = self._connection
         user = object()
         try:
             connection.enter(user)  # so that the descriptor which shows the daemon's death stays open
             connection.check_alive()
-            opened = open_further(self._path, None, connection.liveness.peer(), connection.check_alive)
+            opened = wire.open_beside(self._path, connection.liveness.peer(), connection.check_alive, self._connections)
         finally:
             connection.users.pop(user, None)
             connection.left()

@@ -8,15 +8,24 @@ raises KeyboardInterrupt the moment a function returns, a pointer is put into a 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Callable
 
 from ...errors import AccessDeniedError, InvalidArgumentError, NotSupportedError, XenStoreError, error_from_errno
-from ...permissions import Permission
-from ...protocol.wire import Feature
-from ...records import WatchEvent
+from ...lazy import lazy_module
 from .extension import ffi, lib, shortcuts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ... import permissions, records
+    from ...permissions import Permission
+    from ...protocol import wire
+    from ...static_types import T
+else:
+    permissions = lazy_module("xsffi.permissions")
+    records = lazy_module("xsffi.records")
+    wire = lazy_module("xsffi.protocol.wire")
 
 __all__ = ["LibXenStore", "has_function"]
 
@@ -101,13 +110,16 @@ class LibXenStore:
 
     def xs_directory(self, tx_id: int, path: bytes) -> list[str]:
         count = ffi.new("unsigned int *")
-        with _owned(lib.xs_directory, path, self.handle, tx_id, path, count) as names:
-            return [_text(names[i]) for i in range(count[0])]
+        return _taken(lib.xs_directory, (self.handle, tx_id, path, count), lambda names: _texts(names, count[0]), path)
 
     def xs_get_permissions(self, tx_id: int, path: bytes) -> list[Permission]:
         count = ffi.new("unsigned int *")
-        with _owned(lib.xs_get_permissions, path, self.handle, tx_id, path, count) as entries:
-            return [Permission(entries[i].id, _ACCESS[entries[i].perms & 3]) for i in range(count[0])]
+
+        def take(entries: Any) -> list[Permission]:
+            make = permissions.Permission
+            return [make(entries[i].id, _ACCESS[entries[i].perms & 3]) for i in range(count[0])]
+
+        return _taken(lib.xs_get_permissions, (self.handle, tx_id, path, count), take, path)
 
     def xs_set_permissions(self, tx_id: int, path: bytes, permissions: list[Permission]) -> None:
         fields = [(domid, _BITS[access]) for domid, access in permissions]
@@ -137,10 +149,10 @@ class LibXenStore:
         try:
             known = self.xs_get_features_domain(0)
         except AccessDeniedError:
-            known = Feature.WATCH_DEPTH  # a guest may not ask of domain 0; the daemon knows the operation
+            known = wire.Feature.WATCH_DEPTH  # a guest may not ask of domain 0; the daemon knows the operation
         except (NotSupportedError, InvalidArgumentError):
-            known = Feature(0)
-        if known & Feature.WATCH_DEPTH:
+            known = wire.Feature(0)
+        if known & wire.Feature.WATCH_DEPTH:
             ffi.errno = 0  # where libxenstore finds that depth is not supported, it leaves errno as it was
             if lib.xs_watch_depth(self.handle, path, token, depth):
                 return
@@ -162,14 +174,14 @@ class LibXenStore:
             raise _error()
         return descriptor
 
-    def xs_check_watch(self) -> WatchEvent | None:
+    def xs_check_watch(self) -> records.WatchEvent | None:
         """The next event, or None if there is none now."""
         found: list[Any] = []
         try:
             found.extend(map(lib.xs_check_watch, (self.handle,)))
             event = found[0]
             if event:
-                return WatchEvent(_text(event[lib.XS_WATCH_PATH]), _text(event[lib.XS_WATCH_TOKEN]))
+                return records.WatchEvent(_text(event[lib.XS_WATCH_PATH]), _text(event[lib.XS_WATCH_TOKEN]))
             if ffi.errno == errno.EAGAIN:
                 return None
             raise _error()
@@ -215,8 +227,7 @@ class LibXenStore:
             raise _error()
 
     def xs_get_domain_path(self, domid: int) -> str:
-        with _owned(lib.xs_get_domain_path, None, self.handle, domid) as path:
-            return _text(path)
+        return _taken(lib.xs_get_domain_path, (self.handle, domid), _text)
 
     def xs_is_domain_introduced(self, domid: int) -> bool:
         ffi.errno = 0
@@ -230,15 +241,14 @@ class LibXenStore:
 
     def xs_control_command(self, command: bytes, data: bytes) -> str:
         """`data`: the arguments, each ended by a NUL."""
-        with _owned(lib.xs_control_command, None, self.handle, command, data, len(data)) as text:
-            return _text(text)
+        return _taken(lib.xs_control_command, (self.handle, command, data, len(data)), _text)
 
-    def xs_get_features_supported(self) -> Feature:
+    def xs_get_features_supported(self) -> wire.Feature:
         """What libxenstore was told first in this process, by whichever daemon and to whichever domain."""
-        return Feature(self._number("xs_get_features_supported"))
+        return wire.Feature(self._number("xs_get_features_supported"))
 
-    def xs_get_features_domain(self, domid: int) -> Feature:
-        return Feature(self._number("xs_get_features_domain", domid))
+    def xs_get_features_domain(self, domid: int) -> wire.Feature:
+        return wire.Feature(self._number("xs_get_features_domain", domid))
 
     def xs_set_features_domain(self, domid: int, bits: int) -> None:
         _need("xs_set_features_domain")
@@ -248,8 +258,7 @@ class LibXenStore:
     def xs_get_quota_names(self) -> list[str]:
         _need("xs_get_quota_names")
         count = ffi.new("unsigned int *")
-        with _owned(lib.xs_get_quota_names, None, self.handle, count) as names:
-            return [_text(names[i]) for i in range(count[0])]
+        return _taken(lib.xs_get_quota_names, (self.handle, count), lambda names: _texts(names, count[0]))
 
     def xs_get_global_quota(self, name: bytes) -> int:
         return self._number("xs_get_global_quota", name)
@@ -275,15 +284,16 @@ class LibXenStore:
         return int(number[0])
 
 
-@contextmanager
-def _owned(function: Callable[..., Any], path: bytes | None, *arguments: object) -> Iterator[Any]:
-    """What `function` allocated, for as long as it is looked at; raises where it gave NULL."""
+def _taken(
+    function: Callable[..., Any], arguments: tuple[object, ...], take: Callable[[Any], T], path: bytes | None = None
+) -> T:
+    """What `take` makes of what `function` allocated, which is freed then; raises where it gave NULL."""
     found: list[Any] = []
     try:
         found.extend(map(function, *zip(arguments)))
         if not found[0]:
             raise _error(path)
-        yield found[0]
+        return take(found[0])
     finally:
         for pointer in found:
             lib.free(pointer)
@@ -299,6 +309,10 @@ def _need(name: str) -> None:
         library = ffi.string(lib.xsffi_library()).decode("utf-8", "replace")
         since = ffi.string(lib.xsffi_since(name.encode("ascii"))).decode("ascii")
         raise NotSupportedError(errno.ENOSYS, f"{library} has no {name}, which libxenstore has since Xen {since}")
+
+
+def _texts(strings: Any, count: int) -> list[str]:
+    return [_text(strings[i]) for i in range(count)]
 
 
 def _text(characters: Any) -> str:

@@ -10,24 +10,28 @@ No lock is held in a call of libxenstore, or anywhere that a signal handler can 
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
-from functools import partial
-from threading import get_ident
+from _thread import get_ident
 from time import monotonic
-from typing import Any, Protocol, TypeVar
 
 from ...addresses import Kind
-from ...errors import XenStoreError
+from ...static_types import Protocol
 from ..base import closed_error, forked_error, lost_error, reentered_error
 from .extension import ffi, lib
 from .lifetime import Lifetime
 from .liveness import Liveness
-from .opening import Place, open_at
+from .opening import open_at
 from .reading import PlainHandle
 
-__all__ = ["SAYS_LOST", "Connection", "Waiter"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
-T = TypeVar("T")
+    from ...errors import XenStoreError
+    from ...static_types import T
+    from .opening import Place
+
+__all__ = ["SAYS_LOST", "Connection", "Waiter"]
 
 # What libxenstore says when it has lost the daemon, or given up the connection itself; the last is said of requests
 # too.
@@ -63,7 +67,7 @@ class Connection:
         #: What is done through the handle in C alone.
         self.handle: Any = self.xs.shortcut or PlainHandle(self.xs)
         try:
-            self.liveness = Liveness(opened.descriptor, place.path if self.kind is Kind.SOCKET else None)
+            self.liveness = Liveness(opened.descriptor, place.path if self.kind == Kind.SOCKET else None)
         except BaseException:
             self.xs.xs_close()
             raise
@@ -164,7 +168,7 @@ class Connection:
     def lose(self, reason: str | None = None) -> None:
         """It is lost, for this reason; None: the daemon closed it."""
         if self.lost is None:
-            self.lost = partial(lost_error, reason)
+            self.lost = lambda: lost_error(reason)
         if not self.liveness.is_own:
             self.handle.end()  # its stream cannot be ended from here
         self._end()

@@ -9,15 +9,19 @@ from __future__ import annotations
 import threading
 from collections import deque
 from time import monotonic
-from typing import Any
 
 from ...errors import ProtocolError, error_from_errno
 from ...protocol.session import STRANGE_EVENTS_MAX, EventQueue, EventQueues
 from ...records import WatchEvent
 from ..wire.polling import one_wait
-from .connection import Connection
 from .extension import ffi, lib
 from .lifetime import Lifetime
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from .connection import Connection
 
 __all__ = ["LibraryEvents", "Router"]
 

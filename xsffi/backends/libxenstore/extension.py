@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import sys
-import threading
-from importlib.machinery import ExtensionFileLoader
-from typing import Any
+from _thread import RLock
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "shortcuts", "why_missing"]
 
@@ -18,7 +19,7 @@ LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.14 or so, 
 
 ffi: Any
 lib: Any
-_loading = threading.RLock()  # may be entered again: a signal handler may open a client too
+_loading = RLock()  # may be entered again: a signal handler may open a client too
 why_missing = ""  # why there is no extension, if there is none
 
 if os.environ.get("XSFFI_EXTENSION") == "no":
@@ -58,7 +59,7 @@ def _load() -> str | None:
 
 def _after_fork_in_child() -> None:
     global _loading
-    _loading = threading.RLock()  # another thread of the parent may have had it
+    _loading = RLock()  # another thread of the parent may have had it
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -67,18 +68,14 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 def _load_shortcuts() -> Any:
     if lib is None:
         return None
-    # A second module in the extension's file, since it calls libxenstore through the same table.
+    # A second module in the extension's file, since it calls libxenstore through the same table. Its spec and loader
+    # are of the classes that those of the first are, which would be slow to import.
     package = __name__.partition(".")[0]
-    place = sys.modules[f"{package}._xenstore"].__file__
-    if place is None:
-        return None
+    first: Any = sys.modules[f"{package}._xenstore"].__spec__
     name = f"{package}._shortcuts"
-    loader = ExtensionFileLoader(name, place)
-    spec = importlib.util.spec_from_file_location(name, place, loader=loader)
-    if spec is None:
-        return None
+    loader = type(first.loader)(name, first.origin)
     try:
-        module = importlib.util.module_from_spec(spec)
+        module = loader.create_module(type(first)(name, loader, origin=first.origin))
         loader.exec_module(module)
     except ImportError:
         return None  # PyPy has no such classes

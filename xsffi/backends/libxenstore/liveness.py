@@ -10,13 +10,20 @@ from __future__ import annotations
 
 import errno
 import os
-from socket import SHUT_RDWR
 
 from ...errors import error_from_errno
-from ..wire.transports import connect
+from ...lazy import lazy_module
 from .extension import ffi, lib
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..wire import transports
+else:
+    transports = lazy_module("xsffi.backends.wire.transports")
+
 __all__ = ["Liveness"]
+
+_SHUT_RDWR = 2  # of socket.h
 
 
 class Liveness:
@@ -38,7 +45,7 @@ class Liveness:
             if self.is_own:
                 self._place[0] = os.dup(descriptor)
             elif path is not None:
-                self._place[0] = connect(path).detach()
+                self._place[0] = transports.connect(path).detach()
         except (ConnectionError, FileNotFoundError):
             pass  # it accepts no other
         except OSError as error:
@@ -58,7 +65,7 @@ class Liveness:
 
     def shut(self) -> None:
         """End the stream; a thread that waits inside libxenstore comes back from there, if it is the handle's own."""
-        lib.shutdown(self._place[0], SHUT_RDWR)
+        lib.shutdown(self._place[0], _SHUT_RDWR)
 
     def close_leftover(self) -> None:
         """Close the socket of a handle that was freed, where libxenstore left it open.

@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple
 
 from ...addresses import DEVICES, Kind, absolute, kind_of
 from ...errors import NotSupportedError, XenStoreError, error_from_errno
-from ..wire.transports import connect
+from ...lazy import lazy_module
 from .binding import LibXenStore
 from .extension import ffi, lib
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ..wire import transports
+else:
+    transports = lazy_module("xsffi.backends.wire.transports")
 
 __all__ = ["Opened", "Place", "open_at", "places"]
 
 
-class Place(NamedTuple):
+class Place:
     """One of the places where libxenstore looks."""
 
-    path: str
-    is_last: bool  # what is tried where nothing else was there: the kernel's device
+    def __init__(self, path: str, is_last: bool) -> None:
+        """`is_last`: it is tried where nothing else was there, which the kernel's device is."""
+        self.path = path
+        self.is_last = is_last
 
 
-class Opened(NamedTuple):
+class Opened:
     """A handle, and of what."""
 
-    xs: LibXenStore
-    kind: Kind
-    descriptor: int  # what should be that of the handle's own connection
+    def __init__(self, xs: LibXenStore, kind: str) -> None:
+        self.xs = xs
+        self.kind = kind
+        #: What should be the descriptor of the handle's own connection.
+        self.descriptor = int(ffi.cast("int *", xs.handle)[0])
 
 
 def places(path: str | None = None) -> list[Place]:
@@ -63,11 +72,11 @@ def open_at(place: Place) -> Opened:
     try:
         xs = LibXenStore(0 if place.is_last else lib.XS_OPEN_SOCKETONLY)
     except XenStoreError as error:
-        if not place.is_last and kind is Kind.SOCKET and error.errno == errno.ENOENT:
+        if not place.is_last and kind == Kind.SOCKET and error.errno == errno.ENOENT:
             # It says what was wrong with the device, which it tried too, since it does not look at the flag.
-            connect(place.path, 0.0).close()
+            transports.connect(place.path, 0.0).close()
         raise
-    opened = Opened(xs, kind, int(ffi.cast("int *", xs.handle)[0]))
+    opened = Opened(xs, kind)
     # With the flag it is the first place or none, without it the kernel's device may be taken too. A daemon may have
     # come just now, though, and many a libxenstore does not look at the flag.
     if place.is_last:
@@ -75,7 +84,7 @@ def open_at(place: Place) -> Opened:
         if first and lib.xsffi_is_connected_to(opened.descriptor, first):
             xs.xs_close()
             raise _elsewhere_error(os.fsdecode(ffi.string(first)), place.path)
-    elif kind is Kind.SOCKET and _is_device(opened.descriptor):
+    elif kind == Kind.SOCKET and _is_device(opened.descriptor):
         xs.xs_close()
         raise error_from_errno(errno.ECONNREFUSED, place.path)
     return opened

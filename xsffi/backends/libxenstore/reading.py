@@ -4,11 +4,14 @@ where Python has no such classes."""
 from __future__ import annotations
 
 import errno
-from typing import Any
 
 from ...errors import XenStoreError
 from .binding import LibXenStore
 from .extension import shortcuts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = ["PlainHandle", "Reading"]
 

@@ -2,51 +2,54 @@
 
 from __future__ import annotations
 
-import errno
-import socket
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from itertools import islice
 
 from ...addresses import Kind
-from ...errors import ConnectionLostError, WaitTimeoutError, XenStoreError, error_from_errno
+from ...errors import ConnectionLostError, XenStoreError
 from ...paths import encode
-from ...protocol.requests import Read, Request
-from ...protocol.session import Message, reply_of
-from ...protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, check_payload_size, too_big_error
-from ..base import Events, Outcome, lost_error, tell_of_forks
-from .native import Connection, open_connection
-from .transports import peer_of
+from ...protocol.lookups import Lookups, Nodes
+from ...protocol.requests import KNOWN_PERMISSIONS, Read
+from ...protocol.session import reply_of
+from ...protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, check_payload_size
+from ...records import Node
+from ..base import tell_of_forks
+from .batches import Lane, carry
+from .native import open_connection
+from .opening import open_further
+from .several import CONNECTIONS_DEFAULT, Several
 
-__all__ = ["WireBackend", "open_further", "open_wire"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
 
-T = TypeVar("T")
+    from ...protocol.requests import Request
+    from ...protocol.session import Reply
+    from ...static_types import T
+    from ..base import Events, Outcome
+    from .native import Connection, Opened
 
-# What makes a batch: so few that, where they are of the usual size, its replies fit into the buffer of a socket, about
-# 130 of them. Where the daemon finds that full, while a longer batch is decoded, it stops working and waits.
-_BATCH_REQUESTS = 64
-_BATCH_BYTES = 65536
-_BATCHES = 8  # how many are on their way at a time
-
-
-class _Batch(NamedTuple):
-    """Requests on their way."""
-
-    requests: Sequence[Request[Any]]
-    refused: dict[int, XenStoreError]  # by their place, those that were not sent
-    exchange: Any  # of the others
+__all__ = ["WireBackend", "open_wire"]
 
 
 class WireBackend:
-    """One connection to the daemon's socket or the kernel's device (see :class:`~xsffi.backends.base.Backend`)."""
+    """A connection to the daemon's socket or the kernel's device (see :class:`~xsffi.backends.base.Backend`), and
+    further ones to the same socket where there is much to do."""
 
     name = "wire"
 
-    def __init__(self, connection: Connection, kind: Kind) -> None:
-        """`connection`, which is of this kind, is the backend's from here on."""
-        self.kind = kind
-        self._payload_max = PAYLOAD_MAX if kind is Kind.SOCKET else DEVICE_PAYLOAD_MAX
-        self._connection = connection
+    def __init__(self, opened: Opened, path: str, timeout: float | None, connections: int | None) -> None:
+        """What was `opened` at `path` is the backend's from here on. `connections`: how many there may be in all; None:
+        as many as are worth it."""
+        self.kind = opened.kind
+        self._payload_max = PAYLOAD_MAX if self.kind == Kind.SOCKET else DEVICE_PAYLOAD_MAX
+        self._connection = opened.connection
+        self._fetch: Any = getattr(opened.connection, "fetch", None)  # it has this in C
+        self._several = Several(opened.connection, self._number(connections), self._open_another)
+        self._path = path
+        self.description = f"the wire at {path}, {opened.description}"
+        self._timeout = timeout
+        self._peer = opened.peer
         tell_of_forks(self)
 
     def read(self, path: str) -> bytes:
@@ -62,22 +65,25 @@ class WireBackend:
         return reply_of(request, self._connection.carry(request.type, payload, tx_id))
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        on_their_way: deque[_Batch] = deque()
-        start = 0
-        try:
-            while start < len(requests) or on_their_way:
-                # While the daemon answers one batch, the next is encoded and sent, and the one before decoded.
-                while start < len(requests) and len(on_their_way) < _BATCHES:
-                    on_their_way.append(self._send_batch(requests, start, tx_id))
-                    start += len(on_their_way[-1].requests)
-                outcomes += self._outcomes(on_their_way[0])
-                on_their_way.popleft()
-        except BaseException:
-            for batch in on_their_way:
-                self._connection.forget(batch.exchange)
-            raise
-        return outcomes
+        if isinstance(requests, Lookups):
+            return self._look_up(requests, tx_id)
+        lane = Lane(self._connection, requests, self._payload_max, tx_id)
+        carry([lane])
+        return lane.outcomes
+
+    def call_parts(self, parts: Sequence[Sequence[Request[Any]]]) -> list[list[Outcome]]:
+        connections = self._several.for_work(sum(map(len, parts)))
+        lanes = [
+            Lane(
+                connection,
+                [request for part in parts[place :: len(connections)] for request in part],
+                self._payload_max,
+            )
+            for place, connection in enumerate(connections)
+        ]
+        carry(lanes)
+        outcomes = [iter(lane.outcomes) for lane in lanes]
+        return [list(islice(outcomes[place % len(lanes)], len(part))) for place, part in enumerate(parts)]
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         self._connection.post(request.type, request.payload(), tx_id)
@@ -89,71 +95,78 @@ class WireBackend:
         return self
 
     def close(self) -> None:
-        self._connection.close()
+        self._several.close()
 
     def after_fork_in_child(self) -> None:
         """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
-        self._connection.after_fork_in_child()
+        self._several.after_fork_in_child()
 
-    def _send_batch(self, requests: Sequence[Request[Any]], start: int, tx_id: int) -> _Batch:
-        messages: list[Message] = []
-        refused: dict[int, XenStoreError] = {}
-        size = 0
-        batch = requests[start : start + _BATCH_REQUESTS]
-        for place, request in enumerate(batch):
-            payload = request.payload()
-            if len(payload) > self._payload_max:
-                refused[place] = too_big_error(len(payload), request.path, self._payload_max)
-            else:
-                messages.append((request.type, payload))
-                size += len(payload)
-                if size > _BATCH_BYTES:
-                    batch = batch[: place + 1]
-                    break
-        return _Batch(batch, refused, self._connection.send_many(messages, tx_id))
+    def _look_up(self, lookups: Lookups, tx_id: int) -> list[Outcome]:
+        connections = (self._connection,) if tx_id else self._several.for_work(len(lookups))
+        try:
+            return self._look_up_over(connections, lookups, tx_id)
+        except ConnectionLostError:
+            if len(connections) == 1:
+                raise
+            # If only a further one is lost, the first can do it; else it says what happened.
+            self._several.drop()
+            return self._look_up_over((self._connection,), lookups, tx_id)
 
-    def _outcomes(self, batch: _Batch) -> list[Outcome]:
-        replies = iter(self._connection.replies(batch.exchange))
-        outcomes: list[Outcome] = []
-        for place, request in enumerate(batch.requests):
-            if place in batch.refused:
-                outcomes.append(batch.refused[place])
-                continue
-            try:
-                outcomes.append(reply_of(request, next(replies)))
-            except XenStoreError as error:
-                outcomes.append(error)
+    def _look_up_over(self, connections: Sequence[Connection], lookups: Lookups, tx_id: int) -> list[Outcome]:
+        of_nodes = isinstance(lookups, Nodes)
+        if self._fetch is None or (of_nodes and tx_id):  # where a list of children may be wrong: see node_of()
+            return self._look_up_in_python(connections, lookups, tx_id)
+        outcomes: list[Outcome]
+        outcomes, undecoded = self._fetch(
+            tuple(connections[1:]),
+            tuple(lookups.paths),
+            tx_id,
+            lookups.encode,
+            Node if of_nodes else None,
+            KNOWN_PERMISSIONS,
+        )
+        for place in undecoded:
+            one = type(lookups)([lookups.paths[place]], lookups.encode)
+            outcomes[place] = one.combine([_decoded(*each) for each in zip(one, outcomes[place])])[0]
         return outcomes
 
+    def _look_up_in_python(self, connections: Sequence[Connection], lookups: Lookups, tx_id: int) -> list[Outcome]:
+        requests = list(lookups)  # all are checked before any is sent
+        share = -(-len(requests) // len(connections))
+        lanes = [
+            Lane(connection, requests[place * share : (place + 1) * share], self._payload_max, tx_id)
+            for place, connection in enumerate(connections)
+        ]
+        carry(lanes)
+        return lookups.combine([outcome for lane in lanes for outcome in lane.outcomes])
 
-def open_wire(path: str, timeout: float | None = None) -> WireBackend:
-    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where it
-    fails. `timeout`: how many seconds a reply, and connecting, may take (None: any time)."""
-    return WireBackend(*open_connection(path, timeout))
+    def _number(self, connections: int | None) -> int:
+        if self.kind == Kind.DEVICE:
+            return 1  # the kernel gives one connection only
+        if connections is None:
+            # One keeps a connection in Python busy.
+            return 1 if self._fetch is None else CONNECTIONS_DEFAULT
+        return connections
+
+    def _open_another(self) -> Connection:
+        # That the first is answered after this one was made says that its daemon is still the same.
+        return open_further(self._path, self._timeout, self._peer, lambda: self._connection.read("/")).connection
 
 
-def open_further(path: str, timeout: float | None, peer: int, check: Callable[[], object]) -> WireBackend:
-    """A further connection to the daemon at the socket `path`, whose process is `peer`.
-
-    `check` raises what is to be raised once the first connection is over, or its daemon is gone. It is called before
-    each try and once connected, so that another daemon, which has taken the place of the first, is never used. Raises
-    XenStoreError where it fails: ConnectionLostError where that daemon is gone.
-    """
-
-    def accept(connection: socket.socket | None) -> None:
-        check()
-        if connection is not None and peer_of(connection) != peer:
-            raise lost_error("another daemon has taken its place")
-
+def _decoded(request: Request[T], reply: Reply) -> T | XenStoreError:
     try:
-        return WireBackend(*open_connection(path, timeout, accept))
-    except XenStoreError:
-        raise
-    except OSError as error:
-        check()
-        text = f"no further connection to the store can be opened: {error.strerror}"
-        if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
-            raise ConnectionLostError(errno.ECONNRESET, text) from error
-        if error.errno == errno.ETIMEDOUT:
-            raise WaitTimeoutError(errno.ETIMEDOUT, text) from error
-        raise error_from_errno(error.errno or errno.EIO, None, text) from error
+        return reply_of(request, reply)
+    except XenStoreError as error:
+        return error
+
+
+def open_wire(path: str, timeout: float | None = None, connections: int | None = None) -> WireBackend:
+    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where it
+    fails. `timeout`: how many seconds a reply, and connecting, may take (None: any time). `connections`: how many may
+    be opened in all for bulk work (None: as many as are worth it)."""
+    return WireBackend(open_connection(path, timeout), path, timeout, connections)
+
+
+def open_beside(path: str, peer: int, check: Callable[[], object], connections: int | None) -> WireBackend:
+    """A backend beside another one that is open, over :func:`~xsffi.backends.wire.opening.open_further`."""
+    return WireBackend(open_further(path, None, peer, check), path, None, connections)

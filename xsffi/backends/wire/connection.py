@@ -13,27 +13,30 @@ from __future__ import annotations
 
 import select
 import threading
-from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from os import getpid
 from threading import get_ident
 from time import monotonic
-from typing import TypeVar
 
 from ...errors import ConnectionLostError, ProtocolError, XenStoreError
 from ...paths import encode
-from ...protocol.session import EventQueue, Exchange, Message, Reply, Session
+from ...protocol.session import Session
 from ...protocol.wire import MessageType
 from ..base import closed_error, forked_error, lost_error, reentered_error, timeout_error
 from .events import Queue
 from .polling import Poller, Wakeup, combine, one_wait
 from .spin import Spin
-from .transports import Transport
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from ...protocol.session import EventQueue, Exchange, Message, Reply
+    from ...static_types import T
+    from .transports import Transport
 
 __all__ = ["Connection"]
-
-T = TypeVar("T")
 
 _READ = int(MessageType.READ)
 # How long a reply with an id of ours may take, once one with another id has come: see Session.suspects.

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from time import monotonic
-from typing import Protocol
 
 from ...errors import XenStoreError
-from ...protocol.session import EventQueue
-from ...records import WatchEvent
+from ...static_types import Protocol
 from ..base import closed_error
-from .polling import Wakeup
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from ...protocol.session import EventQueue
+    from ...records import WatchEvent
+    from .polling import Wakeup
 
 __all__ = ["Queue"]
 

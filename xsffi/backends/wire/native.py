@@ -7,21 +7,31 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 from ...addresses import Kind, kind_of
-from ...errors import InvalidArgumentError, ProtocolError, XenStoreError, error_from_errno
-from ...protocol.session import Message, Reply
+from ...errors import InvalidArgumentError, ProtocolError, error_from_errno
+from ...lazy import lazy_module
 from ...records import WatchEvent
-from ..base import Events, closed_error, forked_error, lost_error, timeout_error
-from .connection import Connection as PythonConnection
+from ...static_types import Protocol
+from ..base import closed_error, forked_error, lost_error, timeout_error
 from .polling import one_wait
 from .spin import spin_limit
-from .transports import SocketTransport, connect, open_device
+from .transports import SocketTransport, connect, open_device, peer_of
 
-__all__ = ["Connection", "open_connection"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from ...errors import XenStoreError
+    from ...protocol.session import Message, Reply
+    from ..base import Events
+    from . import connection as in_python
+else:
+    in_python = lazy_module("xsffi.backends.wire.connection")
+
+__all__ = ["Connection", "Opened", "open_connection"]
 
 
 class Connection(Protocol):
@@ -49,11 +59,24 @@ class Connection(Protocol):
     def events(self, prefix: str) -> Events:
         """See :meth:`~xsffi.backends.base.Backend.events`."""
 
+    # And, in C alone, see fetch.c:
+    # fetch(others, paths, tx_id, encode, node_type, permissions): lookups over this connection and others.
+
     def close(self) -> None:
         """See :meth:`~xsffi.backends.base.Backend.close`."""
 
     def after_fork_in_child(self) -> None:
         """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
+
+
+class Opened:
+    """A connection that was opened, and what is known of it."""
+
+    def __init__(self, connection: Connection, kind: str, description: str, peer: int = 0) -> None:
+        self.connection = connection
+        self.kind = kind
+        self.description = description  # for people
+        self.peer = peer  # the daemon's process, see peer_of()
 
 
 def _choice() -> str:
@@ -64,16 +87,18 @@ def _choice() -> str:
 
 
 open_in_c: Callable[..., Connection] | None = None  #: a connection over a socket, in C; None: it is not to be had
+_why_in_python = "as the environment asks for"
 if os.environ.get("XSFFI_EXTENSION") != "no" and _choice() == "c":
     try:
         from ..._wire import open as open_in_c
-    except ImportError:
-        pass  # it was not built, or this interpreter has no use for it: PyPy, or one with a GIL of its own
+    except ImportError as error:
+        # It was not built, or this interpreter has no use for it: PyPy, or one with a GIL of its own.
+        _why_in_python = f"since the one in C cannot be imported: {error}"
 
 
 def open_connection(
     path: str, timeout: float | None, accept: Callable[[socket.socket | None], object] | None = None
-) -> tuple[Connection, Kind]:
+) -> Opened:
     """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where that
     fails.
 
@@ -81,10 +106,10 @@ def open_connection(
     is called with None before each try, and with what is connected in the end.
     """
     kind = kind_of(path)
-    if kind is Kind.DEVICE:
+    if kind == Kind.DEVICE:
         device = open_device(path)
         try:
-            return PythonConnection(device, timeout), kind
+            return Opened(in_python.Connection(device, timeout), kind, "a device, in Python")
         except BaseException:
             device.close()
             raise
@@ -92,14 +117,16 @@ def open_connection(
     try:
         if accept is not None:
             accept(connection)
+        peer = peer_of(connection)
         if open_in_c is None:
-            return PythonConnection(SocketTransport(connection), timeout), kind
-        made = open_in_c(connection.fileno(), timeout, spin_limit(), one_wait(None), _explain(timeout), WatchEvent)
+            made = in_python.Connection(SocketTransport(connection), timeout)
+            return Opened(made, kind, f"in Python, {_why_in_python}", peer)
+        made_in_c = open_in_c(connection.fileno(), timeout, spin_limit(), one_wait(None), _explain(timeout), WatchEvent)
     except BaseException:
         connection.close()
         raise
     connection.close()  # it has a duplicate of its own, so that no exception can come between two owners
-    return made, kind
+    return Opened(made_in_c, kind, "in C", peer)
 
 
 def _explain(timeout: float | None) -> Callable[[str, str, int], XenStoreError]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import select
@@ -41,15 +40,18 @@ class Wakeup:
 
     def set(self) -> None:
         """Make the descriptor readable; it takes no lock."""
-        # Full: it is readable. Closed: so is the connection, and nobody waits any more.
-        with contextlib.suppress(OSError):
+        try:
             os.write(self._write_end, b"\1\0\0\0\0\0\0\0")
+        except OSError:
+            pass  # full: it is readable; closed: so is the connection, and nobody waits any more
 
     def clear(self) -> None:
         """Make the descriptor not readable, however often it was set."""
-        with contextlib.suppress(OSError):
+        try:
             while len(os.read(self._read_end, 4096)) == 4096:
                 pass
+        except OSError:
+            pass  # it is empty, or closed
 
     def fileno(self) -> int:
         """The descriptor to poll for reading."""

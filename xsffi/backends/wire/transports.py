@@ -7,15 +7,18 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Callable
 from functools import partial
 from time import monotonic, sleep
-from typing import Protocol
 
 from ...addresses import Kind
 from ...errors import XenStoreError, error_from_errno
 from ...protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX
+from ...static_types import Protocol
 from ..base import lost_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["DeviceTransport", "SocketTransport", "Transport", "connect", "open_device", "peer_of"]
 
@@ -29,7 +32,7 @@ _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EPIPE, errno.EBADF)
 class Transport(Protocol):
     """A stream of bytes, both ways. It never blocks, and raises ConnectionLostError where the other end is gone."""
 
-    kind: Kind
+    kind: str
     payload_max: int  # the longest payload of a request
     joined: bool  # whether several messages may be sent as one piece
     write_retry: float | None  # where it cannot be polled for room: after how many seconds to try again

@@ -1,0 +1,139 @@
+"""How long a script takes that reads one node and ends: whole processes, side by side, as ratios, and what they import.
+
+Usage: PYTHONPATH=tests:. python -m benchmarks.starts [--rounds N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from daemons import Daemon, Packages, load_packages, start_xenstored
+
+from .measure import OLD, PYXS, compare
+
+__all__ = ["RATIOS", "measure", "text"]
+
+INTERPRETER = "the interpreter alone"
+DROP_IN = "xsffi.lowlevel.xs"
+CLIENT = "xsffi.Client"
+READ = "read('', '/tool')"
+# Each begins with what the site module imports anyway: that is left out, since its hooks, of an editable installation
+# for one, may import half of the standard library.
+PROGRAMS = {
+    INTERPRETER: "import os",
+    OLD: f"import os; from xen.lowlevel import xs; xs.xs().{READ}",
+    PYXS: "import os, pyxs; c = pyxs.Client(os.environ['XENSTORED_PATH']); c.connect(); c.read(b'/tool')",
+    DROP_IN: f"import os; from xsffi.lowlevel import xs; xs.xs().{READ}",
+    CLIENT: "import os, xsffi; c = xsffi.Client(); c.read('/tool'); c.close()",
+}
+# Whose time is told in times of whose, and the most that it may be.
+RATIOS = ((DROP_IN, OLD, 2.0), (CLIENT, PYXS, 0.8))
+DEAREST = 5
+IMPORT_ROUNDS = 9
+
+
+def measure(daemon: Daemon, packages: Packages, rounds: int) -> dict[str, Any]:
+    """The median seconds of each program, the ratios, each with the most that it may be, and the dearest imports of
+    ours, each with the seconds that are its own."""
+    with tempfile.TemporaryDirectory() as compiled:
+        environment = _environment(daemon, packages, compiled)
+        contenders = {
+            name: _process(program, environment)
+            for name, program in PROGRAMS.items()
+            if name != OLD or packages.lowlevel_interpreter == sys.executable
+        }
+        results = compare(contenders, rounds)
+        return {
+            "seconds": {name: statistics.median(result.seconds) for name, result in results.items()},
+            "ratios": [
+                {"work": ours, "against": theirs, "ratio": results[theirs].ratio_to(results[ours]), "most": most}
+                for ours, theirs, most in RATIOS
+                if theirs in results
+            ],
+            "imports": {name: _dearest(name, environment) for name in (DROP_IN, CLIENT)},
+        }
+
+
+def text(found: dict[str, Any]) -> str:
+    """What was found, in lines."""
+    lines = [f"{name}: {seconds * 1000:.1f} ms" for name, seconds in found["seconds"].items()]
+    for row in found["ratios"]:
+        lines.append(
+            f"{row['work']} takes {row['ratio']:.2f} times as long as {row['against']} (at most {row['most']})"
+        )
+    for name, imports in found["imports"].items():
+        dearest = ", ".join(f"{module} {seconds * 1000:.2f}" for module, seconds in imports)
+        lines.append(f"{name}, its dearest imports in ms: {dearest}")
+    return "\n".join(lines)
+
+
+def _environment(daemon: Daemon, packages: Packages, compiled: str) -> dict[str, str]:
+    places = [str(Path(__file__).resolve().parents[1]), str(packages.lowlevel_python)]
+    for name in ("_cffi_backend", "pyxs"):
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.origin is None:
+            raise SystemExit(f"{name} is not installed: see [project.optional-dependencies] in pyproject.toml")
+        places.append(str(Path(spec.origin).parents[0 if name == "_cffi_backend" else 1]))
+    environment = {name: value for name, value in daemon.environment().items() if not name.startswith("PYTHON")}
+    environment["PYTHONPATH"] = os.pathsep.join(places)
+    environment["PYTHONPYCACHEPREFIX"] = compiled
+    environment["XSFFI_LIBXENSTORE"] = str(packages.libxenstore)
+    return environment
+
+
+def _command(program: str, *options: str) -> list[str]:
+    return [sys.executable, "-S", *options, "-c", program]
+
+
+def _process(program: str, environment: dict[str, str]) -> Callable[[], float]:
+    command = _command(program)
+
+    def contender() -> float:
+        begin = time.perf_counter()
+        subprocess.run(command, env=environment, check=True)
+        return time.perf_counter() - begin
+
+    return contender
+
+
+def _dearest(name: str, environment: dict[str, str]) -> list[tuple[str, float]]:
+    alone = _imports(INTERPRETER, environment)
+    rounds = [_imports(name, environment) for _ in range(IMPORT_ROUNDS)]
+    medians = {
+        module: statistics.median([imports.get(module, 0.0) for imports in rounds])
+        for module in rounds[0].keys() - alone
+    }
+    return sorted(medians.items(), key=lambda item: -item[1])[:DEAREST]
+
+
+def _imports(name: str, environment: dict[str, str]) -> dict[str, float]:
+    """How many seconds each import takes, without those that it makes in its turn."""
+    command = _command(PROGRAMS[name], "-X", "importtime")
+    told = subprocess.run(command, env=environment, check=True, stderr=subprocess.PIPE, text=True).stderr
+    lines = [line.removeprefix("import time:").split("|") for line in told.splitlines()[1:]]
+    return {module.strip(): int(microseconds) / 1e6 for microseconds, _, module in lines}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.starts", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=25, help="how often each program runs")
+    options = parser.parse_args()
+    packages = load_packages()
+    if packages is None:
+        parser.error("Xen's store daemons are not unpacked: run ci/fetch-xen")
+    with start_xenstored() as daemon:
+        print(text(measure(daemon, packages, options.rounds)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""Bulk work over several connections to one daemon: nobody can tell, but by the time it takes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import threading
+from collections.abc import Iterator
+
+import pytest
+from daemons import Daemon
+from stores import environment_of
+
+import xsffi
+from xsffi import Client, Node, Permission
+
+OWNER = (Permission(0, "n"),)
+
+
+@pytest.fixture(autouse=True)
+def always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several connections, however little there is to do."""
+    monkeypatch.setattr("xsffi.backends.wire.several._WORTH_OPENING", 1)
+    monkeypatch.setattr("xsffi.backends.wire.several._WORTH_USING", 1)
+
+
+def connections_to(daemon: Daemon) -> int:
+    """How many the daemon serves."""
+    with open(f"/proc/{daemon.pid}/net/unix") as table:
+        return sum(daemon.socket_path in line and line.split()[5] == "03" for line in table)
+
+
+@pytest.fixture
+def several(daemon: Daemon, backend: str) -> Iterator[Client]:
+    """A client that may open four connections."""
+    if backend == "libxenstore":
+        from stores import require_libxenstore
+
+        require_libxenstore()
+    with environment_of(daemon.socket_path), Client(daemon.socket_path, backend=backend, connections=4) as client:
+        yield client
+
+
+def a_tree(top: str, size: int) -> list[Node]:
+    """Nodes as dump() gives them."""
+    kinds = [OWNER, (Permission(0, "n"), Permission(5, "r")), (Permission(5, "b"),)]
+    names = [f"d{number:03}" for number in range(size)]
+    nodes = [Node(top, b"", tuple(names), OWNER)]
+    nodes += [Node(f"{top}/{name}", b"d", ("a", "b", "c"), kinds[len(name) % 3]) for name in names]
+    nodes += [
+        Node(f"{top}/{name}/{below}", f"value of {name}/{below}".encode(), (), kinds[number % 3])
+        for number, name in enumerate(names)
+        for below in "abc"
+    ]
+    return nodes
+
+
+def by_path(nodes: list[Node]) -> dict[str, Node]:
+    return {node.path: node._replace(children=tuple(sorted(node.children))) for node in nodes}
+
+
+@pytest.mark.parametrize("size", [1, 40, 400])
+def test_what_was_loaded_is_dumped_and_walked_and_read(several: Client, top: str, size: int) -> None:
+    nodes = a_tree(top, size)
+    several.load(nodes)
+    assert by_path(several.dump(top)) == by_path(nodes)
+    assert by_path(list(several.walk(top))) == by_path(nodes)
+    paths = [node.path for node in nodes]
+    random.Random(size).shuffle(paths)
+    values = {node.path: node.value for node in nodes}
+    assert several.read_many(paths) == [values[path] for path in paths]
+    asked = [path for path in paths for path in (path, f"{path}/missing")]
+    assert several.read_many(asked, None) == [values.get(path) for path in asked]
+    assert several.exists_many(asked) == [path in values for path in asked]
+    with pytest.raises(xsffi.NodeNotFoundError) as caught:
+        several.read_many([*paths, f"{top}/1", f"{top}/2"])
+    assert caught.value.filename == f"{top}/1"
+
+
+@pytest.mark.parametrize("chunk", [1, 300])
+def test_a_load_in_any_order_comes_to_the_same(several: Client, other: Client, top: str, chunk: int) -> None:
+    """A node that is written before those above it, and one that is there twice: the last of them counts."""
+    nodes = a_tree(top, 300)
+    pieces = [nodes[start : start + chunk] for start in range(0, len(nodes), chunk)]
+    random.Random(chunk).shuffle(pieces)
+    shuffled = [node for piece in pieces for node in piece]
+    again = [node._replace(value=b"again") for node in shuffled if node.path.endswith("/b")]
+    several.load([*shuffled, *again])
+    expected = by_path(nodes)
+    expected.update((path, node._replace(value=b"again")) for path, node in expected.items() if path.endswith("/b"))
+    assert by_path(other.dump(top)) == expected
+
+
+@pytest.mark.parametrize("count", [301, 1001])  # in one part, and in several
+def test_a_node_without_permissions_has_those_of_the_one_above(several: Client, top: str, count: int) -> None:
+    """Which is loaded before it, whatever carries the two."""
+    above = [Node(f"{top}/{number}", b"", ("x",), (Permission(number, "r"),)) for number in range(1, count)]
+    below = [Node(f"{node.path}/x", b"1", (), ()) for node in above]
+    several.load([Node(top, b"", (), OWNER), *above, *below])
+    for node in above[::50]:
+        assert several.get_permissions(f"{node.path}/x") == list(node.permissions)
+
+
+def test_what_was_written_before_is_read(several: Client, other: Client, top: str) -> None:
+    """By the same thread, and by another one that was told."""
+    paths = [f"{top}/{number}" for number in range(100)]
+    told = threading.Semaphore(0)
+    seen: list[set[bytes]] = []
+
+    def read() -> None:
+        for _ in range(30):
+            told.acquire()
+            seen.append({*several.read_many(paths)})
+
+    thread = threading.Thread(target=read)
+    for path in paths:
+        several.write(path, "0")
+    thread.start()
+    for number in range(1, 31):
+        for path in paths:
+            several.write(path, str(number))
+        assert {*several.read_many(paths)} == {str(number).encode()}
+        told.release()
+        while len(seen) < number:
+            threading.Event().wait(0.0005)
+    thread.join()
+    assert seen == [{str(number).encode()} for number in range(1, 31)]
+
+
+def test_a_dump_is_of_one_moment(several: Client, other: Client, top: str) -> None:
+    """Nodes that are counted up one after the other: what comes first is never behind, nor more than one ahead."""
+    paths = [f"{top}/{number:02}" for number in range(60)]
+    other.load([Node(path, b"0", (), OWNER) for path in paths])
+    stop = threading.Event()
+
+    def count() -> None:
+        for number in itertools.count(1):
+            for place, path in enumerate(paths):
+                if stop.is_set():
+                    return
+                other.write(path, str(number))
+                if place % 20 == 7:
+                    stop.wait(random.uniform(0, 0.01))
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        for _ in range(25):
+            values = [int(node.value) for node in sorted(several.dump(top, attempts=10_000)) if node.path != top]
+            assert values == sorted(values, reverse=True)
+            assert len(values) == 60
+            assert values[0] - values[-1] <= 1
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_they_are_opened_once_and_closed_with_the_client(own_daemon: Daemon, backend: str) -> None:
+    if backend == "libxenstore":
+        from stores import require_libxenstore
+
+        require_libxenstore()
+    one = 1 if backend == "wire" else 2  # libxenstore's own, beside that for bulk work
+    with environment_of(own_daemon.socket_path):
+        before = len(os.listdir("/proc/self/fd"))
+        with Client(own_daemon.socket_path, backend=backend, connections=3) as client:
+            assert connections_to(own_daemon) == 1
+            for _ in range(3):
+                client.read_many(["/"] * 100)
+                assert connections_to(own_daemon) == one + 2
+        while connections_to(own_daemon) > 0:
+            threading.Event().wait(0.001)
+        assert len(os.listdir("/proc/self/fd")) == before
+        with Client(own_daemon.socket_path, backend=backend, connections=1) as client:
+            client.read_many(["/"] * 100)
+            assert connections_to(own_daemon) == one
+
+
+def test_in_a_transaction_there_is_one(several: Client, other: Client, top: str) -> None:
+    paths = [f"{top}/{number}" for number in range(300)]
+    with several.transaction() as t:
+        for path in paths[:10]:
+            t.write(path, "within")
+        assert t.read_many(paths, None) == [b"within"] * 10 + [None] * 290
+        assert other.read_many(paths, None) == [None] * 300
+        assert {node.path for node in t.walk(top)} == {top, *paths[:10]}
+
+
+def test_what_a_guest_may_not_read(several: Client, top: str) -> None:
+    """An error stands where it belongs."""
+    several.load(a_tree(top, 50))
+    paths = [f"{top}/d{number:03}/a" for number in range(50)]
+    several.rm(paths[7])
+    with several.pipeline() as p:
+        for path in paths:
+            p.exists(path)
+    assert p.results == [number != 7 for number in range(50)]
+    assert several.read_many(paths, b"")[6:9] == [b"value of d006/a", b"", b"value of d008/a"]

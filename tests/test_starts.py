@@ -1,0 +1,97 @@
+"""What a script imports that reads one node: it takes as long as that, and dom0 runs many."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from daemons import load_packages
+from stores import require_libxenstore
+
+from xsffi.testing import EmbeddedStore
+
+ROOT = Path(__file__).resolve().parents[1]
+DROP_IN = "from xsffi.lowlevel import xs; assert xs.xs().read('', '/name') == b'value'"
+CLIENT = "import xsffi; xs = xsffi.Client(); assert xs.read('/name') == b'value'; xs.close()"
+# What none needs that reads a node.
+NEVER = {"ast", "asyncio", "dataclasses", "importlib.util", "inspect", "json", "logging", "random", "re", "typing"}
+# What is there for other verbs, and for the wire.
+NOT_OVER_LIBXENSTORE = {
+    "collections", "contextlib", "enum", "functools", "importlib", "queue", "select", "selectors", "socket", "struct",
+    "threading", "types", "weakref",
+    "xsffi.backends.libxenstore.calls", "xsffi.backends.libxenstore.events", "xsffi.backends.wire", "xsffi.permissions",
+    "xsffi.pipeline", "xsffi.protocol.programs", "xsffi.protocol.requests", "xsffi.records", "xsffi.trees",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store() -> Iterator[EmbeddedStore]:
+    with EmbeddedStore({"/name": b"value"}) as store:
+        yield store
+
+
+def imported_by(script: str, store: EmbeddedStore, **variables: str) -> set[str]:
+    """What a new process imports for this, beyond what Python itself does."""
+    # Without the site module, whose hooks may import anything, and would be taken for Python itself.
+    command = [
+        sys.executable,
+        "-S",
+        "-c",
+        f"import sys; before = {{*sys.modules}}; {script}; print(*{{*sys.modules}} - before)",
+    ]
+    path = [str(ROOT)]
+    cffi = importlib.util.find_spec("_cffi_backend")
+    if cffi is not None and cffi.origin not in (None, "built-in"):
+        path.append(os.path.dirname(str(cffi.origin)))
+    packages = load_packages()
+    if packages is not None:
+        variables["LD_LIBRARY_PATH"] = packages.library_path
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path), "XENSTORED_PATH": store.path, **variables}
+    return set(subprocess.check_output(command, env=environment, text=True).split())
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="another Python's own modules import others")
+@pytest.mark.parametrize("script", [DROP_IN, CLIENT], ids=["drop-in", "client"])
+class TestARead:
+    def test_over_libxenstore(self, store: EmbeddedStore, script: str) -> None:
+        require_libxenstore()
+        imported = imported_by(script, store, XSFFI_BACKEND="libxenstore")
+        assert "xsffi.backends.libxenstore.backend" in imported
+        assert imported & (NEVER | NOT_OVER_LIBXENSTORE) == set()
+
+    @pytest.mark.parametrize("extension", ["", "no"], ids=["in C", "in Python"])
+    def test_over_the_wire(self, store: EmbeddedStore, script: str, extension: str) -> None:
+        imported = imported_by(script, store, XSFFI_BACKEND="wire", XSFFI_EXTENSION=extension)
+        assert "xsffi.backends.wire.backend" in imported
+        assert imported & NEVER == set()
+
+
+VERBS = """
+with xsffi.Client() as xs:
+    xs.write("/a/b", "1")
+    xs.set_permissions("/a/b", ["n0", "r5"])
+    with xs.watch("/a"), xs.transaction() as transaction:
+        transaction.ls("/a")
+        xs.read_watch()
+    with xs.pipeline() as pipeline:
+        pipeline.read("/a/b")
+    xs.dump("/a")
+"""
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="another Python's own modules import others")
+def test_what_else_there_is_to_do(store: EmbeddedStore) -> None:
+    imported = imported_by(f"import xsffi; exec({VERBS!r})", store)
+    assert imported & (NEVER - {"random"}) == set()
+
+
+def test_where_there_may_be_threads(store: EmbeddedStore) -> None:
+    """All is imported with the client: a thread that forks while another one imports would break the child."""
+    with_client = "import threading, xsffi; xsffi.Client"
+    imported = imported_by(f"{with_client}; exec({VERBS!r})", store)
+    assert {name for name in imported - imported_by(with_client, store) if name.startswith("xsffi")} == set()

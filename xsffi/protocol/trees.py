@@ -1,0 +1,251 @@
+"""Whole trees, read in programs: level by level, thousands of nodes at a time."""
+
+from __future__ import annotations
+
+import errno
+
+from ..errors import (
+    InvalidArgumentError,
+    NodeNotFoundError,
+    ProtocolError,
+    TooBigError,
+    TransactionConflictError,
+    XenStoreError,
+)
+from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, is_subpath, parent_path
+from ..records import Node
+from .lookups import Nodes, node_of
+from .programs import NextEvent, advance, directory_in_parts, encode_known
+from .requests import Read, Watch
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from typing import Any, Union
+
+    from .programs import Effect, Program
+
+    Walk = Generator[Union[Effect, Node, XenStoreError], Any, None]
+
+__all__ = ["iterate", "read_nodes", "snapshot", "walk"]
+
+_NODES_AT_ONCE = 4096  # nodes read in one go: what is on its way is bounded, however wide a level of the tree
+_EVENTS_MAX = 65536  # events taken in one go
+
+
+def read_nodes(paths: Sequence[str]) -> Program[list[Node | XenStoreError]]:
+    """Nodes, read together; the error of one that cannot be read stands in its place. The paths are right already."""
+    found: list[Any] = yield Nodes(paths, encode_known)
+    if "/" not in paths and set(map(type, found)) == {Node}:
+        return found  # as nearly always
+    nodes: list[Node | XenStoreError] = []
+    for path, each in zip(paths, found):
+        if not isinstance(each, Node):
+            value, children, permissions = each
+            if isinstance(children, TooBigError):
+                children = yield from _whole_directory(encode_known(path))
+            each = node_of(path, value, children, permissions)
+        if not isinstance(each, Node):
+            each = next(outcome for outcome in each if isinstance(outcome, XenStoreError))
+        elif path == "/":
+            each = each._replace(children=tuple((yield from _without_special_paths(each.children))))
+        nodes.append(each)
+    return nodes
+
+
+def _whole_directory(path: bytes) -> Program[list[str] | XenStoreError]:
+    """:func:`~xsffi.protocol.programs.directory_in_parts`, its requests in lists of one: lists are what a walk's driver
+    carries, and over libxenstore, which has no call for a part, they go over a wire connection."""
+    program = directory_in_parts(path)
+    try:
+        request: Any = next(program)
+        while True:
+            (outcome,) = yield [request]
+            request = program.throw(outcome) if isinstance(outcome, XenStoreError) else program.send(outcome)
+    except StopIteration as stop:
+        names: list[str] = stop.value
+        return names
+    except XenStoreError as error:
+        return error
+
+
+def _without_special_paths(children: Sequence[str]) -> Program[Sequence[str]]:
+    """The children of the root without the special watch paths, which oxenstored lists among them.
+
+    With xenstored a node may be named so too. It can be read then, and the special path cannot.
+    """
+    suspects = [name for name in (INTRODUCE_DOMAIN, RELEASE_DOMAIN) if name in children]
+    if not suspects:
+        return children
+    outcomes = yield [Read(slash + encode_known(name)) for name in suspects for slash in (b"/", b"")]
+    nodes = {
+        name
+        for name, as_node, as_special in zip(suspects, outcomes[::2], outcomes[1::2])
+        if not isinstance(as_node, (NodeNotFoundError, InvalidArgumentError)) and isinstance(as_special, XenStoreError)
+    }
+    return [name for name in children if name in nodes or name not in suspects]
+
+
+def iterate(program: Walk, carry: Callable[[Any], Any]) -> Generator[Node | XenStoreError, None, None]:
+    """Drive a walk as :func:`~xsffi.protocol.programs.run` does a program; give what it finds."""
+    try:
+        step = next(program)
+        while True:
+            if isinstance(step, (Node, XenStoreError)):
+                yield step
+                step = next(program)
+            else:
+                step = advance(program, carry, step)
+    except StopIteration:
+        return
+
+
+def walk(top: str) -> Walk:
+    """Every node from `top` down, level by level: yields effects and, between them, nodes.
+
+    A node that is removed meanwhile is left out; the error of another that cannot be read, or of `top`, is yielded.
+    """
+    level = [top]
+    while level:
+        below: list[str] = []
+        for start in range(0, len(level), _NODES_AT_ONCE):
+            for node in (yield from read_nodes(level[start : start + _NODES_AT_ONCE])):
+                if isinstance(node, Node):
+                    below += _child_paths(node)
+                    yield node
+                elif level == [top] or not isinstance(node, NodeNotFoundError):
+                    yield node
+        level = below
+
+
+def snapshot(top: str, rounds: int, token: bytes, released: bytes) -> Program[list[Node]]:
+    """Every node from `top` down, level by level, as they were at one moment.
+
+    It sets a watch of `top` with `token`, and one of the release of domains with `released`. Whoever drives it gives it
+    their events and no others, and takes them away in the end; the second may not be set.
+
+    A transaction would be the obvious way, and is not: xenstored looks through all that a transaction has used at each
+    operation in it, so that reading a tree costs the square of its size. A watch tells as surely whether what was read
+    is still so: the daemon puts the event of a change into the connection before any later reply.
+
+    A node is changed by what happens at it, or below it: a child made or removed changes the list of its parent, and
+    nodes above one that is made are made with it, of which no event tells. So what an event names is read again, and
+    each node above it, and whatever those list that is not known. Where a round of this brought no event, all that is
+    known was so when the round began, and still at its end.
+
+    When a domain is released, oxenstored removes its nodes, and others its permissions, without an event for each: of
+    the release itself a second watch tells, and all is read again.
+
+    Raises TransactionConflictError where each of so many `rounds` brought events.
+    """
+    known: dict[str, Node] = {}
+    failed: dict[str, XenStoreError] = {}
+    name = released.decode("ascii")
+    yield from _set_watches(top, token, released)
+    yield from _take_events(top, name, known)
+    changed = {top}
+    for _ in range(rounds):
+        yield from _read_again(top, changed, known, failed)
+        yield from _await_events(top)
+        changed = yield from _take_events(top, name, known)
+        if changed:
+            continue
+        nodes, unknown = _reachable(top, known)
+        for path in unknown:
+            if path == top or not isinstance(failed[path], NodeNotFoundError):
+                raise failed[path]
+        if not unknown:
+            return nodes
+        changed = set(unknown)  # a node that was removed without an event, though listed just before
+    raise TransactionConflictError(
+        errno.EAGAIN, f"something below changed each of {rounds} times while it was read; more attempts may do", top
+    )
+
+
+def _set_watches(top: str, token: bytes, released: bytes) -> Program[None]:
+    """Set the watches of a snapshot. The event that each brings at once has come then."""
+    yield Watch(encode_known(top), token, None)
+    yield NextEvent(wait=True)
+    try:
+        yield Watch(encode_known(RELEASE_DOMAIN), released, None)
+    except XenStoreError:
+        return  # a guest may have no more watches, and is not told of releases either
+    yield from _await_events(top)
+
+
+def _await_events(top: str) -> Program[None]:
+    """The events of all that has happened have come then: they come before the reply to what the connection of the
+    watches is asked last. What was read may have been read over others."""
+    yield [Read(encode_known(top))]
+
+
+def _read_again(top: str, changed: set[str], known: dict[str, Node], failed: dict[str, XenStoreError]) -> Program[None]:
+    """Read what changed, all above it, and what is not known below."""
+    level = sorted(changed.union(*(_paths_above(path, top) for path in changed)))
+    seen: set[str] = set()
+    while level:
+        seen.update(level)
+        below: list[str] = []
+        for start in range(0, len(level), _NODES_AT_ONCE):
+            paths = level[start : start + _NODES_AT_ONCE]
+            for path, node in zip(paths, (yield from read_nodes(paths))):
+                if isinstance(node, Node):
+                    known[path] = node
+                    below += _child_paths(node)
+                else:
+                    known.pop(path, None)
+                    failed[path] = node
+        level = [path for path in below if path not in known and path not in seen]
+
+
+def _take_events(top: str, released: str, known: dict[str, Node]) -> Program[set[str]]:
+    """The paths that the events name which have come; where they do not cease to come, those of the first of them.
+
+    Where a domain was released, nothing is `known` any more.
+    """
+    paths: set[str] = set()
+    for _ in range(_EVENTS_MAX):
+        event = yield NextEvent(wait=False)
+        if event is None:
+            break
+        if event.token == released:
+            known.clear()
+            paths.add(top)
+        elif is_subpath(event.path, top):
+            paths.add(event.path)
+        # xenstored of Xen 4.18 and 4.20 tells a watch of the root of its special paths too.
+        elif top != "/" or not event.path.startswith("@"):
+            raise ProtocolError(
+                errno.EPROTO, f"the daemon told of a change at {event.path!r}, which is not below what is watched", top
+            )
+    return paths
+
+
+def _reachable(top: str, known: dict[str, Node]) -> tuple[list[Node], list[str]]:
+    """The nodes that are listed, from `top` down, level by level, and the paths of those that are not known."""
+    nodes: list[Node] = []
+    unknown: list[str] = []
+    level = [top]
+    while level:
+        found = [known[path] for path in level if path in known]
+        unknown += [path for path in level if path not in known]
+        nodes += found
+        level = [path for node in found for path in _child_paths(node)]
+    return nodes, unknown
+
+
+def _paths_above(path: str, top: str) -> list[str]:
+    """The paths of the nodes above, up to `top`."""
+    above: list[str] = []
+    while path != top:
+        path = parent_path(path)
+        above.append(path)
+    return above
+
+
+def _child_paths(node: Node) -> list[str]:
+    names = node.children
+    if not names:
+        return []
+    above = node.path if node.path == "/" else node.path + "/"
+    return [above + name for name in names]
