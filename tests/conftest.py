@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from daemons import DAEMON_KINDS, Daemon, require_packages, start_daemon
-from embedded import EmbeddedDaemon
+from harness.embedded import EmbeddedDaemon
+from harness.stores import BACKENDS, client_of, prepare_libxenstore
 from hypothesis import settings
-from stores import BACKENDS, client_of, prepare_libxenstore
 
 import xsffi
 

@@ -85,17 +85,18 @@ STOREYS = (
         ),
     ),
     Storey(
-        "client",
+        "sync",
         (
-            "safeguards",
-            "operations",
-            "domains",
-            "transaction",
-            "trees",
-            "watching",
-            "watches",
-            "pipeline",
-            "client",
+            "sync",
+            "sync.safeguards",
+            "sync.operations",
+            "sync.domains",
+            "sync.transaction",
+            "sync.trees",
+            "sync.watching",
+            "sync.watches",
+            "sync.pipeline",
+            "sync.client",
         ),
     ),
     Storey("asyncio", ("aio.",), uses=("words", "protocol")),
@@ -232,9 +233,9 @@ def test_the_edges_are_found() -> None:
     """So that the test above says something."""
     edges = edges_of(PACKAGE)
     for module, target in [
-        ("", "xsffi.client"),
-        ("client", "xsffi.watches"),
-        ("operations", "xsffi.protocol.programs"),
+        ("", "xsffi.sync.client"),
+        ("sync.client", "xsffi.sync.watches"),
+        ("sync.operations", "xsffi.protocol.programs"),
         ("protocol.wire", "xsffi.errors"),
         ("backends.libxenstore.extension", "xsffi._xenstore"),
         ("backends.wire.native", "xsffi._wire"),
@@ -245,7 +246,7 @@ def test_the_edges_are_found() -> None:
 
 # A house that stands.
 SOUND = {
-    "__init__.py": "from .client import Client",
+    "__init__.py": "from .sync.client import Client",
     "errors.py": "import errno",
     "paths.py": "from .errors import E",
     "protocol/__init__.py": "",
@@ -256,11 +257,12 @@ SOUND = {
     "backends/wire/native.py": "from ... import _wire",
     "backends/libxenstore/__init__.py": "",
     "backends/libxenstore/extension.py": "from ..._xenstore import ffi, lib",
-    "client.py": "from .backends.base import Backend\nfrom . import paths\nimport xsffi.errors as e",
+    "sync/__init__.py": "",
+    "sync/client.py": "from ..backends.base import Backend\nfrom .. import paths\nimport xsffi.errors as e",
     "aio/__init__.py": "from .streams import Stream\nfrom ..protocol.wire import W",
     "aio/streams.py": "import asyncio\nfrom ..paths import P",
     "cli/__init__.py": "",
-    "cli/main.py": "from ..client import Client\nfrom ..aio.streams import Stream",
+    "cli/main.py": "from ..sync.client import Client\nfrom ..aio.streams import Stream",
     "pytest_plugin.py": "import pytest",
 }
 
@@ -272,39 +274,51 @@ SOUND = {
         ({"errors.py": "from .protocol.wire import W"}, "errors imports protocol.wire, which is below it"),
         ({"errors.py": "from .protocol import wire"}, "errors imports protocol.wire, which is below it"),
         ({"errors.py": "from . import protocol"}, "errors imports protocol, which is below it"),
-        ({"paths.py": "from xsffi.client import C"}, "paths imports client, which is below it"),
-        ({"paths.py": "import xsffi.client as c"}, "paths imports client, which is below it"),
-        ({"paths.py": "def f():\n    from .client import C"}, "paths imports client, which is below it"),
-        ({"paths.py": "if TYPE_CHECKING:\n    from .client import C"}, "paths imports client, which is below it"),
+        ({"paths.py": "from xsffi.sync.client import C"}, "paths imports sync.client, which is below it"),
+        ({"paths.py": "import xsffi.sync.client as c"}, "paths imports sync.client, which is below it"),
+        ({"paths.py": "def f():\n    from .sync.client import C"}, "paths imports sync.client, which is below it"),
+        (
+            {"paths.py": "if TYPE_CHECKING:\n    from .sync.client import C"},
+            "paths imports sync.client, which is below it",
+        ),
         ({"protocol/wire.py": "from ..backends.base import B"}, "protocol.wire imports backends.base, which is below"),
         ({"protocol/__init__.py": "from .wire import W"}, "protocol imports protocol.wire, which is not above it"),
         ({"protocol/wire.py": "import socket"}, "protocol.wire imports socket, which has no business in protocol"),
         ({"protocol/wire.py": "from time import time"}, "protocol.wire imports time, which has no business"),
-        ({"client.py": "from . import Client"}, "client imports the package root"),
-        ({"client.py": "from xsffi import Client"}, "client imports the package root"),
-        ({"client.py": "import xsffi"}, "client imports the package root"),
-        ({"client.py": "import xsffi.errors"}, "client imports the package root"),
+        ({"sync/client.py": "from .. import Client"}, "sync.client imports the package root"),
+        ({"sync/client.py": "from xsffi import Client"}, "sync.client imports the package root"),
+        ({"sync/client.py": "import xsffi"}, "sync.client imports the package root"),
+        ({"sync/client.py": "import xsffi.errors"}, "sync.client imports the package root"),
         ({"cli/main.py": "from .. import Client"}, "cli.main imports the package root"),
         (
-            {"client.py": "from ._xenstore import lib"},
-            "client imports _xenstore: backends.libxenstore.extension is the",
+            {"sync/client.py": "from .._xenstore import lib"},
+            "sync.client imports _xenstore: backends.libxenstore.extension is the",
         ),
-        ({"client.py": "from . import _xenstore"}, "client imports _xenstore: backends.libxenstore.extension"),
-        ({"client.py": "from ._wire import open"}, "client imports _wire: backends.wire.native is the door"),
+        (
+            {"sync/client.py": "from .. import _xenstore"},
+            "sync.client imports _xenstore: backends.libxenstore.extension",
+        ),
+        ({"sync/client.py": "from .._wire import open"}, "sync.client imports _wire: backends.wire.native is the door"),
         (
             {"backends/wire/native.py": "from ..._xenstore import lib"},
             "backends.wire.native imports _xenstore: backends.libxenstore.extension is the door",
         ),
         ({"aio/streams.py": "from ..backends.base import B"}, "aio.streams imports backends.base: asyncio uses words"),
-        ({"aio/streams.py": "from ..client import C"}, "aio.streams imports client: asyncio uses words and protocol"),
+        (
+            {"aio/streams.py": "from ..sync.client import C"},
+            "aio.streams imports sync.client: asyncio uses words and protocol",
+        ),
         ({"server/__init__.py": "from ..aio.streams import S"}, "server imports aio.streams: server uses words and"),
-        ({"client.py": "from .cli.main import m"}, "client imports cli.main, which is below it"),
+        ({"sync/client.py": "from ..cli.main import m"}, "sync.client imports cli.main, which is below it"),
         ({"__init__.py": "from .cli.main import m"}, "the root imports cli.main, a door"),
         ({"aio/streams.py": "from . import S"}, "a cycle: aio"),
         ({"cli/main.py": "from .other import o", "cli/other.py": "from .main import m"}, "a cycle: cli."),
         ({"utils.py": ""}, "utils is in no storey"),
         ({"protocol/extra.py": "import errno"}, "protocol.extra is in no storey"),
-        ({"client.py": "from .utils import u", "utils.py": ""}, "client imports utils, and one of the two is in no"),
+        (
+            {"sync/client.py": "from ..utils import u", "utils.py": ""},
+            "sync.client imports utils, and one of the two is in no",
+        ),
     ],
     ids=str,
 )
@@ -318,7 +332,7 @@ def test_a_wrong_edge_is_found(tmp_path: Path, changed: dict[str, str], sentence
     "text", ["import cffi", "from requests import get", "import pytest", "import xsffi_extra.thing"]
 )
 def test_a_foreign_module_is_found(tmp_path: Path, text: str) -> None:
-    build(tmp_path, {**SOUND, "client.py": text})
+    build(tmp_path, {**SOUND, "sync/client.py": text})
     (wrong,) = wrong_edges(tmp_path)
     assert wrong.endswith("which is not of the standard library")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from daemons import Daemon, require_packages
-from stores import require_libxenstore
+from harness.stores import require_libxenstore
 
 import xsffi
 from xsffi.lowlevel import uninstall

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from daemons import load_packages
-from stores import require_libxenstore
+from harness.stores import require_libxenstore
 
 from xsffi.testing import EmbeddedStore
 
@@ -25,7 +25,7 @@ NOT_OVER_LIBXENSTORE = {
     "collections", "contextlib", "enum", "functools", "importlib", "queue", "select", "selectors", "socket", "struct",
     "threading", "types", "weakref",
     "xsffi.backends.libxenstore.calls", "xsffi.backends.libxenstore.events", "xsffi.backends.wire", "xsffi.permissions",
-    "xsffi.pipeline", "xsffi.protocol.programs", "xsffi.protocol.requests", "xsffi.records", "xsffi.trees",
+    "xsffi.sync.pipeline", "xsffi.protocol.programs", "xsffi.protocol.requests", "xsffi.records", "xsffi.sync.trees",
 }  # fmt: skip
 
 

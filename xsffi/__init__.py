@@ -14,7 +14,6 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .client import Client
     from .domids import DOMID_ANY
     from .errors import (
         AccessDeniedError,
@@ -35,11 +34,12 @@ if TYPE_CHECKING:
         XenStoreError,
     )
     from .permissions import Permission
-    from .pipeline import Pipeline
     from .protocol.wire import Feature
     from .records import Node, WatchEvent
-    from .transaction import Transaction
-    from .watches import Watch
+    from .sync.client import Client
+    from .sync.pipeline import Pipeline
+    from .sync.transaction import Transaction
+    from .sync.watches import Watch
 
 __version__ = "0.1.0"
 
@@ -74,14 +74,14 @@ __all__ = [
 if not TYPE_CHECKING:
     # Each name is imported when first used: a plugin of pytest, or an error to catch, need not bring the whole client.
     _HOMES = {  # of all but the errors
-        "Client": "client",
+        "Client": "sync.client",
         "DOMID_ANY": "domids",
         "Feature": "protocol.wire",
         "Node": "records",
         "Permission": "permissions",
-        "Pipeline": "pipeline",
-        "Transaction": "transaction",
-        "Watch": "watches",
+        "Pipeline": "sync.pipeline",
+        "Transaction": "sync.transaction",
+        "Watch": "sync.watches",
         "WatchEvent": "records",
     }
 

@@ -8,7 +8,7 @@ import pytest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .client import Client
+    from .sync.client import Client
     from .testing import EmbeddedStore
 
 __all__ = ["xenstore", "xenstore_server"]

@@ -18,7 +18,6 @@ import weakref
 from contextlib import contextmanager
 
 from .addresses import SOCKET_PATH_MAX, absolute
-from .client import Client
 from .paths import validate
 from .permissions import validate_domid
 from .protocol.wire import MessageType
@@ -27,6 +26,7 @@ from .server.dump import contents, fill
 from .server.faults import Cut, Refusal
 from .server.loop import Loop
 from .server.store import Store
+from .sync.client import Client
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from daemons import Daemon
-from stores import environment_of, require_libxenstore
+from harness.stores import environment_of, require_libxenstore
 
 import xsffi
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from daemons import Daemon
-from stores import client_of
+from harness.stores import client_of
 
 import xsffi
 from xsffi import Client

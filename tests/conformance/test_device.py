@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemons import Daemon, PtyBridge, SocketBridge
-from stores import events_so_far, open_client
+from harness.stores import events_so_far, open_client
 
 import xsffi
 from xsffi import Client

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 from daemons import Daemon
-from embedded import EmbeddedDaemon
+from harness.embedded import EmbeddedDaemon
 
 import xsffi
 from xsffi import Client

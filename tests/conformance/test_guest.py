@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 from daemons import DAEMON_KINDS, Daemon, Guest, GuestQuotas, RingBridge, require_packages, start_daemon
-from embedded import EmbeddedDaemon
-from stores import client_of, events_so_far, open_client
+from harness.embedded import EmbeddedDaemon
+from harness.stores import client_of, events_so_far, open_client
 
 import xsffi
 from xsffi import Client, Permission

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from daemons import Daemon, Guest, PtyBridge, RingBridge
-from embedded import EmbeddedDaemon
-from stores import client_of, events_so_far, require_libxenstore
+from harness.embedded import EmbeddedDaemon
+from harness.stores import client_of, events_so_far, require_libxenstore
 
 import xsffi
 from xsffi import Client, Node, Permission

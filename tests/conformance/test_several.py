@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemons import Daemon
-from stores import environment_of
+from harness.stores import environment_of
 
 import xsffi
 from xsffi import Client, Node, Permission
@@ -35,7 +35,7 @@ def connections_to(daemon: Daemon) -> int:
 def several(daemon: Daemon, backend: str) -> Iterator[Client]:
     """A client that may open four connections."""
     if backend == "libxenstore":
-        from stores import require_libxenstore
+        from harness.stores import require_libxenstore
 
         require_libxenstore()
     with environment_of(daemon.socket_path), Client(daemon.socket_path, backend=backend, connections=4) as client:
@@ -158,7 +158,7 @@ def test_a_dump_is_of_one_moment(several: Client, other: Client, top: str) -> No
 
 def test_they_are_opened_once_and_closed_with_the_client(own_daemon: Daemon, backend: str) -> None:
     if backend == "libxenstore":
-        from stores import require_libxenstore
+        from harness.stores import require_libxenstore
 
         require_libxenstore()
     one = 1 if backend == "wire" else 2  # libxenstore's own, beside that for bulk work

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from daemons import Daemon
+from harness.stores import client_of
+from harness.writers import CHANGES, SCHEDULES, Change, Disturbed, Schedule, check_dump
 from hypothesis import HealthCheck, given, settings
-from stores import client_of
-from writers import CHANGES, SCHEDULES, Change, Disturbed, Schedule, check_dump
 
 from xsffi import Client
-from xsffi.trees import snapshot
+from xsffi.sync.trees import snapshot
 
 _numbers = itertools.count(1)
 

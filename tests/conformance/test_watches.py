@@ -10,8 +10,8 @@ from typing import Callable
 
 import pytest
 from daemons import Daemon
-from embedded import EmbeddedDaemon
-from stores import client_of, events_so_far
+from harness.embedded import EmbeddedDaemon
+from harness.stores import client_of, events_so_far
 
 import xsffi
 from xsffi import Client, WatchEvent

@@ -7,7 +7,7 @@ from typing import Callable
 
 import pytest
 from daemons import Daemon
-from stores import require_libxenstore
+from harness.stores import require_libxenstore
 
 from xsffi.lowlevel import xs as lowlevel
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from daemons import DAEMON_KINDS
-from stores import BACKENDS
+from harness.stores import BACKENDS
 
 __all__ = ["DIFFERENCES", "SAID_BY_THE_INTERPRETER", "Difference"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from daemons import DAEMON_KINDS, require_packages, start_daemon
-from stores import require_libxenstore
+from harness.stores import require_libxenstore
 
 from .differences import DIFFERENCES, SAID_BY_THE_INTERPRETER
 from .scripts import SCRIPTS

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alarms import end_this_process_after
 from daemons import Daemon
 from daemons.packages import REPOSITORY
-from embedded import EmbeddedDaemon
+from harness.alarms import end_this_process_after
+from harness.embedded import EmbeddedDaemon
 
 from xsffi import DOMID_ANY, Feature
 from xsffi.lowlevel.xs import Error, xs

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from daemons import Daemon
 from daemons.packages import REPOSITORY
-from stores import require_libxenstore
+from harness.stores import require_libxenstore
 
 # A balancer of memory, as in Qubes OS: one loop for all domains, whose tokens are objects that know what to do.
 BALANCER = """

@@ -8,9 +8,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from fakes import make_client
-from inprocess import InProcessBackend
-from writers import Change, Schedule, check_dump, random_change
+from harness.fakes import make_client
+from harness.inprocess import InProcessBackend
+from harness.writers import Change, Schedule, check_dump, random_change
 
 from xsffi.errors import (
     AccessDeniedError,

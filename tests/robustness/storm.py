@@ -18,7 +18,7 @@ import time
 from contextlib import suppress
 from types import FrameType
 
-from alarms import Interrupt, end_this_process_after, silence
+from harness.alarms import Interrupt, end_this_process_after, silence
 
 import xsffi
 

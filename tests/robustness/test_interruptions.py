@@ -25,9 +25,9 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from alarms import Interrupt, alarm_after, at_moment, interrupt, of_finalizers, silence
 from daemons import Daemon
-from stores import client_of, events_so_far, open_client
+from harness.alarms import Interrupt, alarm_after, at_moment, interrupt, of_finalizers, silence
+from harness.stores import client_of, events_so_far, open_client
 
 import xsffi
 import xsffi.backends.wire.native

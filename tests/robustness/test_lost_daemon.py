@@ -13,7 +13,7 @@ from typing import Callable
 
 import pytest
 from daemons import Daemon
-from stores import client_of, nobody_is_accepted, open_client
+from harness.stores import client_of, nobody_is_accepted, open_client
 
 import xsffi
 from xsffi import Client

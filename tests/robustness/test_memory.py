@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from daemons import Daemon
-from stores import require_libxenstore
+from harness.stores import require_libxenstore
 
 TESTS = Path(__file__).resolve().parents[1]
 ROUNDS = int(os.environ.get("XSFFI_MEMORY_ROUNDS", "2000"))

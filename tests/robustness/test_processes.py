@@ -13,9 +13,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
-from alarms import Interrupt, handled_elsewhere, interrupted_after, of_finalizers
 from daemons import Daemon
-from stores import client_of, events_so_far, nobody_is_accepted
+from harness.alarms import Interrupt, handled_elsewhere, interrupted_after, of_finalizers
+from harness.stores import client_of, events_so_far, nobody_is_accepted
 
 import xsffi
 from xsffi import Client

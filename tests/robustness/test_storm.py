@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from daemons import Daemon
-from stores import require_libxenstore
+from harness.stores import require_libxenstore
 
 from xsffi.backends.wire import native
 

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from embedded import EmbeddedDaemon
-from stores import open_client
+from harness.embedded import EmbeddedDaemon
+from harness.stores import open_client
 
 
 @pytest.fixture

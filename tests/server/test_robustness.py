@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from alarms import handled_elsewhere, interrupted_after
 from daemons import MessageType, Packet, SocketConnection, strings
+from harness.alarms import handled_elsewhere, interrupted_after
 
 import xsffi
 from xsffi.server.connection import Connection

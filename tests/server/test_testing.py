@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from alarms import interrupted_after
+from harness.alarms import interrupted_after
 
 import xsffi
 from xsffi.records import Node

@@ -18,8 +18,8 @@ from ..backends.selection import open_backend
 from ..errors import ClientClosedError, ConnectionLostError, ForkedError, NodeNotFoundError, XenStoreError, wire_name
 from ..lazy import lazy_module
 from ..protocol.watch_table import Watched
-from ..safeguards import AnyDomain, names_any_domain
-from ..watching import Watching
+from ..sync.safeguards import AnyDomain, names_any_domain
+from ..sync.watching import Watching
 from .arguments import (
     Parameter,
     Signature,

@@ -7,9 +7,9 @@ import gc
 from collections.abc import Callable, Iterator
 
 import pytest
-from alarms import silence
 from daemons import Daemon
-from stores import environment_of, require_libxenstore
+from harness.alarms import silence
+from harness.stores import environment_of, require_libxenstore
 
 from xsffi.backends.libxenstore.backend import LibraryBackend
 from xsffi.backends.libxenstore.opening import places

@@ -11,10 +11,10 @@ import threading
 from collections.abc import Callable
 
 import pytest
-from alarms import Interrupt, at_moment, interrupted_after
 from daemons import Daemon, start_xenstored
+from harness.alarms import Interrupt, at_moment, interrupted_after
+from harness.stores import environment_of, nobody_is_accepted, open_client
 from harness.threads import Call, all_outcomes
-from stores import environment_of, nobody_is_accepted, open_client
 
 import xsffi
 from xsffi.backends.libxenstore.backend import LibraryBackend

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from alarms import Interrupt, alarm_after, at_moment, interrupt, interrupted_after, of_finalizers, silence
 from daemons import Daemon
+from harness.alarms import Interrupt, alarm_after, at_moment, interrupt, interrupted_after, of_finalizers, silence
+from harness.stores import client_of
 from harness.threads import Call, until
-from stores import client_of
 
 import xsffi
 from xsffi import Client, WatchEvent

@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from alarms import Interrupt, at_moment
+from harness.alarms import Interrupt, at_moment
 
 from xsffi.backends.libxenstore.lifetime import Lifetime
 

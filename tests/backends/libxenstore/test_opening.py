@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from daemons import Daemon, PtyBridge
-from stores import environment_of, require_libxenstore
+from harness.stores import environment_of, require_libxenstore
 
 import xsffi
 from xsffi.addresses import DEVICES, Kind

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from daemons import Daemon
-from stores import environment_of, open_client, require_libxenstore
+from harness.stores import environment_of, open_client, require_libxenstore
 
 from xsffi.backends.libxenstore.extension import lib, shortcuts
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from alarms import silence
+from harness.alarms import silence
 
 from xsffi.backends.wire import native
 from xsffi.backends.wire.native import Connection, open_connection

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from functools import partial
 
 import pytest
-from alarms import end_this_process_after, handled_elsewhere, interrupted_after
+from harness.alarms import end_this_process_after, handled_elsewhere, interrupted_after
 from harness.peer import Link, MessageType, Peer, answer, peer_process, value_of
 from harness.threads import Call
 

@@ -16,7 +16,7 @@ import pytest
 from daemons import load_packages
 from harness.hostile import NOBODYS, hostile, is_mutated
 from harness.peer import Link, MessageType, Peer, value_of
-from stores import require_libxenstore
+from harness.stores import require_libxenstore
 
 from xsffi.backends.base import Events
 from xsffi.backends.wire.native import Connection

@@ -14,7 +14,7 @@ from functools import partial
 from types import FrameType
 
 import pytest
-from alarms import (
+from harness.alarms import (
     Interrupt,
     alarm_after,
     at_moment,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alarms import Interrupt, interrupted_after
 from daemons import Daemon
+from harness.alarms import Interrupt, interrupted_after
 from harness.peer import Link, MessageType, Peer, answer, reply_to, value_of
 from harness.threads import Call
 

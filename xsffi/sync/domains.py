@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 
-from .domids import validate_domid
-from .errors import InvalidArgumentError
-from .lazy import lazy_module
+from ..domids import validate_domid
+from ..errors import InvalidArgumentError
+from ..lazy import lazy_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .protocol import programs
-    from .protocol import requests as r
-    from .protocol.wire import Feature
-    from .static_types import T
+    from ..protocol import programs
+    from ..protocol import requests as r
+    from ..protocol.wire import Feature
+    from ..static_types import T
 else:
     programs = lazy_module("xsffi.protocol.programs")
     r = lazy_module("xsffi.protocol.requests")
@@ -28,8 +28,8 @@ class DomainOperations:
     """What can be done with domains and with the daemon; nearly all of it is for dom0 alone (AccessDeniedError else).
 
     A domid is an int from 0 to 65535; another is refused before anything is sent. The errors that every verb has are
-    told at :class:`~xsffi.operations.NodeOperations`. Features and quotas can be asked for since Xen 4.21 and 4.22;
-    what is older, the daemon or libxenstore, raises :class:`~xsffi.errors.NotSupportedError`.
+    told at :class:`~xsffi.sync.operations.NodeOperations`. Features and quotas can be asked for since Xen 4.21 and
+    4.22; what is older, the daemon or libxenstore, raises :class:`~xsffi.errors.NotSupportedError`.
     """
 
     def _call(self, request: r.Request[T]) -> T:

@@ -14,11 +14,11 @@ from types import FrameType
 from typing import Any, Callable
 
 import pytest
-from alarms import Interrupt, at_moment
-from fakes import PATIENCE, FakeBackend, FakeEvents, make_client
+from harness.alarms import Interrupt, at_moment
+from harness.fakes import PATIENCE, FakeBackend, FakeEvents, make_client
 
-import xsffi.watches
-import xsffi.watching
+import xsffi.sync.watches
+import xsffi.sync.watching
 from xsffi import Client, Feature, Watch, WatchEvent
 from xsffi.errors import (
     AccessDeniedError,
@@ -59,7 +59,7 @@ def clock(monkeypatch: pytest.MonkeyPatch, fake: FakeBackend) -> list[float]:
     def wait(seconds: float) -> None:
         time[0] += seconds
 
-    for module in (xsffi.watches, xsffi.watching):
+    for module in (xsffi.sync.watches, xsffi.sync.watching):
         monkeypatch.setattr(module, "monotonic", lambda: time[0])
     fake.wait = wait
     return time

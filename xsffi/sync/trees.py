@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import itertools
 
-from .errors import ClientClosedError, ConnectionLostError, ForkedError, WaitTimeoutError, XenStoreError
+from ..errors import ClientClosedError, ConnectionLostError, ForkedError, WaitTimeoutError, XenStoreError
+from ..paths import RELEASE_DOMAIN, encode
+from ..permissions import parse_permissions
+from ..protocol import programs, trees
+from ..protocol.programs import NextEvent
+from ..protocol.requests import Request, SetPermissions, Unwatch, Write
 from .operations import encode_value
-from .paths import RELEASE_DOMAIN, encode
-from .permissions import parse_permissions
-from .protocol import programs, trees
-from .protocol.programs import NextEvent
-from .protocol.requests import Request, SetPermissions, Unwatch, Write
 from .safeguards import any_domain_error, names_any_domain
 
 TYPE_CHECKING = False
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from .backends.base import Backend, Events
-    from .protocol.programs import Effect
-    from .records import Node
+    from ..backends.base import Backend, Events
+    from ..protocol.programs import Effect
+    from ..records import Node
     from .safeguards import AnyDomain
 
 __all__ = ["load", "snapshot"]

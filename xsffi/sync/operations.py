@@ -5,23 +5,23 @@ from __future__ import annotations
 import errno
 from itertools import islice
 
-from .errors import InvalidArgumentError, NodeNotFoundError, XenStoreError
-from .lazy import lazy_module
-from .paths import encode, validate
-from .static_types import overload
+from ..errors import InvalidArgumentError, NodeNotFoundError, XenStoreError
+from ..lazy import lazy_module
+from ..paths import encode, validate
+from ..static_types import overload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
-    from . import permissions as p
-    from .permissions import Permission, PermissionLike
-    from .protocol import lookups, programs, trees
-    from .protocol import requests as r
-    from .records import Node
+    from .. import permissions as p
+    from ..permissions import Permission, PermissionLike
+    from ..protocol import lookups, programs, trees
+    from ..protocol import requests as r
+    from ..records import Node
+    from ..static_types import T
     from .safeguards import AnyDomain
-    from .static_types import T
 else:
     p = lazy_module("xsffi.permissions")
     lookups = lazy_module("xsffi.protocol.lookups")

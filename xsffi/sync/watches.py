@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from time import monotonic
 
-from . import log
-from .errors import (
+from .. import log
+from ..errors import (
     AccessDeniedError,
     ClientClosedError,
     InvalidArgumentError,
@@ -15,9 +15,9 @@ from .errors import (
     WaitTimeoutError,
     WatchExistsError,
 )
-from .lazy import lazy_module
-from .paths import encode
-from .protocol.watch_table import Watched
+from ..lazy import lazy_module
+from ..paths import encode
+from ..protocol.watch_table import Watched
 from .watching import Watching
 
 TYPE_CHECKING = False
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import TracebackType
 
-    from .backends.base import Backend
-    from .protocol import programs, wire
-    from .protocol import requests as r
-    from .records import WatchEvent
+    from ..backends.base import Backend
+    from ..protocol import programs, wire
+    from ..protocol import requests as r
+    from ..records import WatchEvent
 
     Callback = Callable[[WatchEvent], object]
 else:

@@ -6,13 +6,13 @@ import errno
 import time
 import warnings
 
-from .errors import (
+from ..errors import (
     NodeNotFoundError,
     TransactionConflictError,
     TransactionGoneError,
     XenStoreError,
 )
-from .lazy import lazy_module
+from ..lazy import lazy_module
 from .operations import NodeOperations
 
 TYPE_CHECKING = False
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, SupportsIndex
 
-    from .backends.base import Backend
-    from .protocol import programs
-    from .protocol import requests as r
+    from ..backends.base import Backend
+    from ..protocol import programs
+    from ..protocol import requests as r
+    from ..static_types import T
     from .safeguards import AnyDomain
-    from .static_types import T
 else:
     random = lazy_module("random")
     programs = lazy_module("xsffi.protocol.programs")

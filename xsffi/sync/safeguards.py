@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 
-from .addresses import Kind
-from .domids import DOMID_ANY
-from .errors import InvalidArgumentError
-from .lazy import lazy_module
+from ..addresses import Kind
+from ..domids import DOMID_ANY
+from ..errors import InvalidArgumentError
+from ..lazy import lazy_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .backends.base import Backend
-    from .permissions import Permission
-    from .protocol import programs
+    from ..backends.base import Backend
+    from ..permissions import Permission
+    from ..protocol import programs
 else:
     programs = lazy_module("xsffi.protocol.programs")
 

@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 from time import monotonic
 
-from .errors import XenStoreError
-from .lazy import lazy_module
-from .protocol.watch_table import W, WatchTable
-from .static_types import Generic
+from ..errors import XenStoreError
+from ..lazy import lazy_module
+from ..protocol.watch_table import W, WatchTable
+from ..static_types import Generic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from . import records
-    from .backends.base import Backend, Events
-    from .protocol import requests as r
+    from .. import records
+    from ..backends.base import Backend, Events
+    from ..protocol import requests as r
 else:
     records = lazy_module("xsffi.records")
     r = lazy_module("xsffi.protocol.requests")

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from fakes import FakeBackend, make_client
+from harness.fakes import FakeBackend, make_client
 
 from xsffi import Client, Node
 

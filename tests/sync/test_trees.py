@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from alarms import Interrupt
-from fakes import PATIENCE, FakeBackend, make_client
-from inprocess import InProcessBackend
+from harness.alarms import Interrupt
+from harness.fakes import PATIENCE, FakeBackend, make_client
+from harness.inprocess import InProcessBackend
 
 from xsffi import Client
 from xsffi.errors import (
@@ -25,7 +25,7 @@ from xsffi.errors import (
 )
 from xsffi.protocol.requests import Request, Unwatch, Watch
 from xsffi.server.store import Store
-from xsffi.trees import snapshot
+from xsffi.sync.trees import snapshot
 
 
 class Disturbed(InProcessBackend):

@@ -12,8 +12,8 @@ from time import monotonic
 from typing import Any, Callable
 
 import pytest
-from alarms import at_moment, interrupted_after
-from fakes import PATIENCE, FakeBackend, FakeEvents, make_client
+from harness.alarms import at_moment, interrupted_after
+from harness.fakes import PATIENCE, FakeBackend, FakeEvents, make_client
 
 from xsffi import Client, WatchEvent
 from xsffi.errors import ClientClosedError, ConnectionLostError, XenStoreError

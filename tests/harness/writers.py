@@ -8,12 +8,12 @@ from random import Random
 from typing import Any
 
 import hypothesis.strategies as st
-from inprocess import outcomes
 
+from harness.inprocess import outcomes
 from xsffi import Client, Node, NodeNotFoundError, Permission
 from xsffi.protocol.requests import Request
-from xsffi.transaction import Transaction
-from xsffi.trees import snapshot
+from xsffi.sync.transaction import Transaction
+from xsffi.sync.trees import snapshot
 
 __all__ = ["CHANGES", "SCHEDULES", "Change", "Disturbed", "Schedule", "Writer", "check_dump", "random_change"]
 

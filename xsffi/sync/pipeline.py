@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import warnings
 
-from .errors import NodeNotFoundError, TooBigError, XenStoreError
+from ..errors import NodeNotFoundError, TooBigError, XenStoreError
+from ..paths import encode
+from ..permissions import parse_permissions
+from ..protocol import programs
+from ..protocol.requests import Directory, GetPermissions, Mkdir, Read, Rm, SetPermissions, Write
 from .operations import encode_removable, encode_value
-from .paths import encode
-from .permissions import parse_permissions
-from .protocol import programs
-from .protocol.requests import Directory, GetPermissions, Mkdir, Read, Rm, SetPermissions, Write
 from .safeguards import any_domain_error, names_any_domain
 
 TYPE_CHECKING = False
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
+    from ..permissions import PermissionLike
+    from ..protocol.requests import Request
     from .operations import NodeOperations
-    from .permissions import PermissionLike
-    from .protocol.requests import Request
     from .safeguards import AnyDomain
     from .transaction import Transactions
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 
-from .backends.base import closed_error
-from .backends.selection import open_backend
+from ..backends.base import closed_error
+from ..backends.selection import open_backend
+from ..lazy import lazy_module
+from ..paths import validate
 from .domains import DomainOperations
-from .lazy import lazy_module
 from .operations import NodeOperations
-from .paths import validate
 from .safeguards import AnyDomain
 from .transaction import Transactions, validate_attempts
 from .watches import ITSELF, Watches
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, SupportsIndex
 
+    from ..backends.base import Backend
+    from ..protocol.requests import Request
+    from ..records import Node, WatchEvent
+    from ..static_types import T
     from . import pipeline, trees
-    from .backends.base import Backend
     from .pipeline import Pipeline
-    from .protocol.requests import Request
-    from .records import Node, WatchEvent
-    from .static_types import T
     from .transaction import Transaction
     from .watches import Callback, Watch
 else:
-    pipeline = lazy_module("xsffi.pipeline")
-    trees = lazy_module("xsffi.trees")
+    pipeline = lazy_module("xsffi.sync.pipeline")
+    trees = lazy_module("xsffi.sync.trees")
 
 __all__ = ["Client"]
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any, Callable, Union
 
 import pytest
-from fakes import FakeBackend, make_client
+from harness.fakes import FakeBackend, make_client
 
-import xsffi.client
+import xsffi.sync.client
 from xsffi import Client, Pipeline, Transaction, Watch
 from xsffi.errors import (
     AccessDeniedError,
@@ -496,7 +496,7 @@ def test_bad_names_of_quotas(
 def test_a_client_with_a_bad_timeout_opens_nothing(
     monkeypatch: pytest.MonkeyPatch, timeout: Any, error: type[Exception], said: str
 ) -> None:
-    monkeypatch.setattr(xsffi.client, "open_backend", lambda *arguments: pytest.fail("it was opened"))
+    monkeypatch.setattr(xsffi.sync.client, "open_backend", lambda *arguments: pytest.fail("it was opened"))
     with pytest.raises(error) as caught:
         Client(timeout=timeout)
     assert said in str(caught.value)

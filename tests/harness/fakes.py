@@ -12,9 +12,9 @@ from time import monotonic
 from typing import Any, Callable, TypeVar
 
 import pytest
-from inprocess import outcomes
 
-import xsffi.client
+import xsffi.sync.client
+from harness.inprocess import outcomes
 from xsffi import Client
 from xsffi.addresses import Kind
 from xsffi.errors import ClientClosedError
@@ -213,5 +213,5 @@ class FakeEvents:
 def make_client(backend: Any) -> Client:
     """A client over this backend."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(xsffi.client, "open_backend", lambda *arguments: backend)
+        patch.setattr(xsffi.sync.client, "open_backend", lambda *arguments: backend)
         return Client()

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from fakes import make_client
-from inprocess import InProcessBackend
+from harness.fakes import make_client
+from harness.inprocess import InProcessBackend
 
 import xsffi
 from xsffi import DOMID_ANY, Client, Feature, InvalidArgumentError, Node, Permission

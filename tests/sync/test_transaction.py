@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from fakes import FakeBackend, make_client
+from harness.fakes import FakeBackend, make_client
 
 from xsffi import Client, Transaction
 from xsffi.errors import (

@@ -1,0 +1,1 @@
+"""The face that waits: :class:`xsffi.Client` and what it gives."""
