@@ -10,7 +10,12 @@ from __future__ import annotations
 import errno
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 __all__ = [
+    "RAISE",
     "AccessDeniedError",
     "BackendUnavailableError",
     "ClientClosedError",
@@ -31,6 +36,16 @@ __all__ = [
     "error_from_wire",
     "wire_name",
 ]
+
+
+class _Raise:
+    """The default that is none."""
+
+    def __repr__(self) -> str:
+        return "<raise>"
+
+
+RAISE: Any = _Raise()  #: in place of a default: the error is raised
 
 
 class XenStoreError(OSError):

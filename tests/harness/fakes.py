@@ -86,9 +86,6 @@ class FakeBackend:
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
         return outcomes(lambda request: self.call(request, tx_id), requests)
 
-    def call_parts(self, parts: Sequence[Sequence[Request[Any]]]) -> list[list[Any]]:
-        return [self.call_many(part) for part in parts]
-
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         self.calls.append((request, tx_id))
 

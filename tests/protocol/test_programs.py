@@ -234,15 +234,15 @@ SCRIPTS: dict[str, list[tuple[list[Step], Any]]] = {
         ([(Read(b"//"), b"")], False),
     ],
     "knows_any_domain": [
-        ([(GetFeatures(0), Feature.DOMID_ANY | Feature.ERROR)], True),
-        ([(GetFeatures(0), 14)], True),
-        ([(GetFeatures(0), Feature.ERROR | Feature.WATCH_DEPTH)], False),
-        ([(GetFeatures(0), 0)], False),
+        ([([GetFeatures(0)], [Feature.DOMID_ANY | Feature.ERROR])], True),
+        ([([GetFeatures(0)], [14])], True),
+        ([([GetFeatures(0)], [Feature.ERROR | Feature.WATCH_DEPTH])], False),
+        ([([GetFeatures(0)], [0])], False),
         # It is older, or the question comes from a guest, whose own SET_PERMS is harmless.
-        ([(GetFeatures(0), ENOSYS)], False),
-        ([(GetFeatures(0), EINVAL)], False),
-        ([(GetFeatures(0), EACCES)], False),
-        ([(GetFeatures(0), EIO)], EIO),
+        ([([GetFeatures(0)], [error_from_wire(ENOSYS)])], False),
+        ([([GetFeatures(0)], [error_from_wire(EINVAL)])], False),
+        ([([GetFeatures(0)], [error_from_wire(EACCES)])], False),
+        ([([GetFeatures(0)], [error_from_wire(EIO)])], EIO),
     ],
     "release_domain": [
         ([(GetPermissions(b"@introduceDomain"), NOBODY), (GetPermissions(b"@releaseDomain"), NOBODY), RELEASE], None),

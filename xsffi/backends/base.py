@@ -91,11 +91,9 @@ class Backend(Protocol):
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         """Carry many, in order; an error stands in the place of its reply. Every reply is in before this returns.
 
-        :class:`~xsffi.protocol.lookups.Lookups` are in no order, and give what they come to for each path. Outside a
-        transaction they go over several connections where they are many."""
-
-    def call_parts(self, parts: Sequence[Sequence[Request[Any]]]) -> list[list[Outcome]]:
-        """Carry several sequences, each in order, and at the same time where there are connections for that."""
+        :class:`~xsffi.protocol.lookups.Lookups` are in no order, and give what they come to for each path;
+        :class:`~xsffi.protocol.lookups.Parts` are in order within each part. Outside a transaction both go over several
+        connections where they are many."""
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         """Have the daemon take back what an interrupted call may have set up; what it says to that is dropped, and

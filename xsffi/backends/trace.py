@@ -78,13 +78,6 @@ class TracedBackend:
             self._tell_all(requests, outcomes, tx_id, begin)
         return outcomes
 
-    def call_parts(self, parts: Sequence[Sequence[Request[Any]]]) -> list[list[Outcome]]:
-        begin = perf_counter()
-        requests = [request for part in parts for request in part]
-        outcomes = self._many(requests, begin, lambda: self._backend.call_parts(parts))
-        self._tell_all(requests, [outcome for part in outcomes for outcome in part], 0, begin)
-        return outcomes
-
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         self._tell(f"{_request_text(request, tx_id)}: to be taken back")
         self._backend.post(request, tx_id)

@@ -12,13 +12,14 @@ from __future__ import annotations
 import errno
 import os
 
+from ..addresses import Kind
 from ..backends.libxenstore.backend import LibraryBackend
 from ..backends.libxenstore.reading import Reading
 from ..backends.selection import open_backend
 from ..errors import ClientClosedError, ConnectionLostError, ForkedError, NodeNotFoundError, XenStoreError, wire_name
 from ..lazy import lazy_module
+from ..protocol.safeguards import AnyDomain, names_any_domain
 from ..protocol.watch_table import Watched
-from ..sync.safeguards import AnyDomain, names_any_domain
 from ..sync.watching import Watching
 from .arguments import (
     Parameter,
@@ -91,7 +92,7 @@ class _Connection:
 
     def __init__(self) -> None:
         self.backend = open_backend()
-        self.any_domain = AnyDomain(self.backend)
+        self.any_domain = AnyDomain(self.backend.kind == Kind.SOCKET)
         self.watching: Watching[Watched] = Watching(self.backend)
         self.successors: list[_Connection] = []  # in a child process: the first is the one to use
 
@@ -189,7 +190,7 @@ class xs(Reading):
         entries = [_permission(entry) for entry in wanted]
         if entries and entries[0].access != "n" and entries[0].domid:
             entries.insert(0, permissions.Permission(0, "n"))
-        if names_any_domain(entries) and self._ask(lambda connection: connection.any_domain.is_deadly()):
+        if names_any_domain(entries) and self._ask(_is_any_domain_deadly):
             raise _errno_error(errno.EINVAL)
         self._call(r.SetPermissions(path, entries), tx_id)
 
@@ -401,6 +402,10 @@ def _text(path: bytes) -> str:
 def _signed(domid: int) -> int:
     """A domid as a C int."""
     return domid if domid <= _INT_MAX else domid - _UINT_MAX - 1
+
+
+def _is_any_domain_deadly(connection: _Connection) -> bool:
+    return programs.run(connection.any_domain.is_deadly(), connection.backend.bulk().call_many)
 
 
 def _error(error: XenStoreError) -> Error:

@@ -1,4 +1,4 @@
-"""Many lookups at once, without a value for each request: what carries them in C needs none."""
+"""Many requests whose order does not count, or not among all of them: they may go over several connections."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
     from .requests import Request
 
-__all__ = ["Lookups", "Nodes", "Values", "node_of"]
+__all__ = ["Lookups", "Nodes", "Parts", "Values", "node_of"]
 
 
 class Lookups(Sequence["Request[Any]"]):
-    """What is asked of many nodes: a list of requests whose order does not count.
+    """What is asked of many nodes: a list of requests whose order does not count, without a value for each of them,
+    since what carries them in C needs none.
 
     Unlike those of other requests, their outcomes are not one for each request, but one for each path.
     """
@@ -64,6 +65,20 @@ class Nodes(Lookups):
     def combine(self, outcomes: list[Any]) -> list[Any]:
         of_each = zip(self.paths, outcomes[0::3], outcomes[1::3], outcomes[2::3])
         return [node_of(path, value, children, permissions) for path, value, children, permissions in of_each]
+
+
+class Parts(Sequence["Request[Any]"]):
+    """Parts whose order does not count, though that within each does: a list of all their requests."""
+
+    def __init__(self, parts: Sequence[Sequence[Request[Any]]]) -> None:
+        self.parts = parts
+        self._requests = [request for part in parts for request in part]
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __getitem__(self, place: Any) -> Any:
+        return self._requests[place]
 
 
 def node_of(path: str, value: Any, children: Any, permissions: Any) -> Any:

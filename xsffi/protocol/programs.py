@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     Effect = Union[Request[Any], Sequence[Request[Any]], "NextEvent"]
     Program = Generator[Effect, Any, T]
+    Work = Union[Request[T], Program[T]]  # what a verb makes
 else:
     _NextEvent = namedtuple("NextEvent", ["wait"])
 
@@ -61,7 +62,9 @@ __all__ = [
     "quota_names",
     "release_domain",
     "run",
+    "then",
     "transaction_is_gone",
+    "unless_missing",
 ]
 
 
@@ -96,6 +99,19 @@ def advance(program: Generator[Any, Any, Any], carry: Callable[[Any], Any], effe
     except XenStoreError as error:
         return program.throw(error)
     return program.send(reply)
+
+
+def then(request: Request[Any], finish: Callable[[Any], T]) -> Program[T]:
+    """A request, and what is made of its reply."""
+    return finish((yield request))
+
+
+def unless_missing(request: Request[Any], default: Any) -> Program[Any]:
+    """A request about a node, or `default` where there is no such node."""
+    try:
+        return (yield request)
+    except NodeNotFoundError:
+        return default
 
 
 def directory(path: bytes) -> Program[list[str]]:
@@ -186,10 +202,13 @@ def features() -> Program[Feature]:
 
 def knows_any_domain() -> Program[bool]:
     """Whether the daemon knows DOMID_ANY, permissions for every domain."""
-    try:
-        bits: Feature = yield GetFeatures(0)  # with a domid: see features()
-    except (AccessDeniedError, InvalidArgumentError, NotSupportedError):
+    # With a domid: see features(). In a list of one: over the wire, which asks the daemon whatever the age of
+    # libxenstore.
+    (bits,) = yield [GetFeatures(0)]
+    if isinstance(bits, (AccessDeniedError, InvalidArgumentError, NotSupportedError)):
         return False  # it has no features to tell of, or this is a guest, which it tells nothing of others
+    if isinstance(bits, XenStoreError):
+        raise bits
     return bool(bits & Feature.DOMID_ANY)
 
 

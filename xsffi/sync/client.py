@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import warnings
 
+from ..addresses import Kind
 from ..backends.base import closed_error
 from ..backends.selection import open_backend
 from ..lazy import lazy_module
 from ..paths import validate
-from .domains import DomainOperations
-from .operations import NodeOperations
-from .safeguards import AnyDomain
+from ..protocol.safeguards import AnyDomain
+from .nodes import NodeOperations
+from .operations import DomainVerbs
 from .transaction import Transactions, validate_attempts
 from .watches import ITSELF, Watches
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, SupportsIndex
 
     from ..backends.base import Backend
+    from ..protocol import loading
     from ..protocol.requests import Request
     from ..records import Node, WatchEvent
     from ..static_types import T
@@ -30,13 +32,14 @@ if TYPE_CHECKING:
     from .transaction import Transaction
     from .watches import Callback, Watch
 else:
+    loading = lazy_module("xsffi.protocol.loading")
     pipeline = lazy_module("xsffi.sync.pipeline")
     trees = lazy_module("xsffi.sync.trees")
 
 __all__ = ["Client"]
 
 
-class Client(NodeOperations, DomainOperations):
+class Client(NodeOperations, DomainVerbs):
     """A connection to the store. It may be shared by threads; it ends by :meth:`close` or with a ``with`` block.
 
     A child process opens a client of its own: one of its parent's raises :class:`~xsffi.errors.ForkedError` there. Once
@@ -74,7 +77,7 @@ class Client(NodeOperations, DomainOperations):
         self._closed = False
         self._owner = os.getpid()
         self._timeout = timeout
-        self._any_domain = AnyDomain(self.backend)
+        self._any_domain = AnyDomain(self.backend.kind == Kind.SOCKET)
         self._watches = Watches(self.backend)
         self._transactions = Transactions(self.backend, self._any_domain)
 
@@ -136,7 +139,7 @@ class Client(NodeOperations, DomainOperations):
         time: of those around one that breaks a rule none is written, and an error of the daemon's is raised once all of
         them were tried. `allow_any_domain` is that of :meth:`set_permissions`.
         """
-        trees.load(self.backend.bulk(), None if allow_any_domain else self._any_domain, nodes)
+        self._do(loading.load(self._any_domain, nodes, allow_any_domain=allow_any_domain))
 
     # Watches.
 

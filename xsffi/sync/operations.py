@@ -1,68 +1,29 @@
-"""The verbs for nodes, once: a client and a transaction have the same."""
+"""The verbs of a client and of a transaction; written by ci/faces from xsffi/protocol/verbs.py."""
 
 from __future__ import annotations
 
-import errno
-from itertools import islice
-
-from ..errors import InvalidArgumentError, NodeNotFoundError, XenStoreError
+from ..errors import RAISE
 from ..lazy import lazy_module
-from ..paths import encode, validate
 from ..static_types import overload
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable
     from typing import Any
 
-    from .. import permissions as p
     from ..permissions import Permission, PermissionLike
-    from ..protocol import lookups, programs, trees
-    from ..protocol import requests as r
-    from ..records import Node
+    from ..protocol import verbs
+    from ..protocol.programs import Work
+    from ..protocol.safeguards import AnyDomain
+    from ..protocol.wire import Feature
     from ..static_types import T
-    from .safeguards import AnyDomain
 else:
-    p = lazy_module("xsffi.permissions")
-    lookups = lazy_module("xsffi.protocol.lookups")
-    programs = lazy_module("xsffi.protocol.programs")
-    trees = lazy_module("xsffi.protocol.trees")
-    r = lazy_module("xsffi.protocol.requests")
+    verbs = lazy_module("xsffi.protocol.verbs")
 
-__all__ = ["NodeOperations", "encode_removable", "encode_value"]
+__all__ = ["DomainVerbs", "NodeVerbs"]
 
 
-_LOOK_UP_AT_ONCE = 8192
-
-
-class _Raise:
-    """The default that is none."""
-
-    def __repr__(self) -> str:
-        return "<raise>"
-
-
-_RAISE = _Raise()
-
-
-def encode_value(value: bytes | str) -> bytes:
-    """A value as it goes over the wire; raises TypeError for what is neither bytes nor str."""
-    if isinstance(value, str):
-        return value.encode("utf-8")
-    if not isinstance(value, bytes):
-        raise TypeError(f"a value is bytes or str, not {type(value).__name__}: {value!r}")
-    return value
-
-
-def encode_removable(path: str) -> bytes:
-    """A path of a node that may be removed: any but the root, with which oxenstored would wipe the whole store."""
-    encoded = encode(path)
-    if encoded == b"/":
-        raise InvalidArgumentError(errno.EINVAL, "the root is not to be removed", path)
-    return encoded
-
-
-class NodeOperations:
+class NodeVerbs:
     """What can be done with nodes.
 
     A path is a str, absolute or relative to the caller's own domain (see :func:`xsffi.paths.validate`). A path that
@@ -74,19 +35,16 @@ class NodeOperations:
 
     _any_domain: AnyDomain
 
-    def _call(self, request: r.Request[T]) -> T:
-        raise NotImplementedError
-
-    def _call_many(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
+    def _do(self, work: Work[T]) -> T:
         raise NotImplementedError
 
     def read(self, path: str) -> bytes:
         """The value of a node; raises :class:`~xsffi.errors.NodeNotFoundError` where there is none."""
-        return self._call(r.Read(encode(path)))
+        return self._do(verbs.read(path))
 
     def read_text(self, path: str, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The value of a node as text; raises UnicodeDecodeError where it is none, unless `errors` says otherwise."""
-        return self.read(path).decode(encoding, errors)
+        return self._do(verbs.read_text(path, encoding, errors))
 
     @overload
     def get(self, path: str) -> bytes | None: ...
@@ -94,10 +52,7 @@ class NodeOperations:
     def get(self, path: str, default: T) -> bytes | T: ...
     def get(self, path: str, default: Any = None) -> Any:
         """The value of a node, or `default` where there is no such node."""
-        try:
-            return self.read(path)
-        except NodeNotFoundError:
-            return default
+        return self._do(verbs.get(path, default))
 
     def write(self, path: str, value: bytes | str) -> None:
         """Set the value of a node: bytes as they are, a str as UTF-8. The node, and those above it, are made where
@@ -107,11 +62,11 @@ class NodeOperations:
         NUL between them, 4080 on the kernel's device), or the daemon takes no value of that length, and
         :class:`~xsffi.errors.QuotaExceededError` where the caller's domain has used up its nodes.
         """
-        self._call(r.Write(encode(path), encode_value(value)))
+        return self._do(verbs.write(path, value))
 
     def mkdir(self, path: str) -> None:
         """Make a node with an empty value, and those above it. One that is there is left as it is."""
-        self._call(r.Mkdir(encode(path)))
+        return self._do(verbs.mkdir(path))
 
     def rm(self, path: str) -> None:
         """Remove a node and all below it. One that is not there is no error, if its parent is there; else
@@ -119,7 +74,7 @@ class NodeOperations:
 
         The root is refused: some daemons would wipe the whole store.
         """
-        self._call(r.Rm(encode_removable(path)))
+        return self._do(verbs.rm(path))
 
     def ls(self, path: str) -> list[str]:
         """The names of a node's children, however many: sorted from oxenstored, in order of their making from
@@ -130,16 +85,17 @@ class NodeOperations:
         :class:`~xsffi.errors.ProtocolError`; libxenstore, which reads the parts itself, begins again as often as it
         takes.
         """
-        return programs.run(programs.directory(encode(path)), self._call)
+        return self._do(verbs.ls(path))
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a node. One that the caller may not read raises AccessDeniedError."""
-        return programs.run(programs.exists(encode(path)), self._call)
+        """Whether there is such a node. One that the caller may not read raises AccessDeniedError: xenstored says so of
+        missing nodes too."""
+        return self._do(verbs.exists(path))
 
     def get_permissions(self, path: str) -> list[Permission]:
         """The permissions of a node; the first names its owner, and what those domains may do that have none of their
         own."""
-        return self._call(r.GetPermissions(encode(path)))
+        return self._do(verbs.get_permissions(path))
 
     def set_permissions(
         self, path: str, permissions: Iterable[PermissionLike], *, allow_any_domain: bool = False
@@ -151,83 +107,91 @@ class NodeOperations:
         for :data:`~xsffi.permissions.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22.
         `allow_any_domain` says that this daemon is known to be mended.
         """
-        request = r.SetPermissions(encode(path), p.parse_permissions(permissions))
-        if not allow_any_domain:
-            self._any_domain.check(path, request.permissions)
-        self._call(request)
+        return self._do(verbs.set_permissions(self._any_domain, path, permissions, allow_any_domain=allow_any_domain))
 
     @overload
     def read_many(self, paths: Iterable[str]) -> list[bytes]: ...
     @overload
     def read_many(self, paths: Iterable[str], default: T) -> list[bytes | T]: ...
-    def read_many(self, paths: Iterable[str], default: Any = _RAISE) -> Any:
+    def read_many(self, paths: Iterable[str], default: Any = RAISE) -> Any:
         """The values of many nodes, in the order of `paths`, read together, each as it is at some moment meanwhile
         (:meth:`~xsffi.Client.dump` gives a tree as it is at one).
 
         A missing node gives `default`, where one is given; else, and with any other error, the first one is raised.
         """
-
-        def value(outcome: Any) -> Any:
-            if isinstance(outcome, XenStoreError):
-                if default is _RAISE or not isinstance(outcome, NodeNotFoundError):
-                    raise outcome
-                return default
-            return outcome
-
-        return self._look_up_values(paths, value)
+        return self._do(verbs.read_many(paths, default))
 
     def exists_many(self, paths: Iterable[str]) -> list[bool]:
         """Whether there are such nodes, in the order of `paths`, as :meth:`read_many` reads them. One that the caller
         may not read raises AccessDeniedError."""
+        return self._do(verbs.exists_many(paths))
 
-        def found(outcome: Any) -> bool:
-            if isinstance(outcome, XenStoreError) and not isinstance(outcome, NodeNotFoundError):
-                raise outcome
-            return not isinstance(outcome, XenStoreError)
 
-        return self._look_up_values(paths, found)
+class DomainVerbs:
+    """What can be done with domains and with the daemon; nearly all of it is for dom0 alone (AccessDeniedError else).
 
-    def _look_up_values(self, paths: Iterable[str], finish: Callable[[Any], T]) -> list[T]:
-        found: list[T] = []
-        paths = iter(paths)
-        # So many at a time, to need no more memory than the values do.
-        while some := list(islice(paths, _LOOK_UP_AT_ONCE)):
-            found += map(finish, self._call_many(lookups.Values(some)))
-        return found
+    A domid is an int from 0 to 65535; another is refused before anything is sent. The errors that every verb has are
+    told at :class:`NodeVerbs`. Features and quotas can be asked for since Xen 4.21 and 4.22; what is older, the daemon
+    or libxenstore, raises :class:`~xsffi.errors.NotSupportedError`.
+    """
 
-    def walk(self, top: str = "/", onerror: Callable[[XenStoreError], object] | None = None) -> Iterator[Node]:
-        """Every node from `top` down, with its value, children and permissions: level by level, the top first.
+    _any_domain: AnyDomain
 
-        A node that is removed meanwhile is left out; `top` itself must be there. Where a node may not be read, the
-        error is raised, or given to `onerror`, and the walk goes on without what is below that node.
+    def _do(self, work: Work[T]) -> T:
+        raise NotImplementedError
+
+    def get_domain_path(self, domid: int) -> str:
+        """Where the nodes of a domain are: ``/local/domain/N``, whether there is such a domain or not."""
+        return self._do(verbs.get_domain_path(domid))
+
+    def is_domain_introduced(self, domid: int) -> bool:
+        """Whether the daemon serves this domain."""
+        return self._do(verbs.is_domain_introduced(domid))
+
+    def introduce_domain(self, domid: int, gfn: int, port: int) -> None:
+        """Tell the daemon of a domain: the guest frame number of its store page, and its event channel's port."""
+        return self._do(verbs.introduce_domain(domid, gfn, port))
+
+    def release_domain(self, domid: int) -> None:
+        """Tell the daemon that a domain is gone. Domain 0 is refused: some daemons would wipe nodes.
+
+        A domain that owns ``@introduceDomain`` or ``@releaseDomain`` is refused, with InvalidArgumentError, where the
+        daemon tells of it: xenstored of Xen 4.18 to 4.23 would end. An unknown domain raises NodeNotFoundError with
+        xenstored, InvalidArgumentError with oxenstored; so does :meth:`resume_domain`.
         """
-        found = trees.iterate(trees.walk(validate(top)), self._call_many)
+        return self._do(verbs.release_domain(domid))
 
-        def nodes() -> Iterator[Node]:
-            for node in found:
-                if not isinstance(node, XenStoreError):
-                    yield node
-                elif onerror is None:
-                    raise node
-                else:
-                    onerror(node)
+    def resume_domain(self, domid: int) -> None:
+        """Tell the daemon that a domain runs again after a suspend, so that its next shutdown is seen."""
+        return self._do(verbs.resume_domain(domid))
 
-        return nodes()
+    def set_target(self, domid: int, target: int) -> None:
+        """Let `domid`, a device model's domain, act on the nodes of `target`, its guest."""
+        return self._do(verbs.set_target(domid, target))
 
-    def __getitem__(self, path: str) -> bytes:
-        """As :meth:`read`."""
-        return self.read(path)
+    def control(self, command: str, *arguments: str | bytes) -> str:
+        """Give the daemon a command, such as ``help``, and return its answer (xenstore.txt, "CONTROL")."""
+        return self._do(verbs.control(command, *arguments))
 
-    def __setitem__(self, path: str, value: bytes | str) -> None:
-        """As :meth:`write`."""
-        self.write(path, value)
+    def get_features(self, domid: int | None = None) -> Feature:
+        """The features that the daemon has, or that a domain may use. Since Xen 4.21."""
+        return self._do(verbs.get_features(domid))
 
-    def __delitem__(self, path: str) -> None:
-        """As :meth:`rm`."""
-        self.rm(path)
+    def set_features(self, domid: int, bits: int) -> None:
+        """Set the features that a domain, which is not yet introduced, may use: those of :class:`xsffi.Feature`, or-ed.
+        Since Xen 4.21."""
+        return self._do(verbs.set_features(domid, bits))
 
-    def __contains__(self, path: str) -> bool:
-        """As :meth:`exists`."""
-        return self.exists(path)
+    def quota_names(
+        self,
+    ) -> list[str]:
+        """The names of the quotas that the daemon has. Since Xen 4.22."""
+        return self._do(verbs.quota_names())
 
-    __iter__ = None  # else Python would iterate by __getitem__(0), (1), …
+    def get_quota(self, name: str, domid: int | None = None) -> int:
+        """A quota of a domain, or the one that new domains get. 0 means none. Since Xen 4.22."""
+        return self._do(verbs.get_quota(name, domid))
+
+    def set_quota(self, name: str, value: int, domid: int | None = None) -> None:
+        """Set a quota of a domain, or the one that new domains get. 0 means none. Since Xen 4.22."""
+        return self._do(verbs.set_quota(name, value, domid))

@@ -13,7 +13,7 @@ from ..errors import (
     XenStoreError,
 )
 from ..lazy import lazy_module
-from .operations import NodeOperations
+from .nodes import NodeOperations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from ..backends.base import Backend
     from ..protocol import programs
     from ..protocol import requests as r
+    from ..protocol.safeguards import AnyDomain
     from ..static_types import T
-    from .safeguards import AnyDomain
 else:
     random = lazy_module("random")
     programs = lazy_module("xsffi.protocol.programs")
@@ -142,6 +142,9 @@ class Transaction(NodeOperations):
 
     def _call_many(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         self._check()
+        if isinstance(requests[0], r.GetFeatures):
+            # They are no part of a transaction, and an older libxenstore cannot ask for them.
+            return self._backend.bulk().call_many(requests)
         outcomes = self._backend.call_many(requests, self.id)
         # A transaction that is gone stays so: the last outcome tells.
         if outcomes and isinstance(outcomes[-1], XenStoreError):

@@ -108,9 +108,6 @@ class LibraryBackend:
                 outcomes.append(error)
         return requests.combine(outcomes) if isinstance(requests, lookups.Lookups) else outcomes
 
-    def call_parts(self, parts: Sequence[Sequence[r.Request[Any]]]) -> list[list[Outcome]]:
-        return [self.call_many(part) for part in parts]
-
     def post(self, request: r.Request[Any], tx_id: int = 0) -> None:
         try:
             self.call(request, tx_id)

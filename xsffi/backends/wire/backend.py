@@ -7,7 +7,7 @@ from itertools import islice
 from ...addresses import Kind
 from ...errors import ConnectionLostError, XenStoreError
 from ...paths import encode
-from ...protocol.lookups import Lookups, Nodes
+from ...protocol.lookups import Lookups, Nodes, Parts
 from ...protocol.requests import KNOWN_PERMISSIONS, Read
 from ...protocol.session import reply_of
 from ...protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, check_payload_size
@@ -67,23 +67,11 @@ class WireBackend:
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         if isinstance(requests, Lookups):
             return self._look_up(requests, tx_id)
+        if isinstance(requests, Parts) and not tx_id:
+            return self._carry_parts(requests)
         lane = Lane(self._connection, requests, self._payload_max, tx_id)
         carry([lane])
         return lane.outcomes
-
-    def call_parts(self, parts: Sequence[Sequence[Request[Any]]]) -> list[list[Outcome]]:
-        connections = self._several.for_work(sum(map(len, parts)))
-        lanes = [
-            Lane(
-                connection,
-                [request for part in parts[place :: len(connections)] for request in part],
-                self._payload_max,
-            )
-            for place, connection in enumerate(connections)
-        ]
-        carry(lanes)
-        outcomes = [iter(lane.outcomes) for lane in lanes]
-        return [list(islice(outcomes[place % len(lanes)], len(part))) for place, part in enumerate(parts)]
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         self._connection.post(request.type, request.payload(), tx_id)
@@ -100,6 +88,23 @@ class WireBackend:
     def after_fork_in_child(self) -> None:
         """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
         self._several.after_fork_in_child()
+
+    def _carry_parts(self, requests: Parts) -> list[Outcome]:
+        parts = requests.parts
+        connections = self._several.for_work(len(requests))
+        lanes = [
+            Lane(
+                connection,
+                [request for part in parts[place :: len(connections)] for request in part],
+                self._payload_max,
+            )
+            for place, connection in enumerate(connections)
+        ]
+        carry(lanes)
+        of_lanes = [iter(lane.outcomes) for lane in lanes]
+        return [
+            outcome for place, part in enumerate(parts) for outcome in islice(of_lanes[place % len(lanes)], len(part))
+        ]
 
     def _look_up(self, lookups: Lookups, tx_id: int) -> list[Outcome]:
         connections = (self._connection,) if tx_id else self._several.for_work(len(lookups))

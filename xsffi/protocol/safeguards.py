@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import errno
 
-from ..addresses import Kind
 from ..domids import DOMID_ANY
 from ..errors import InvalidArgumentError
 from ..lazy import lazy_module
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from ..backends.base import Backend
     from ..permissions import Permission
-    from ..protocol import programs
+    from . import programs
+    from .programs import Program
+    from .requests import SetPermissions
 else:
     programs = lazy_module("xsffi.protocol.programs")
 
@@ -27,21 +27,20 @@ class AnyDomain:
     not from a domain's ring. Older ones take it for a domain like any other.
     """
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
-        self._is_deadly = None if backend.kind == Kind.SOCKET else False
+    def __init__(self, over_socket: bool) -> None:
+        self._is_deadly = None if over_socket else False
 
-    def is_deadly(self) -> bool:
+    def is_deadly(self) -> Program[bool]:
         """Whether it is so."""
         if self._is_deadly is None:
-            # Over the wire, which asks the daemon whatever the age of libxenstore.
-            self._is_deadly = programs.run(programs.knows_any_domain(), self._backend.bulk().call)
+            self._is_deadly = yield from programs.knows_any_domain()
         return self._is_deadly
 
-    def check(self, path: str, permissions: list[Permission]) -> None:
-        """Raise InvalidArgumentError where to set these permissions would end the daemon."""
-        if names_any_domain(permissions) and self.is_deadly():
-            raise any_domain_error(path)
+    def carry(self, request: SetPermissions) -> Program[None]:
+        """Set permissions that name DOMID_ANY; raises InvalidArgumentError where they would end the daemon."""
+        if (yield from self.is_deadly()):
+            raise any_domain_error(request)
+        yield request
 
 
 def names_any_domain(permissions: list[Permission]) -> bool:
@@ -49,11 +48,11 @@ def names_any_domain(permissions: list[Permission]) -> bool:
     return any(domid == DOMID_ANY for domid, _ in permissions)
 
 
-def any_domain_error(path: str) -> InvalidArgumentError:
+def any_domain_error(request: SetPermissions) -> InvalidArgumentError:
     """What is raised in place of ending the daemon."""
     return InvalidArgumentError(
         errno.EINVAL,
         f"a permission for every domain (DOMID_ANY, {DOMID_ANY}), set over a socket, ends xenstored of Xen 4.22, which "
         "this may be; where the daemon is known to be mended, allow_any_domain=True sets it nevertheless",
-        path,
+        request.path.decode("ascii"),
     )

@@ -1,0 +1,54 @@
+"""The methods that users see are those of the verbs."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xsffi.protocol import verbs
+from xsffi.protocol.queued import QueuedVerbs
+from xsffi.sync.operations import DomainVerbs, NodeVerbs
+
+ROOT = Path(__file__).resolve().parents[1]
+FACES: list[tuple[type, tuple[str, ...]]] = [
+    (NodeVerbs, verbs.OF_NODES),
+    (DomainVerbs, verbs.OF_DOMAINS),
+    (QueuedVerbs, verbs.OF_NODES),
+]
+
+
+def test_they_are_as_they_would_be_written() -> None:
+    subprocess.run([sys.executable, ROOT / "ci" / "faces", "--check"], check=True)
+
+
+@pytest.mark.parametrize(("face", "names"), FACES)
+def test_each_verb_has_its_method(face: type, names: tuple[str, ...]) -> None:
+    """With the same parameters, and where it returns something, the same docstring."""
+    for name in names:
+        verb, method = getattr(verbs, name), getattr(face, name)
+        given = [each for each in parameters(verb) if each.name != "any_domain"]
+        assert [each for each in parameters(method) if each.name != "self"] == given
+        words = inspect.getdoc(method) or ""
+        if face is not QueuedVerbs:
+            assert words.split() == (inspect.getdoc(verb) or "").split()
+        assert words
+
+
+def test_every_verb_is_of_a_group() -> None:
+    functions = {
+        name for name, each in vars(verbs).items() if inspect.isfunction(each) and each.__module__ == verbs.__name__
+    }
+    assert {name for name in functions if not name.startswith("_")} == {
+        *verbs.OF_NODES,
+        *verbs.OF_DOMAINS,
+        "encode_value",
+    }
+
+
+def parameters(function: Any) -> list[inspect.Parameter]:
+    return [each.replace(annotation=str(each.annotation)) for each in inspect.signature(function).parameters.values()]

@@ -1,0 +1,311 @@
+"""Each verb once: a function from its arguments to a request, or to a program of several.
+
+What breaks a rule is refused as the function is called, before anything is sent. The classes that users see have a
+method for each of these, with the same docstring; ``ci/faces`` writes them. What such a class passes by itself, and
+its user does not, is the `any_domain` of its connection.
+"""
+
+from __future__ import annotations
+
+import errno
+from itertools import islice
+
+from ..domids import validate_domid
+from ..errors import RAISE, InvalidArgumentError, NodeNotFoundError, XenStoreError
+from ..lazy import lazy_module
+from ..paths import encode
+from ..static_types import overload
+from . import requests as r
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
+    from .. import permissions as p
+    from ..permissions import Permission, PermissionLike
+    from ..static_types import T
+    from . import lookups, programs, safeguards
+    from .programs import Program, Work
+    from .requests import Request
+    from .safeguards import AnyDomain
+    from .wire import Feature
+else:
+    p = lazy_module("xsffi.permissions")
+    lookups = lazy_module("xsffi.protocol.lookups")
+    programs = lazy_module("xsffi.protocol.programs")
+    safeguards = lazy_module("xsffi.protocol.safeguards")
+
+OF_NODES = (
+    "read",
+    "read_text",
+    "get",
+    "write",
+    "mkdir",
+    "rm",
+    "ls",
+    "exists",
+    "get_permissions",
+    "set_permissions",
+    "read_many",
+    "exists_many",
+)
+OF_DOMAINS = (
+    "get_domain_path",
+    "is_domain_introduced",
+    "introduce_domain",
+    "release_domain",
+    "resume_domain",
+    "set_target",
+    "control",
+    "get_features",
+    "set_features",
+    "quota_names",
+    "get_quota",
+    "set_quota",
+)
+__all__ = ["OF_DOMAINS", "OF_NODES", "encode_value", *OF_DOMAINS, *OF_NODES]
+
+_LOOK_UP_AT_ONCE = 8192
+_UINT_MAX = 0xFFFFFFFF  # the C API's unsigned int
+_ULONG_MAX = 0xFFFFFFFFFFFFFFFF  # and its unsigned long
+
+
+# Nodes.
+
+
+def read(path: str) -> Request[bytes]:
+    """The value of a node; raises :class:`~xsffi.errors.NodeNotFoundError` where there is none."""
+    return r.Read(encode(path))
+
+
+def read_text(path: str, encoding: str = "utf-8", errors: str = "strict") -> Program[str]:
+    """The value of a node as text; raises UnicodeDecodeError where it is none, unless `errors` says otherwise."""
+    return programs.then(r.Read(encode(path)), lambda value: value.decode(encoding, errors))
+
+
+@overload
+def get(path: str) -> Program[bytes | None]: ...
+@overload
+def get(path: str, default: T) -> Program[bytes | T]: ...
+def get(path: str, default: Any = None) -> Program[Any]:
+    """The value of a node, or `default` where there is no such node."""
+    return programs.unless_missing(r.Read(encode(path)), default)
+
+
+def write(path: str, value: bytes | str) -> Request[None]:
+    """Set the value of a node: bytes as they are, a str as UTF-8. The node, and those above it, are made where missing.
+
+    Raises :class:`~xsffi.errors.TooBigError` where path and value do not fit into one message (4096 bytes with the NUL
+    between them, 4080 on the kernel's device), or the daemon takes no value of that length, and
+    :class:`~xsffi.errors.QuotaExceededError` where the caller's domain has used up its nodes.
+    """
+    return r.Write(encode(path), encode_value(value))
+
+
+def mkdir(path: str) -> Request[None]:
+    """Make a node with an empty value, and those above it. One that is there is left as it is."""
+    return r.Mkdir(encode(path))
+
+
+def rm(path: str) -> Request[None]:
+    """Remove a node and all below it. One that is not there is no error, if its parent is there; else
+    :class:`~xsffi.errors.NodeNotFoundError` is raised.
+
+    The root is refused: some daemons would wipe the whole store.
+    """
+    encoded = encode(path)
+    if encoded == b"/":
+        raise InvalidArgumentError(errno.EINVAL, "the root is not to be removed", path)
+    return r.Rm(encoded)
+
+
+def ls(path: str) -> Program[list[str]]:
+    """The names of a node's children, however many: sorted from oxenstored, in order of their making from xenstored.
+
+    A list too long for one message is read in parts. Where it changed each of a hundred times meanwhile,
+    :class:`~xsffi.errors.TransactionConflictError` is raised, and where it does not end,
+    :class:`~xsffi.errors.ProtocolError`; libxenstore, which reads the parts itself, begins again as often as it takes.
+    """
+    return programs.directory(encode(path))
+
+
+def exists(path: str) -> Program[bool]:
+    """Whether there is such a node. One that the caller may not read raises AccessDeniedError: xenstored says so of
+    missing nodes too."""
+    return programs.exists(encode(path))
+
+
+def get_permissions(path: str) -> Request[list[Permission]]:
+    """The permissions of a node; the first names its owner, and what those domains may do that have none of their
+    own."""
+    return r.GetPermissions(encode(path))
+
+
+def set_permissions(
+    any_domain: AnyDomain, path: str, permissions: Iterable[PermissionLike], *, allow_any_domain: bool = False
+) -> Work[None]:
+    """Set the permissions of a node, the owner's first: ``["n0", "r5"]``, or :class:`~xsffi.permissions.Permission`.
+
+    Raises :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none; and where one is for
+    :data:`~xsffi.permissions.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22.
+    `allow_any_domain` says that this daemon is known to be mended.
+    """
+    request = r.SetPermissions(encode(path), p.parse_permissions(permissions))
+    if allow_any_domain or not safeguards.names_any_domain(request.permissions):
+        return request
+    return any_domain.carry(request)
+
+
+@overload
+def read_many(paths: Iterable[str]) -> Program[list[bytes]]: ...
+@overload
+def read_many(paths: Iterable[str], default: T) -> Program[list[bytes | T]]: ...
+def read_many(paths: Iterable[str], default: Any = RAISE) -> Program[Any]:
+    """The values of many nodes, in the order of `paths`, read together, each as it is at some moment meanwhile
+    (:meth:`~xsffi.Client.dump` gives a tree as it is at one).
+
+    A missing node gives `default`, where one is given; else, and with any other error, the first one is raised.
+    """
+
+    def value(outcome: Any) -> Any:
+        if isinstance(outcome, XenStoreError):
+            if default is RAISE or not isinstance(outcome, NodeNotFoundError):
+                raise outcome
+            return default
+        return outcome
+
+    return _look_up_values(paths, value)
+
+
+def exists_many(paths: Iterable[str]) -> Program[list[bool]]:
+    """Whether there are such nodes, in the order of `paths`, as :meth:`read_many` reads them. One that the caller may
+    not read raises AccessDeniedError."""
+
+    def found(outcome: Any) -> bool:
+        if isinstance(outcome, XenStoreError) and not isinstance(outcome, NodeNotFoundError):
+            raise outcome
+        return not isinstance(outcome, XenStoreError)
+
+    return _look_up_values(paths, found)
+
+
+def _look_up_values(paths: Iterable[str], finish: Callable[[Any], T]) -> Program[list[T]]:
+    found: list[T] = []
+    paths = iter(paths)
+    # So many at a time, to need no more memory than the values do.
+    while some := list(islice(paths, _LOOK_UP_AT_ONCE)):
+        found += map(finish, (yield lookups.Values(some)))
+    return found
+
+
+def encode_value(value: bytes | str) -> bytes:
+    """A value as it goes over the wire; raises TypeError for what is neither bytes nor str."""
+    if isinstance(value, str):
+        return value.encode("utf-8")
+    if not isinstance(value, bytes):
+        raise TypeError(f"a value is bytes or str, not {type(value).__name__}: {value!r}")
+    return value
+
+
+# Domains and the daemon.
+
+
+def get_domain_path(domid: int) -> Request[str]:
+    """Where the nodes of a domain are: ``/local/domain/N``, whether there is such a domain or not."""
+    return r.GetDomainPath(validate_domid(domid))
+
+
+def is_domain_introduced(domid: int) -> Request[bool]:
+    """Whether the daemon serves this domain."""
+    return r.IsDomainIntroduced(validate_domid(domid))
+
+
+def introduce_domain(domid: int, gfn: int, port: int) -> Request[None]:
+    """Tell the daemon of a domain: the guest frame number of its store page, and its event channel's port."""
+    _check(gfn, "a frame number", _ULONG_MAX)
+    _check(port, "an event channel's port", _UINT_MAX)
+    return r.Introduce(validate_domid(domid), gfn, port)
+
+
+def release_domain(domid: int) -> Program[None]:
+    """Tell the daemon that a domain is gone. Domain 0 is refused: some daemons would wipe nodes.
+
+    A domain that owns ``@introduceDomain`` or ``@releaseDomain`` is refused, with InvalidArgumentError, where the
+    daemon tells of it: xenstored of Xen 4.18 to 4.23 would end. An unknown domain raises NodeNotFoundError with
+    xenstored, InvalidArgumentError with oxenstored; so does :meth:`resume_domain`.
+    """
+    domid = validate_domid(domid)
+    if domid == 0:
+        raise InvalidArgumentError(errno.EINVAL, "domain 0 is not to be released")
+    return programs.release_domain(domid)
+
+
+def resume_domain(domid: int) -> Request[None]:
+    """Tell the daemon that a domain runs again after a suspend, so that its next shutdown is seen."""
+    return r.Resume(validate_domid(domid))
+
+
+def set_target(domid: int, target: int) -> Request[None]:
+    """Let `domid`, a device model's domain, act on the nodes of `target`, its guest."""
+    return r.SetTarget(validate_domid(domid), validate_domid(target))
+
+
+def control(command: str, *arguments: str | bytes) -> Request[str]:
+    """Give the daemon a command, such as ``help``, and return its answer (xenstore.txt, "CONTROL")."""
+    parts = [_control_text(part) for part in (command, *arguments)]
+    if not parts[0]:
+        raise InvalidArgumentError(errno.EINVAL, "a command of CONTROL is not empty")
+    return r.Control(parts)
+
+
+def get_features(domid: int | None = None) -> Work[Feature]:
+    """The features that the daemon has, or that a domain may use. Since Xen 4.21."""
+    return programs.features() if domid is None else r.GetFeatures(validate_domid(domid))
+
+
+def set_features(domid: int, bits: int) -> Request[None]:
+    """Set the features that a domain, which is not yet introduced, may use: those of :class:`xsffi.Feature`, or-ed.
+    Since Xen 4.21."""
+    _check(bits, "feature bits", _UINT_MAX)
+    return r.SetFeatures(validate_domid(domid), bits)
+
+
+def quota_names() -> Program[list[str]]:
+    """The names of the quotas that the daemon has. Since Xen 4.22."""
+    return programs.quota_names()
+
+
+def get_quota(name: str, domid: int | None = None) -> Request[int]:
+    """A quota of a domain, or the one that new domains get. 0 means none. Since Xen 4.22."""
+    return r.GetQuota(_quota_name(name), None if domid is None else validate_domid(domid))
+
+
+def set_quota(name: str, value: int, domid: int | None = None) -> Request[None]:
+    """Set a quota of a domain, or the one that new domains get. 0 means none. Since Xen 4.22."""
+    _check(value, "a quota", _UINT_MAX)
+    return r.SetQuota(_quota_name(name), value, None if domid is None else validate_domid(domid))
+
+
+def _check(number: int, what: str, most: int) -> None:
+    if not isinstance(number, int) or isinstance(number, bool):
+        raise TypeError(f"{what} is an int, not {type(number).__name__}: {number!r}")
+    if not 0 <= number <= most:
+        raise InvalidArgumentError(errno.EINVAL, f"{what} is from 0 to {most}, not {number}")
+
+
+def _control_text(text: str | bytes) -> bytes:
+    if not isinstance(text, (str, bytes)):
+        raise TypeError(f"an argument of CONTROL is a str or bytes, not {type(text).__name__}: {text!r}")
+    encoded = text.encode("utf-8") if isinstance(text, str) else text
+    if b"\0" in encoded:
+        raise InvalidArgumentError(errno.EINVAL, f"an argument of CONTROL has no NUL: {text!r}")
+    return encoded
+
+
+def _quota_name(name: str) -> bytes:
+    if not isinstance(name, str):
+        raise TypeError(f"a quota's name is a str, not {type(name).__name__}: {name!r}")
+    if not name or not name.isascii() or not name.isprintable() or " " in name:
+        raise InvalidArgumentError(errno.EINVAL, f"a quota's name is printable ASCII without blanks, not {name!r}")
+    return name.encode("ascii")
