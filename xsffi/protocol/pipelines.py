@@ -22,21 +22,16 @@ __all__ = ["Queue", "together"]
 
 
 class _Verb:
-    """A verb with its arguments, which is done once more where a transaction is tried again."""
+    """A verb that makes a program, which is for one time: it is made once more where a transaction is tried again."""
 
-    def __init__(self, verb: Callable[..., Work[Any]], arguments: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Raises what is wrong with the arguments."""
+    def __init__(self, verb: Callable[..., Work[Any]], arguments: Sequence[Any], named: dict[str, Any]) -> None:
         self._verb = verb
-        self._arguments = [tuple(each) if isinstance(each, Iterator) else each for each in arguments]
+        self._arguments = arguments
         self._named = named
-        self._made: Work[Any] | None = verb(*self._arguments, **named)
 
     def make(self) -> Work[Any]:
-        """What the verb makes."""
-        made = self._made if self._made is not None else self._verb(*self._arguments, **self._named)
-        if not isinstance(made, Request):
-            self._made = None  # a program is for one time
-        return made
+        """The program."""
+        return self._verb(*self._arguments, **self._named)
 
 
 class Queue(QueuedVerbs):
@@ -44,7 +39,7 @@ class Queue(QueuedVerbs):
 
     def __init__(self, any_domain: AnyDomain) -> None:
         self._any_domain = any_domain
-        self._queued: list[_Verb] = []
+        self._queued: list[Request[Any] | _Verb] = []
 
     def __len__(self) -> int:
         """How many operations are queued."""
@@ -58,32 +53,32 @@ class Queue(QueuedVerbs):
 
     def program(self) -> Program[list[Any]]:
         """All of them, carried together: a list of what each came to."""
-        return together([verb.make() for verb in self._queued])
+        return together([each if isinstance(each, Request) else each.make() for each in self._queued])
 
     def _queue(self, verb: Callable[..., Work[Any]], *arguments: Any, **named: Any) -> None:
-        self._queued.append(_Verb(verb, arguments, named))
+        made = verb(*arguments, **named)
+        if isinstance(made, Request):
+            self._queued.append(made)
+            return
+        made.close()
+        # What is used up as it is looked at is needed each time.
+        kept = [tuple(each) if isinstance(each, Iterator) else each for each in arguments]
+        self._queued.append(_Verb(verb, kept, named))
 
 
-class _Item:
-    """One of them, and where it is."""
+class _Running:
+    """A program, and where it is."""
 
-    def __init__(self, work: Work[Any]) -> None:
-        self._program: Program[Any] | None = None
-        self._effect: Effect = []
-        self.requests: Sequence[Request[Any]] = ()  # that it waits for
+    def __init__(self, program: Program[Any]) -> None:
+        self.requests: Sequence[Request[Any]] = ()  # that it waits for; none: it has its result
         self.result: Any = None
-        if isinstance(work, Request):
-            self._expect(work)
-        else:
-            self._program = work
-            self._go_on(None)
+        self._program = program
+        self._effect: Effect = ()
+        self._go_on(None)
 
     def take(self, outcomes: list[Any]) -> None:
         """Take in what its requests came to."""
-        if self._program is None:
-            self.requests = ()
-            (self.result,) = outcomes
-        elif isinstance(self._effect, Request):
+        if isinstance(self._effect, Request):
             self._go_on(outcomes[0])
         elif isinstance(self._effect, Lookups):
             self._go_on(self._effect.combine(outcomes))
@@ -92,7 +87,6 @@ class _Item:
 
     def _go_on(self, outcome: Any) -> None:
         """Advance the program until it wants something."""
-        assert self._program is not None
         while True:
             try:
                 # An error is an outcome in a list, and thrown where it is that of a single request.
@@ -106,16 +100,13 @@ class _Item:
             except XenStoreError as error:
                 self.requests, self.result = (), error
                 return
+            assert not isinstance(effect, NextEvent), "no verb waits for events"
             try:
-                self._expect(effect)
+                self.requests = [effect] if isinstance(effect, Request) else list(effect)
+                self._effect = effect
                 return
             except XenStoreError as error:  # a path of lookups breaks a rule
                 outcome = error
-
-    def _expect(self, effect: Effect) -> None:
-        self._effect = effect
-        assert not isinstance(effect, NextEvent), "no verb waits for events"
-        self.requests = [effect] if isinstance(effect, Request) else list(effect)
 
 
 def together(works: Sequence[Work[Any]]) -> Program[list[Any]]:
@@ -124,14 +115,25 @@ def together(works: Sequence[Work[Any]]) -> Program[list[Any]]:
     In each round every one has the requests carried that it wants next, in one list. So what needs a second trip, such
     as a list of children in parts, has it after the first of all others.
     """
-    items = [_Item(work) for work in works]
-    waiting = [item for item in items if item.requests]
+    items: list[Any] = [work if isinstance(work, Request) else _Running(work) for work in works]
+    waiting = list(enumerate(items))
     while waiting:
-        outcomes = yield [request for item in waiting for request in item.requests]
+        requests: list[Request[Any]] = []
+        for _, item in waiting:
+            if isinstance(item, Request):
+                requests.append(item)
+            else:
+                requests += item.requests
+        outcomes = (yield requests) if requests else []
         start = 0
-        for item in waiting:
-            count = len(item.requests)
-            item.take(outcomes[start : start + count])
-            start += count
-        waiting = [item for item in waiting if item.requests]
-    return [item.result for item in items]
+        for place, item in waiting:
+            if isinstance(item, Request):
+                items[place] = outcomes[start]
+                start += 1
+            else:
+                end = start + len(item.requests)
+                if end > start:
+                    item.take(outcomes[start:end])
+                start = end
+        waiting = [(place, item) for place, item in waiting if isinstance(item, _Running) and item.requests]
+    return [item.result if isinstance(item, _Running) else item for item in items]

@@ -52,7 +52,6 @@ else:
 
 __all__ = [
     "NextEvent",
-    "advance",
     "directory",
     "directory_in_parts",
     "encode_known",
@@ -86,19 +85,15 @@ def run(program: Program[T], carry: Callable[[Any], Any]) -> T:
     try:
         effect = next(program)
         while True:
-            effect = advance(program, carry, effect)
+            try:
+                reply = carry(effect)
+            except XenStoreError as error:
+                effect = program.throw(error)
+            else:
+                effect = program.send(reply)
     except StopIteration as stop:
         result: T = stop.value
         return result
-
-
-def advance(program: Generator[Any, Any, Any], carry: Callable[[Any], Any], effect: Effect) -> Any:
-    """Have an effect carried, and its outcome taken in; gives the next effect."""
-    try:
-        reply = carry(effect)
-    except XenStoreError as error:
-        return program.throw(error)
-    return program.send(reply)
 
 
 def then(request: Request[Any], finish: Callable[[Any], T]) -> Program[T]:

@@ -15,7 +15,7 @@ from ..errors import (
 from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, is_subpath, parent_path
 from ..records import Node
 from .lookups import Nodes, node_of
-from .programs import NextEvent, advance, directory_in_parts, encode_known
+from .programs import NextEvent, directory_in_parts, encode_known
 from .requests import Read, Watch
 
 TYPE_CHECKING = False
@@ -86,16 +86,16 @@ def _without_special_paths(children: Sequence[str]) -> Program[Sequence[str]]:
     return [name for name in children if name in nodes or name not in suspects]
 
 
-def iterate(program: Walk, carry: Callable[[Any], Any]) -> Generator[Node | XenStoreError, None, None]:
+def iterate(walk: Walk, carry: Callable[[Any], Any]) -> Generator[Node | XenStoreError, None, None]:
     """Drive a walk as :func:`~xsffi.protocol.programs.run` does a program; give what it finds."""
     try:
-        step = next(program)
+        step = next(walk)
         while True:
             if isinstance(step, (Node, XenStoreError)):
                 yield step
-                step = next(program)
+                step = next(walk)
             else:
-                step = advance(program, carry, step)
+                step = walk.send(carry(step))
     except StopIteration:
         return
 

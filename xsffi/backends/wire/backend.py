@@ -10,7 +10,7 @@ from ...paths import encode
 from ...protocol.lookups import Lookups, Nodes, Parts
 from ...protocol.requests import KNOWN_PERMISSIONS, Read
 from ...protocol.session import reply_of
-from ...protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, check_payload_size
+from ...protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, too_big_error
 from ...records import Node
 from ..base import tell_of_forks
 from .batches import Lane, carry
@@ -61,8 +61,10 @@ class WireBackend:
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
         payload = request.payload()
-        check_payload_size(len(payload), request.path, self._payload_max)
-        return reply_of(request, self._connection.carry(request.type, payload, tx_id))
+        if len(payload) > self._payload_max:
+            raise too_big_error(len(payload), request.path, self._payload_max)
+        reply = self._connection.carry(request.type, payload, tx_id)
+        return request.decode(reply) if type(reply) is bytes else reply_of(request, reply)
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         if isinstance(requests, Lookups):
