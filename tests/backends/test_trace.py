@@ -161,3 +161,21 @@ def test_bulk_work_and_its_end(
         f"xsffi: READ {top}: EBADF, ",
     ):
         assert expected in told
+
+
+def test_a_handler_that_closes_the_client_in_the_middle_of_a_line(
+    embedded: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python refuses what it calls reentrant: the client is closed all the same, and nothing is raised."""
+
+    class Busy:
+        def write(self, text: str) -> None:
+            raise RuntimeError("reentrant call inside")
+
+    monkeypatch.setenv("XSFFI_TRACE", "1")
+    monkeypatch.setattr("sys.stderr", Busy())
+    with client_of(embedded, "wire") as xs:
+        xs.write("/of-a-trace", "")
+        xs.close()
+        with pytest.raises(xsffi.ClientClosedError):
+            xs.read("/of-a-trace")

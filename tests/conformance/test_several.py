@@ -102,6 +102,14 @@ def test_a_node_without_permissions_has_those_of_the_one_above(several: Client, 
         assert several.get_permissions(f"{node.path}/x") == list(node.permissions)
 
 
+def test_children_are_loaded_in_their_order(several: Client, top: str, daemon: Daemon) -> None:
+    """As xenstored keeps it; oxenstored sorts them."""
+    names = [f"{number * 7919 % 1000:03}" for number in range(1000)]
+    nodes = [Node(f"{top}/{name}", b"", (), OWNER) for name in names]
+    several.load([Node(top, b"", tuple(names), OWNER), *nodes])
+    assert several.ls(top) == (sorted(names) if daemon.kind == "oxenstored" else names)
+
+
 def test_what_was_written_before_is_read(several: Client, other: Client, top: str) -> None:
     """By the same thread, and by another one that was told."""
     paths = [f"{top}/{number}" for number in range(100)]

@@ -40,8 +40,8 @@ def to_stderr(text: str) -> None:
     try:
         sys.stderr.write(f"xsffi: {text}\n")
         sys.stderr.flush()
-    except (AttributeError, OSError, ValueError):
-        pass  # the program goes on
+    except (AttributeError, OSError, RuntimeError, ValueError):
+        pass  # it is closed, or this is a signal handler that came in the middle of the same: the program goes on
 
 
 def to_log(text: str) -> None:
@@ -90,8 +90,8 @@ class TracedBackend:
         return self if bulk is self._backend else TracedBackend(bulk, self._tell)
 
     def close(self) -> None:
-        self._tell("closed")
         self._backend.close()
+        self._tell("closed")
 
     def _told(self, request: Request[Any], tx_id: int, carry: Callable[[], T]) -> T:
         begin = perf_counter()

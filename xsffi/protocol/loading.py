@@ -85,6 +85,6 @@ def _steps(writings: list[_Writing]) -> list[list[list[_Writing]]]:
 def _parts(row: list[_Writing]) -> list[list[_Writing]]:
     parts: list[list[_Writing]] = [[] for _ in range(_PARTS)]
     for writing in row:
-        # A node that is there twice is written in this order.
-        parts[hash(writing.path) % _PARTS].append(writing)
+        # Of those below the same node the order is kept: xenstored lists them so. And of one that is there twice.
+        parts[hash(writing.path.rpartition("/")[0]) % _PARTS].append(writing)
     return parts

@@ -152,19 +152,59 @@ def end_of_one(link: Link) -> None:
     link.hang_up()
 
 
-def test_a_further_one_that_is_lost() -> None:
+def load(xs: Client) -> None:
+    xs.load([xsffi.Node(f"/{number % 50}/{number}", b"", (), (xsffi.Permission(0, "n"),)) for number in range(2000)])
+
+
+@pytest.mark.parametrize("work", [lambda xs: xs.read_many(PATHS), load], ids=["read_many", "load"])
+def test_a_further_one_that_is_lost(work: Callable[[Client], object]) -> None:
     """The first does its work; the next time there are as many as before."""
     with Peer(answer, answer, end_of_one, answer) as peer, client_at(peer) as xs:
-        assert xs.read_many(PATHS) == VALUES
+        for _ in range(3):
+            work(xs)
         assert xs.read_many(PATHS) == VALUES
         assert xs.read("/a") == value_of(b"/a")
 
 
-def test_the_first_one_that_is_lost(implementation: str) -> None:
+def test_threads_that_share_one_that_is_lost() -> None:
+    """None of them is told that the client is closed."""
+    with Peer(answer, *[end_of_one] * 20, answer) as peer, client_at(peer) as xs:
+        calls = [Call(lambda: [xs.read_many(PATHS) for _ in range(5)]) for _ in range(4)]
+        for call in calls:
+            assert call.result() == [VALUES] * 5
+
+
+def test_the_first_one_that_is_lost() -> None:
     with Peer(end_of_one, answer) as peer, client_at(peer) as xs:
         for _ in range(2):
             with pytest.raises(xsffi.ConnectionLostError):
                 xs.read_many(PATHS)
+            with pytest.raises(xsffi.ConnectionLostError):
+                load(xs)
+
+
+def test_a_daemon_that_accepts_nobody_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no descriptors left, perhaps: it is done over the first, and not tried again for some time."""
+    monkeypatch.setattr("xsffi.backends.wire.backend.FURTHER_PATIENCE", 0.2)
+    silent = [0]
+
+    def never(link: Link) -> None:
+        silent[0] += 1
+        link.wait_for_the_end()
+
+    with Peer(answer, never) as peer, client_at(peer) as xs:
+        for _ in range(3):
+            assert xs.read_many(PATHS) == VALUES
+        assert silent == [1]
+
+
+def test_a_socket_that_has_gone() -> None:
+    """The daemon serves whom it has accepted: so it is done over the first."""
+    with Peer(answer) as peer, client_at(peer) as xs:
+        assert xs.read("/a") == value_of(b"/a")
+        os.rename(peer.path, f"{peer.path}.away")
+        assert xs.read_many(PATHS) == VALUES
+        os.rename(f"{peer.path}.away", peer.path)
 
 
 def test_another_daemon_in_its_place(tmp_path: Path) -> None:
@@ -265,6 +305,23 @@ def test_memory_is_bounded() -> None:
             tracemalloc.stop()
     assert values == [True] * 100_000
     assert most < 8 << 20
+
+
+def test_a_name_that_makes_a_path_too_long() -> None:
+    """No daemon lists one. It is refused in its place, as each path is that is too long."""
+
+    def script(link: Link) -> None:
+        while True:
+            request = link.request()
+            if request.type == M.DIRECTORY:
+                link.reply(request, b"b\0" + b"a" * 5000 + b"\0" if request.payload == b"/\0" else b"")
+            else:
+                link.reply(request, b"n0\0" if request.type == M.GET_PERMS else b"v")
+
+    with Peer(script) as peer, client_at(peer) as xs:
+        errors: list[xsffi.XenStoreError] = []
+        assert [node.path for node in xs.walk("/", errors.append)] == ["/", "/b"]
+        assert [type(error) for error in errors] == [xsffi.TooBigError]
 
 
 STRANGE = {

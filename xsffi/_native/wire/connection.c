@@ -429,7 +429,7 @@ static void take_reply(struct connection *c, struct exchange *x, uint32_t place,
     free_suspects(c);
     if (x->abandoned)
         exchange_free(x);
-    else if (x->waiter != NULL)
+    else if (x->waiter != NULL && x->waiter != c->awake)
         wake(c, x->waiter);
 }
 
@@ -561,6 +561,7 @@ bool receive(struct connection *c)
             const bool is_all = (size_t)n < c->capacity - c->have;
 
             c->have += (size_t)n;
+            c->received += (uint64_t)n;
             if (!take_packets(c) || is_all)
                 return false; /* what comes meanwhile is for the next time */
         } else if (n == 0) {

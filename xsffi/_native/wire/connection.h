@@ -125,6 +125,7 @@ struct connection {
     int users;               /* threads inside: the last one out closes the descriptors */
     struct waiter *waiters;
     struct waiter *reader;   /* the one of them that sleeps on the socket for all */
+    struct waiter *awake;    /* the one that is taking in what came: it need not be woken */
     struct exchange *exchanges;
     struct queue *queues;
     uint64_t last_number;    /* of tokens */
@@ -137,6 +138,7 @@ struct connection {
     size_t have, capacity;
     int64_t longest; /* sleep in one go, in nanoseconds: one_wait() in xsffi/backends/wire/polling.py says why */
     struct spin spin;
+    uint64_t received; /* bytes, in all */
     int64_t pace;    /* how long a nap is for each reply that is missing, in nanoseconds */
 };
 

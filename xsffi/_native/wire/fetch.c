@@ -12,13 +12,14 @@
 
 #include "../plain.h"
 
-/* So few that, where they are of the usual size, the replies to two batches fit into the buffer of a socket: where the
- * daemon finds that full, it stops working for this connection, and waits. */
+/* So few that, where they are of the usual size, the replies to a batch fit into the buffer of a socket: where the daemon
+ * finds that full, it stops working for this connection, and waits. */
 #define BATCH_REQUESTS 32
 #define BATCH_BYTES 32768
 #define ROUNDS 2 /* batches on their way over each connection */
 #define CONNECTIONS_MAX 16
 #define TYPES_MAX 3
+#define PAYLOAD_MAX 4096 /* XENSTORE_PAYLOAD_MAX */
 
 struct fetch {
     Py_ssize_t width; /* connections */
@@ -51,6 +52,9 @@ static PyObject *encode_paths(PyObject *paths, PyObject *encode)
         if (each != NULL && !PyBytes_CheckExact(each)) {
             Py_CLEAR(each);
             PyErr_SetString(PyExc_TypeError, "a path is encoded as bytes");
+        } else if (each != NULL && PyBytes_Size(each) >= PAYLOAD_MAX) {
+            Py_CLEAR(each);
+            PyErr_SetString(PyExc_OverflowError, "a path is too long for a message");
         }
         if (each == NULL || PyList_SetItem(encoded, i, each) < 0)
             Py_CLEAR(encoded);
@@ -247,6 +251,9 @@ static bool take_round(struct fetch *f)
     for (Py_ssize_t batch = f->first; batch < end; batch++)
         if (!await_replies(connection_of(f, batch), *slot_of(f, batch), false))
             return false;
+    /* One that came while nobody slept has ended no sleep. */
+    if (PyErr_CheckSignals() < 0)
+        return false;
     for (; f->first < end; f->first++) {
         appended = append_outcomes(f, *slot_of(f, f->first));
         if (!appended)

@@ -17,11 +17,13 @@
 #define GRACE (SECOND / 50)
 #define SPIN_OTHER_WAY 64 /* one wait in so many goes the way that was slower lately, to see whether that has changed */
 /* While more replies than this are missing, the reader naps instead of being woken for each: that would cost the daemon,
- * which does the waking, and us more than the work. A nap is for so many replies at most, since the buffer of the socket
- * has room for little more, where it is of the usual size: the daemon stops there. How long it takes for each is learnt.
- * After so many naps in vain, no more: the daemon has other work, or hangs. */
+ * which does the waking, and us more than the work. A nap is for so many replies, or so many bytes of them, at most, since
+ * the buffer of a socket of the usual size has room for little more (some 45 replies of one byte, 18 of 1000): there the
+ * daemon stops. How long it takes for each is learnt. After so many naps in vain, no more: the daemon has other work, or
+ * hangs. */
 #define NAP_MISSING 8
 #define NAP_REPLIES 24
+#define NAP_BYTES 8192
 #define PACE_MIN 1000 /* nanoseconds for each reply */
 #define PACE_MAX 64000
 #define NAPS_IN_VAIN 10
@@ -173,21 +175,27 @@ static enum outcome read_for(struct connection *c, struct waiter *me, int64_t de
 {
     struct exchange *x = me->exchange;
     uint32_t missing = x->missing;
+    const uint64_t bytes = c->received;
     bool unsent;
 
     c->reader = me;
     me->polls = true;
+    c->awake = me;
     receive(c);
     unsent = flush(c);
+    c->awake = NULL;
     while (x->missing > 0 && c->state == OPEN && xsffi_now() < spin_until) {
         pthread_mutex_unlock(&c->lock);
         pthread_mutex_lock(&c->lock);
+        c->awake = me;
         receive(c);
+        c->awake = NULL;
     }
     if (*naps > 0) {
         const uint32_t came = missing - x->missing;
+        const bool is_enough = came >= NAP_REPLIES || x->missing == 0 || c->received - bytes >= NAP_BYTES;
 
-        c->pace += (came < NAP_REPLIES && x->missing > 0 ? 1 : -1) * c->pace / 8;
+        c->pace += (is_enough ? -1 : 1) * c->pace / 8;
         c->pace = c->pace < PACE_MIN ? PACE_MIN : c->pace < PACE_MAX ? c->pace : PACE_MAX;
     }
     if (x->missing < missing)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from ...addresses import Kind
-from ...errors import ConnectionLostError, XenStoreError
+from ...errors import ClientClosedError, ConnectionLostError, XenStoreError
 from ...paths import encode
 from ...protocol.lookups import Lookups, Nodes, Parts
 from ...protocol.requests import KNOWN_PERMISSIONS, Read
@@ -16,7 +16,7 @@ from ..base import tell_of_forks
 from .batches import Lane, carry
 from .native import open_connection
 from .opening import open_further
-from .several import CONNECTIONS_DEFAULT, Several
+from .several import CONNECTIONS_DEFAULT, FURTHER_PATIENCE, Several
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,9 +68,11 @@ class WireBackend:
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         if isinstance(requests, Lookups):
-            return self._look_up(requests, tx_id)
+            if tx_id:
+                return self._look_up((self._connection,), requests, tx_id)
+            return self._over_several(len(requests), lambda connections: self._look_up(connections, requests, 0))
         if isinstance(requests, Parts) and not tx_id:
-            return self._carry_parts(requests)
+            return self._over_several(len(requests), lambda connections: self._carry_parts(connections, requests.parts))
         lane = Lane(self._connection, requests, self._payload_max, tx_id)
         carry([lane])
         return lane.outcomes
@@ -91,9 +93,19 @@ class WireBackend:
         """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
         self._several.after_fork_in_child()
 
-    def _carry_parts(self, requests: Parts) -> list[Outcome]:
-        parts = requests.parts
-        connections = self._several.for_work(len(requests))
+    def _over_several(self, requests: int, carry: Callable[[Sequence[Connection]], list[Outcome]]) -> list[Outcome]:
+        """Carry so many requests over as many connections as are worth it."""
+        connections = self._several.for_work(requests)
+        try:
+            return carry(connections)
+        except (ConnectionLostError, ClientClosedError):  # closed: by another thread that has found it lost
+            if len(connections) == 1:
+                raise
+            # If only a further one is lost, the first can do all of it; else it says what happened.
+            self._several.drop()
+            return carry((self._connection,))
+
+    def _carry_parts(self, connections: Sequence[Connection], parts: Sequence[Sequence[Request[Any]]]) -> list[Outcome]:
         lanes = [
             Lane(
                 connection,
@@ -108,30 +120,22 @@ class WireBackend:
             outcome for place, part in enumerate(parts) for outcome in islice(of_lanes[place % len(lanes)], len(part))
         ]
 
-    def _look_up(self, lookups: Lookups, tx_id: int) -> list[Outcome]:
-        connections = (self._connection,) if tx_id else self._several.for_work(len(lookups))
-        try:
-            return self._look_up_over(connections, lookups, tx_id)
-        except ConnectionLostError:
-            if len(connections) == 1:
-                raise
-            # If only a further one is lost, the first can do it; else it says what happened.
-            self._several.drop()
-            return self._look_up_over((self._connection,), lookups, tx_id)
-
-    def _look_up_over(self, connections: Sequence[Connection], lookups: Lookups, tx_id: int) -> list[Outcome]:
+    def _look_up(self, connections: Sequence[Connection], lookups: Lookups, tx_id: int) -> list[Outcome]:
         of_nodes = isinstance(lookups, Nodes)
         if self._fetch is None or (of_nodes and tx_id):  # where a list of children may be wrong: see node_of()
             return self._look_up_in_python(connections, lookups, tx_id)
         outcomes: list[Outcome]
-        outcomes, undecoded = self._fetch(
-            tuple(connections[1:]),
-            tuple(lookups.paths),
-            tx_id,
-            lookups.encode,
-            Node if of_nodes else None,
-            KNOWN_PERMISSIONS,
-        )
+        try:
+            outcomes, undecoded = self._fetch(
+                tuple(connections[1:]),
+                tuple(lookups.paths),
+                tx_id,
+                lookups.encode,
+                Node if of_nodes else None,
+                KNOWN_PERMISSIONS,
+            )
+        except OverflowError:  # a path that is too long for a message, which no daemon should list
+            return self._look_up_in_python(connections, lookups, tx_id)
         for place in undecoded:
             one = type(lookups)([lookups.paths[place]], lookups.encode)
             outcomes[place] = one.combine([_decoded(*each) for each in zip(one, outcomes[place])])[0]
@@ -157,7 +161,9 @@ class WireBackend:
 
     def _open_another(self) -> Connection:
         # That the first is answered after this one was made says that its daemon is still the same.
-        return open_further(self._path, self._timeout, self._peer, lambda: self._connection.read("/")).connection
+        return open_further(
+            self._path, self._timeout, self._peer, lambda: self._connection.read("/"), FURTHER_PATIENCE
+        ).connection
 
 
 def _decoded(request: Request[T], reply: Reply) -> T | XenStoreError:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Lane", "carry"]
 
-# What makes a batch: so few that, where they are of the usual size, its replies fit into the buffer of a socket. Where
-# the daemon finds that full, while a longer batch is decoded, it stops working and waits.
+# What makes a batch: few enough that the daemon has not answered it all, and found the buffer of the socket full,
+# before it is received, while others are encoded and decoded.
 _BATCH_REQUESTS = 64
 _BATCH_BYTES = 65536
 _BATCHES = 8  # how many are on their way at a time

@@ -97,13 +97,17 @@ if os.environ.get("XSFFI_EXTENSION") != "no" and _choice() == "c":
 
 
 def open_connection(
-    path: str, timeout: float | None, accept: Callable[[socket.socket | None], object] | None = None
+    path: str,
+    timeout: float | None,
+    accept: Callable[[socket.socket | None], object] | None = None,
+    patience: float | None = None,
 ) -> Opened:
     """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where that
     fails.
 
     `timeout`: how many seconds a reply, and connecting, may take (None: any time). `accept` may refuse by raising: it
-    is called with None before each try, and with what is connected in the end.
+    is called with None before each try, and with what is connected in the end. `patience`: how many seconds connecting
+    may take, if not as many.
     """
     kind = kind_of(path)
     if kind == Kind.DEVICE:
@@ -113,7 +117,9 @@ def open_connection(
         except BaseException:
             device.close()
             raise
-    connection = connect(path, timeout, None if accept is None else lambda: accept(None))
+    connection = connect(
+        path, timeout if patience is None else patience, None if accept is None else lambda: accept(None)
+    )
     try:
         if accept is not None:
             accept(connection)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+from time import monotonic
 
 from ...errors import ConnectionLostError, WaitTimeoutError, XenStoreError, error_from_errno
+from ...protocol.wire import MessageType, PacketReader, encode_packet
 from ..base import lost_error
 from .native import open_connection
+from .polling import Poller, one_wait
 from .transports import peer_of
 
 TYPE_CHECKING = False
@@ -19,21 +22,26 @@ if TYPE_CHECKING:
 __all__ = ["open_further"]
 
 
-def open_further(path: str, timeout: float | None, peer: int, check: Callable[[], object]) -> Opened:
+def open_further(
+    path: str, timeout: float | None, peer: int, check: Callable[[], object], patience: float | None = None
+) -> Opened:
     """A further connection to the daemon at the socket `path`, whose process is `peer`.
 
     `check` raises what is to be raised once the first connection is over, or its daemon is gone. It is called before
-    each try and once connected, so that another daemon, which has taken the place of the first, is never used. Raises
-    XenStoreError where it fails: ConnectionLostError where that daemon is gone.
+    each try and once connected, so that another daemon, which has taken the place of the first, is never used.
+    `patience`: how many seconds the daemon may take to accept it, and to answer it (None: any time, and it is not asked
+    anything). Raises XenStoreError where it fails: ConnectionLostError where that daemon is gone.
     """
 
     def accept(connection: socket.socket | None) -> None:
         check()
         if connection is not None and peer_of(connection) != peer:
             raise lost_error("another daemon has taken its place")
+        if connection is not None and patience is not None:
+            _see_it_answered(connection, patience)
 
     try:
-        return open_connection(path, timeout, accept)
+        return open_connection(path, timeout, accept, timeout if patience is None else patience)
     except XenStoreError:
         raise
     except OSError as error:
@@ -44,3 +52,20 @@ def open_further(path: str, timeout: float | None, peer: int, check: Callable[[]
         if error.errno == errno.ETIMEDOUT:
             raise WaitTimeoutError(errno.ETIMEDOUT, text) from error
         raise error_from_errno(error.errno or errno.EIO, None, text) from error
+
+
+def _see_it_answered(connection: socket.socket, patience: float) -> None:
+    """Ask for something, since what is connected need not be accepted; raises WaitTimeoutError where no reply comes in
+    time."""
+    deadline = monotonic() + patience
+    connection.send(encode_packet(MessageType.READ, 1, 0, b"/\0"))
+    reader = PacketReader()
+    while not list(reader.packets()):
+        left = deadline - monotonic()
+        if left <= 0:
+            raise WaitTimeoutError(errno.ETIMEDOUT, "the daemon does not accept a further connection")
+        if Poller(connection.fileno()).wait(one_wait(left)):
+            data = connection.recv(4096)
+            if not data:
+                raise lost_error()
+            reader.receive_data(data)

@@ -5,7 +5,9 @@ xenstored serves a request of each connection in each round of its loop, so what
 
 from __future__ import annotations
 
-from ...errors import ClientClosedError, ConnectionLostError, ForkedError, WaitTimeoutError, XenStoreError
+from time import monotonic
+
+from ...errors import WaitTimeoutError, XenStoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,13 +15,17 @@ if TYPE_CHECKING:
 
     from .native import Connection
 
-__all__ = ["CONNECTIONS_DEFAULT", "Several"]
+__all__ = ["CONNECTIONS_DEFAULT", "FURTHER_PATIENCE", "Several"]
 
 # By benchmarks/several.py: more gain little, and others wait longer.
 CONNECTIONS_DEFAULT = 4
 # So many requests at once, at least, are worth opening connections for, and so many to use those that there are.
 _WORTH_OPENING = 2000
 _WORTH_USING = 256
+# How many seconds a further one may take to be answered, since a daemon without descriptors accepts nobody; and for how
+# many it is not tried again then.
+FURTHER_PATIENCE = 1.0
+_PAUSE = 10.0
 
 
 class Several:
@@ -32,13 +38,15 @@ class Several:
         self._open_another = open_another
         self._further: dict[int, Connection] = {}
         self._is_closed = False
+        self._not_before = 0.0  # the time from which on it is tried to open one
 
     def for_work(self, requests: int) -> tuple[Connection, ...]:
         """Those for so many requests, the first among them; fewer than wanted where no more can be had.
 
-        Raises what ended the first, and ConnectionLostError where its daemon is gone.
+        Raises what ended the first, if it is over.
         """
-        if self._number > 1 and requests >= _WORTH_OPENING and len(self._further) < self._number - 1:
+        wanted = self._number > 1 and requests >= _WORTH_OPENING and len(self._further) < self._number - 1
+        if wanted and monotonic() >= self._not_before:
             self._open()
         if requests < _WORTH_USING or not self._further:
             return (self._first,)
@@ -52,10 +60,11 @@ class Several:
                 continue
             try:
                 opened = self._open_another()
-            except (ClientClosedError, ConnectionLostError, ForkedError, WaitTimeoutError):
-                raise
-            except XenStoreError:
-                return  # no descriptors are left, perhaps: so it takes longer
+            except XenStoreError as error:
+                if isinstance(error, WaitTimeoutError):
+                    self._not_before = monotonic() + _PAUSE
+                self._first.read("/")  # which raises what has ended the first, if it is over
+                return  # so it takes longer
             if self._further.setdefault(place, opened) is not opened:
                 opened.close()
             elif self._is_closed:
