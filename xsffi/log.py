@@ -46,4 +46,4 @@ def warning(text: str, *args: object) -> None:
 
 def exception(text: str, *args: object) -> None:
     """Report the exception that is being handled."""
-    logger().exception(text, *args, stacklevel=2)
+    logger().error(text, *args, exc_info=True, stacklevel=2)
