@@ -53,18 +53,6 @@ Nodes = Union[Client, Transaction]
 Verb = Callable[[Any], object]  # of a client, or of a transaction too; Any, since it is given what no type allows
 
 
-@pytest.fixture
-def fake() -> Iterator[FakeBackend]:
-    with FakeBackend() as backend:
-        yield backend
-
-
-@pytest.fixture
-def client(fake: FakeBackend) -> Iterator[Client]:
-    with make_client(fake) as client:
-        yield client
-
-
 @pytest.fixture(params=["client", "transaction"])
 def nodes(request: pytest.FixtureRequest, client: Client, fake: FakeBackend) -> Iterator[Nodes]:
     """Both that have the verbs for nodes."""

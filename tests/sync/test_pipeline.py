@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Iterator
 
 import pytest
-from harness.fakes import FakeBackend, make_client
 
 from xsffi import Client, Node
-
-
-@pytest.fixture
-def client() -> Iterator[Client]:
-    with FakeBackend() as backend, make_client(backend) as client:
-        yield client
 
 
 def test_one_that_is_dropped_with_operations_queued_warns(client: Client) -> None:

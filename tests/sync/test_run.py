@@ -7,7 +7,6 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Iterator
 from time import monotonic
 from typing import Any, Callable
 
@@ -17,18 +16,6 @@ from harness.fakes import PATIENCE, FakeBackend, FakeEvents, make_client
 
 from xsffi import Client, WatchEvent
 from xsffi.errors import ClientClosedError, ConnectionLostError, XenStoreError
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeBackend]:
-    with FakeBackend() as backend:
-        yield backend
-
-
-@pytest.fixture
-def client(fake: FakeBackend) -> Iterator[Client]:
-    with make_client(fake) as client:
-        yield client
 
 
 class TestRun:

@@ -6,11 +6,10 @@ import errno
 import gc
 import time
 import warnings
-from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from harness.fakes import FakeBackend, make_client
+from harness.fakes import FakeBackend
 
 from xsffi import Client, Transaction
 from xsffi.errors import (
@@ -44,18 +43,6 @@ VERBS: dict[str, Callable[[Transaction], object]] = {
     "in": lambda t: "/a" in t,
 }
 ENDS: dict[str, Callable[[Transaction], object]] = {"commit": Transaction.commit, "abort": Transaction.abort}
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeBackend]:
-    with FakeBackend() as backend:
-        yield backend
-
-
-@pytest.fixture
-def client(fake: FakeBackend) -> Iterator[Client]:
-    with make_client(fake) as client:
-        yield client
 
 
 @pytest.fixture

@@ -139,11 +139,6 @@ def test_one_that_is_interrupted_at_a_request(xs: Client, store: Store, backend:
 class TestDaemons:
     """Daemons that go, or do not answer."""
 
-    @pytest.fixture
-    def fake(self) -> Iterator[FakeBackend]:
-        with FakeBackend() as backend:
-            yield backend
-
     @pytest.mark.parametrize(
         "error",
         [ConnectionLostError(errno.ECONNRESET, "lost"), ClientClosedError(errno.EBADF, "the client is closed")],

@@ -8,7 +8,6 @@ import math
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any, Callable
@@ -37,18 +36,6 @@ from xsffi.errors import (
 )
 from xsffi.protocol.requests import GetFeatures, Request, ResetWatches, Unwatch
 from xsffi.protocol.requests import Watch as WatchRequest
-
-
-@pytest.fixture
-def fake() -> Iterator[FakeBackend]:
-    with FakeBackend() as backend:
-        yield backend
-
-
-@pytest.fixture
-def client(fake: FakeBackend) -> Iterator[Client]:
-    with make_client(fake) as client:
-        yield client
 
 
 @pytest.fixture
