@@ -108,7 +108,7 @@ def main() -> int:
     if status != 0 or not {"Leak_DefinitelyLost", "InvalidRead"} <= kinds | _syscall_reads(findings):
         print(f"memcheck did not find what is wrong with a faulty program (status {status}): {sorted(kinds)}")
         return 1
-    status, findings = memcheck(["-m", "pytest", "-q", "-p", "no:cacheprovider", *TESTS], environment)
+    status, findings = memcheck(["-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0", *TESTS], environment)
     for finding in findings:
         print(f"{finding.kind}: {finding.what}", *finding.frames, sep="\n    ")
     print(f"memcheck: {len(findings)} errors in libxenstore and what is in C here")

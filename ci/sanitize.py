@@ -34,6 +34,9 @@ TESTS = (
     "(libxenstore or wire) and not (Python or oxenstored or embedded or memory)",
 )
 
+# A test may take as long as it does.
+PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0")
+
 # A program that carries a request.
 CARRY = """
 import socket
@@ -174,7 +177,12 @@ def main() -> int:
                 ("a right program", copy.python("-c", CARRY)),
                 ("threads, memory", copy.threads(MEMORY, SECONDS)),
                 ("threads, races", copy.threads(RACES, SECONDS)),
-                ("tests", copy.python("-m", "pytest", "-q", "-p", "no:cacheprovider", *(sys.argv[1:] or TESTS))),
+                (
+                    "tests",
+                    copy.python(
+                        "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0", *(sys.argv[1:] or TESTS)
+                    ),
+                ),
             )
             if result.returncode != 0
         ]
