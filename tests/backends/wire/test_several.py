@@ -102,7 +102,7 @@ def test_nor_this(tmp_path: Path, number: Any, error: type[Exception]) -> None:
         Client(tmp_path / "none", connections=number)
 
 
-def test_without_descriptors_it_is_done_with_fewer(xenstored: Daemon) -> None:
+def test_with_no_descriptors_left_it_is_done_with_fewer(xenstored: Daemon) -> None:
     """By a daemon in a process of its own, which has enough of them."""
     paths = ["/"] * 3000
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
