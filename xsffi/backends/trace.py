@@ -69,13 +69,18 @@ class TracedBackend:
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
         begin = perf_counter()
-        outcomes = self._many(requests, begin, lambda: self._backend.call_many(requests, tx_id))
+        try:
+            outcomes = self._backend.call_many(requests, tx_id)
+        except BaseException as error:
+            self._tell(f"{len(requests)} requests at once: {_outcome_text(error)}, {_time_text(begin)}")
+            raise
+        took = f"{_time_text(begin)} with all {len(requests)} at once"
         if isinstance(requests, Nodes):
-            took = _together_text(begin, requests)
             for path, outcome in zip(requests.paths, outcomes):
                 self._tell(f"READ, DIRECTORY and GET_PERMS {path}: {_node_text(outcome)}, {took}")
         else:
-            self._tell_all(requests, outcomes, tx_id, begin)
+            for request, outcome in zip(requests, outcomes):
+                self._tell(f"{_request_text(request, tx_id)}: {_outcome_text(outcome)}, {took}")
         return outcomes
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
@@ -102,20 +107,6 @@ class TracedBackend:
             raise
         self._tell(f"{_request_text(request, tx_id)}: {_outcome_text(result)}, {_time_text(begin)}")
         return result
-
-    def _many(self, requests: Sequence[Request[Any]], begin: float, carry: Callable[[], list[T]]) -> list[T]:
-        try:
-            return carry()
-        except BaseException as error:
-            self._tell(f"{len(requests)} requests at once: {_outcome_text(error)}, {_time_text(begin)}")
-            raise
-
-    def _tell_all(
-        self, requests: Sequence[Request[Any]], outcomes: Sequence[Outcome], tx_id: int, begin: float
-    ) -> None:
-        took = _together_text(begin, requests)
-        for request, outcome in zip(requests, outcomes):
-            self._tell(f"{_request_text(request, tx_id)}: {_outcome_text(outcome)}, {took}")
 
 
 class TracedEvents:
@@ -168,10 +159,6 @@ def _outcome_text(outcome: object) -> str:
 def _node_text(outcome: Any) -> str:
     # A plain tuple has the errors that there were.
     return ", ".join([_outcome_text(each) for each in (outcome[1:] if isinstance(outcome, Node) else outcome)])
-
-
-def _together_text(begin: float, requests: Sequence[Request[Any]]) -> str:
-    return f"{_time_text(begin)} with all {len(requests)} at once"
 
 
 def _time_text(begin: float) -> str:

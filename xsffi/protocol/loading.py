@@ -37,19 +37,21 @@ class _Writing:
         """Raises what is wrong with the node."""
         self.path = node.path
         path = encode(node.path)
-        self.write = Write(path, encode_value(node.value))
-        self.permissions = SetPermissions(path, parse_permissions(node.permissions)) if node.permissions else None
+        self.requests: list[Request[Any]] = [Write(path, encode_value(node.value))]
+        if node.permissions:
+            self.requests.append(SetPermissions(path, parse_permissions(node.permissions)))
         self.errors: list[XenStoreError] = []
 
     def refuse_deadly(self, any_domain: AnyDomain) -> Program[None]:
         """Leave permissions out that would end the daemon: their error stands for them."""
-        request = self.permissions
-        if request is not None and names_any_domain(request.permissions) and (yield from any_domain.is_deadly()):
-            self.permissions = None
-            self.errors.append(any_domain_error(request))
-
-    def requests(self) -> list[Request[Any]]:
-        return [self.write] if self.permissions is None else [self.write, self.permissions]
+        last = self.requests[-1]
+        if (
+            isinstance(last, SetPermissions)
+            and names_any_domain(last.permissions)
+            and (yield from any_domain.is_deadly())
+        ):
+            self.requests.pop()
+            self.errors.append(any_domain_error(last))
 
 
 def load(any_domain: AnyDomain, nodes: Iterable[Node], *, allow_any_domain: bool = False) -> Program[None]:
@@ -67,10 +69,10 @@ def load(any_domain: AnyDomain, nodes: Iterable[Node], *, allow_any_domain: bool
 
 
 def _write(parts: list[list[_Writing]]) -> Program[None]:
-    outcomes = iter((yield Parts([[request for writing in part for request in writing.requests()] for part in parts])))
+    outcomes = iter((yield Parts([[request for writing in part for request in writing.requests] for part in parts])))
     for part in parts:
         for writing in part:
-            of_it = itertools.islice(outcomes, len(writing.requests()))
+            of_it = itertools.islice(outcomes, len(writing.requests))
             writing.errors += [outcome for outcome in of_it if isinstance(outcome, XenStoreError)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import XenStoreError
 from ..lazy import lazy_module
 from ..paths import validate
 from .operations import NodeVerbs
@@ -11,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
-    from ..errors import XenStoreError
     from ..protocol import programs, trees
     from ..protocol import requests as r
     from ..protocol.programs import Effect, Work
@@ -51,7 +51,7 @@ class NodeOperations(NodeVerbs):
 
         def nodes() -> Iterator[Node]:
             for node in found:
-                if not isinstance(node, OSError):
+                if not isinstance(node, XenStoreError):
                     yield node
                 elif onerror is None:
                     raise node

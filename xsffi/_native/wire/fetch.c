@@ -19,13 +19,13 @@
 #define ROUNDS 2 /* batches on their way over each connection */
 #define CONNECTIONS_MAX 16
 #define TYPES_MAX 3
+static const uint32_t TYPES[TYPES_MAX] = { READ, DIRECTORY, GET_PERMS };
 #define PAYLOAD_MAX 4096 /* XENSTORE_PAYLOAD_MAX */
 
 struct fetch {
     Py_ssize_t width; /* connections */
     struct connection_object *connections[CONNECTIONS_MAX];
-    uint32_t types[TYPES_MAX];
-    uint32_t kinds;
+    uint32_t kinds; /* of requests for each path: so many of TYPES */
     uint32_t tx_id;
     PyObject *paths;
     PyObject *encoded;     /* as bytes, in a list */
@@ -92,7 +92,7 @@ static struct exchange *next_batch(struct fetch *f)
         PyObject *path = PyList_GetItem(f->encoded, f->next);
 
         for (uint32_t kind = 0; kind < f->kinds; kind++)
-            exchange_add(x, place++, f->types[kind], f->tx_id, PyBytes_AsString(path), (size_t)PyBytes_Size(path) + 1);
+            exchange_add(x, place++, TYPES[kind], f->tx_id, PyBytes_AsString(path), (size_t)PyBytes_Size(path) + 1);
     }
     return x;
 }
@@ -120,8 +120,11 @@ static bool send_batches(struct fetch *f)
 static PyObject *names(const char *payload, Py_ssize_t length)
 {
     const char *end = payload + length;
-    PyObject *list = PyList_New(0), *tuple;
+    PyObject *list, *tuple;
 
+    if (length == 0) /* as of most nodes */
+        return PyTuple_New(0);
+    list = PyList_New(0);
     while (list != NULL && payload < end) {
         const char *nul = memchr(payload, '\0', (size_t)(end - payload));
         const char *stop = nul != NULL ? nul : end;
@@ -158,17 +161,11 @@ static PyObject *decode(struct fetch *f, struct exchange *x, uint32_t place)
 
     if (reply->type != x->types[place])
         return NULL;
-    if (reply->type == READ)
-        return PyBytes_FromStringAndSize(reply->payload, reply->length);
-    if (reply->type == DIRECTORY && is_strange(reply->payload, reply->length))
-        return NULL;
     if (reply->type == DIRECTORY)
-        return reply->length > 0 ? names(reply->payload, reply->length) : PyTuple_New(0);
-    if (reply->type != GET_PERMS)
-        return NULL;
+        return is_strange(reply->payload, reply->length) ? NULL : names(reply->payload, reply->length);
     payload = PyBytes_FromStringAndSize(reply->payload, reply->length);
-    if (payload == NULL)
-        return NULL;
+    if (payload == NULL || reply->type == READ)
+        return payload;
     known = PyDict_GetItemWithError(f->permissions, payload);
     Py_XINCREF(known);
     Py_DECREF(payload);
@@ -246,7 +243,6 @@ static bool append_outcomes(struct fetch *f, struct exchange *x)
 static bool take_round(struct fetch *f)
 {
     const Py_ssize_t end = f->last - f->first < f->width ? f->last : f->first + f->width;
-    bool appended;
 
     for (Py_ssize_t batch = f->first; batch < end; batch++)
         if (!await_replies(connection_of(f, batch), *slot_of(f, batch), false))
@@ -255,8 +251,7 @@ static bool take_round(struct fetch *f)
     if (PyErr_CheckSignals() < 0)
         return false;
     for (; f->first < end; f->first++) {
-        appended = append_outcomes(f, *slot_of(f, f->first));
-        if (!appended)
+        if (!append_outcomes(f, *slot_of(f, f->first)))
             return false;
         exchange_free(*slot_of(f, f->first));
     }
@@ -297,8 +292,7 @@ static bool take_connections(struct fetch *f, PyObject *self, PyObject *others)
 /* False with an exception. */
 static bool take_node_type(struct fetch *f, PyObject *node_type)
 {
-    f->kinds = 1;
-    f->types[0] = READ;
+    f->kinds = 1; /* READ */
     if (node_type == Py_None)
         return true;
     if (!PyType_Check(node_type) || !PyType_IsSubtype((PyTypeObject *)node_type, &PyTuple_Type)) {
@@ -307,8 +301,6 @@ static bool take_node_type(struct fetch *f, PyObject *node_type)
     }
     f->node_type = node_type;
     f->kinds = TYPES_MAX;
-    f->types[1] = DIRECTORY;
-    f->types[2] = GET_PERMS;
     return true;
 }
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
-
 from ...addresses import Kind
 from ...errors import ClientClosedError, ConnectionLostError, XenStoreError
 from ...paths import encode
@@ -13,7 +11,7 @@ from ...protocol.session import reply_of
 from ...protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, too_big_error
 from ...records import Node
 from ..base import tell_of_forks
-from .batches import Lane, carry
+from .batches import carry
 from .native import open_connection
 from .opening import open_further
 from .several import CONNECTIONS_DEFAULT, FURTHER_PATIENCE, Several
@@ -72,10 +70,10 @@ class WireBackend:
                 return self._look_up((self._connection,), requests, tx_id)
             return self._over_several(len(requests), lambda connections: self._look_up(connections, requests, 0))
         if isinstance(requests, Parts) and not tx_id:
-            return self._over_several(len(requests), lambda connections: self._carry_parts(connections, requests.parts))
-        lane = Lane(self._connection, requests, self._payload_max, tx_id)
-        carry([lane])
-        return lane.outcomes
+            return self._over_several(
+                len(requests), lambda connections: carry(connections, requests.parts, self._payload_max)
+            )
+        return carry((self._connection,), (requests,), self._payload_max, tx_id)
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         self._connection.post(request.type, request.payload(), tx_id)
@@ -93,32 +91,17 @@ class WireBackend:
         """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
         self._several.after_fork_in_child()
 
-    def _over_several(self, requests: int, carry: Callable[[Sequence[Connection]], list[Outcome]]) -> list[Outcome]:
-        """Carry so many requests over as many connections as are worth it."""
+    def _over_several(self, requests: int, work: Callable[[Sequence[Connection]], list[Outcome]]) -> list[Outcome]:
+        """Do work of so many requests over as many connections as are worth it."""
         connections = self._several.for_work(requests)
         try:
-            return carry(connections)
+            return work(connections)
         except (ConnectionLostError, ClientClosedError):  # closed: by another thread that has found it lost
             if len(connections) == 1:
                 raise
             # If only a further one is lost, the first can do all of it; else it says what happened.
             self._several.drop()
-            return carry((self._connection,))
-
-    def _carry_parts(self, connections: Sequence[Connection], parts: Sequence[Sequence[Request[Any]]]) -> list[Outcome]:
-        lanes = [
-            Lane(
-                connection,
-                [request for part in parts[place :: len(connections)] for request in part],
-                self._payload_max,
-            )
-            for place, connection in enumerate(connections)
-        ]
-        carry(lanes)
-        of_lanes = [iter(lane.outcomes) for lane in lanes]
-        return [
-            outcome for place, part in enumerate(parts) for outcome in islice(of_lanes[place % len(lanes)], len(part))
-        ]
+            return work((self._connection,))
 
     def _look_up(self, connections: Sequence[Connection], lookups: Lookups, tx_id: int) -> list[Outcome]:
         of_nodes = isinstance(lookups, Nodes)
@@ -143,13 +126,9 @@ class WireBackend:
 
     def _look_up_in_python(self, connections: Sequence[Connection], lookups: Lookups, tx_id: int) -> list[Outcome]:
         requests = list(lookups)  # all are checked before any is sent
-        share = -(-len(requests) // len(connections))
-        lanes = [
-            Lane(connection, requests[place * share : (place + 1) * share], self._payload_max, tx_id)
-            for place, connection in enumerate(connections)
-        ]
-        carry(lanes)
-        return lookups.combine([outcome for lane in lanes for outcome in lane.outcomes])
+        share = -(-len(requests) // len(connections)) or 1
+        parts = [requests[start : start + share] for start in range(0, len(requests), share)]
+        return lookups.combine(carry(connections, parts, self._payload_max, tx_id))
 
     def _number(self, connections: int | None) -> int:
         if self.kind == Kind.DEVICE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 
 from ...errors import XenStoreError
 from ...protocol.session import reply_of
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from ..base import Outcome
     from .native import Connection
 
-__all__ = ["Lane", "carry"]
+__all__ = ["carry"]
 
 # What makes a batch: few enough that the daemon has not answered it all, and found the buffer of the socket full,
 # before it is received, while others are encoded and decoded.
@@ -36,12 +37,10 @@ class _Batch:
         self.exchange = exchange  # of the others
 
 
-class Lane:
+class _Lane:
     """The requests that one connection carries, and what they came to."""
 
-    def __init__(
-        self, connection: Connection, requests: Sequence[Request[Any]], payload_max: int, tx_id: int = 0
-    ) -> None:
+    def __init__(self, connection: Connection, requests: Sequence[Request[Any]], payload_max: int, tx_id: int) -> None:
         self._connection = connection
         self._requests = requests
         self._payload_max = payload_max
@@ -99,12 +98,22 @@ class Lane:
         return outcomes
 
 
-def carry(lanes: Sequence[Lane]) -> None:
-    """Carry all of them: while the daemon answers some, the next are encoded and sent, and others decoded."""
+def carry(
+    connections: Sequence[Connection], parts: Sequence[Sequence[Request[Any]]], payload_max: int, tx_id: int = 0
+) -> list[Outcome]:
+    """Carry all parts, which the connections take in turn; what their requests come to, in order.
+
+    While the daemon answers some, the next are encoded and sent, and others decoded.
+    """
+    count = len(connections)
+    lanes = [
+        _Lane(connection, [request for part in parts[place::count] for request in part], payload_max, tx_id)
+        for place, connection in enumerate(connections)
+    ]
     # Over several connections it has work enough with fewer.
-    batches = _BATCHES if len(lanes) == 1 else 2
+    batches = _BATCHES if count == 1 else 2
     try:
-        on_their_way = list(lanes)
+        on_their_way = lanes
         while on_their_way:
             on_their_way = [lane for lane in on_their_way if lane.send(batches)]
             for lane in on_their_way:
@@ -113,3 +122,5 @@ def carry(lanes: Sequence[Lane]) -> None:
         for lane in lanes:
             lane.forget()
         raise
+    outcomes = [iter(lane.outcomes) for lane in lanes]
+    return [outcome for place, part in enumerate(parts) for outcome in islice(outcomes[place % count], len(part))]

@@ -41,7 +41,7 @@ def open_further(
             _see_it_answered(connection, patience)
 
     try:
-        return open_connection(path, timeout, accept, timeout if patience is None else patience)
+        return open_connection(path, timeout, accept, patience)
     except XenStoreError:
         raise
     except OSError as error:

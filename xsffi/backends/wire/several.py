@@ -45,7 +45,7 @@ class Several:
 
         Raises what ended the first, if it is over.
         """
-        wanted = self._number > 1 and requests >= _WORTH_OPENING and len(self._further) < self._number - 1
+        wanted = requests >= _WORTH_OPENING and len(self._further) < self._number - 1
         if wanted and monotonic() >= self._not_before:
             self._open()
         if requests < _WORTH_USING or not self._further:
@@ -65,10 +65,9 @@ class Several:
                     self._not_before = monotonic() + _PAUSE
                 self._first.read("/")  # which raises what has ended the first, if it is over
                 return  # so it takes longer
-            if self._further.setdefault(place, opened) is not opened:
+            # close() may have looked before it was there.
+            if self._further.setdefault(place, opened) is not opened or self._is_closed:
                 opened.close()
-            elif self._is_closed:
-                opened.close()  # close() may have looked before it was there
 
     def drop(self) -> None:
         """Close the further ones; they are opened anew when wanted."""
