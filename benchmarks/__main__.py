@@ -11,12 +11,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from daemons import DAEMON_KINDS, load_packages, start_daemon
+from daemons import DAEMON_KINDS, start_daemon
 from rich.console import Console
 from rich.table import Table
 
 from . import growth, ratios, several, starts
-from .peers import build_ceiling, prepare
+from .peers import build_ceiling, packages_or_exit, prepare
 
 
 def main() -> None:
@@ -25,9 +25,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="where results and plots go")
     parser.add_argument("--no-growth", action="store_true", help="the tables alone")
     options = parser.parse_args()
-    packages = load_packages()
-    if packages is None:
-        parser.error("Xen's store daemons are not unpacked: run ci/fetch-xen")
+    packages = packages_or_exit(parser)
     prepare(packages)
     options.output.mkdir(parents=True, exist_ok=True)
     console = Console(width=110)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ctypes
 import importlib
 import os
@@ -12,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from daemons import Daemon, Packages
+from daemons import Daemon, Packages, load_packages
 
 import xsffi
 from xsffi.backends.wire import native
 
-__all__ = ["build_ceiling", "clients", "lowlevel", "prepare", "processor_time", "pyxs_client"]
+__all__ = ["build_ceiling", "clients", "lowlevel", "packages_or_exit", "prepare", "processor_time", "pyxs_client"]
 
 
 def prepare(packages: Packages) -> None:
@@ -28,6 +29,14 @@ def prepare(packages: Packages) -> None:
             if os.path.exists(os.path.join(place, name)):
                 ctypes.CDLL(os.path.join(place, name))
     os.environ["XSFFI_LIBXENSTORE"] = str(packages.libxenstore)
+
+
+def packages_or_exit(parser: argparse.ArgumentParser) -> Packages:
+    """Xen's packages; without them, the program of `parser` says what to do, and ends."""
+    packages = load_packages()
+    if packages is None:
+        parser.error("Xen's store daemons are not unpacked: run ci/fetch-xen")
+    return packages
 
 
 def lowlevel(packages: Packages) -> Any:

@@ -15,9 +15,9 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from daemons import Daemon, Packages, load_packages, start_daemon
+from daemons import Daemon, Packages, start_daemon
 
 import xsffi
 from xsffi import Client, Node, Permission
@@ -26,9 +26,11 @@ from xsffi.protocol.lookups import Lookups, Nodes, Values
 from xsffi.protocol.wire import encode_packet
 
 from .measure import OLD, XENSTORE_LS
-from .peers import build_ceiling, lowlevel, prepare
+from .peers import build_ceiling, lowlevel, packages_or_exit, prepare
 
 __all__ = ["FLOORS", "measure", "text"]
+
+T = TypeVar("T")
 
 READ = "/local/domain/5/name"
 MANY = 10_000
@@ -141,21 +143,23 @@ def _loaded(daemon: Daemon) -> None:
         xs.load(_tree())
 
 
-def _take(
-    turns: dict[str, list[Turn]], name: str, prepare: Callable[[Daemon], None], turn: Callable[[Daemon], Turn | None]
-) -> None:
+def _fresh(prepare: Callable[[Daemon], None], turn: Callable[[Daemon], T]) -> T:
+    """A turn on a daemon of its own."""
     with start_daemon("xenstored") as daemon:
         os.environ["XENSTORED_PATH"] = daemon.socket_path
         prepare(daemon)
-        took = turn(daemon)
-        turns.setdefault(name, []).extend([] if took is None else [took])
+        return turn(daemon)
+
+
+def _take(
+    turns: dict[str, list[Turn]], name: str, prepare: Callable[[Daemon], None], turn: Callable[[Daemon], Turn | None]
+) -> None:
+    took = _fresh(prepare, turn)
+    turns.setdefault(name, []).extend([] if took is None else [took])
 
 
 def _wait(waits: dict[str, list[float]], name: str, turn: Callable[[Daemon], float]) -> None:
-    with start_daemon("xenstored") as daemon:
-        os.environ["XENSTORED_PATH"] = daemon.socket_path
-        _reading(daemon)
-        waits.setdefault(name, []).append(turn(daemon))
+    waits.setdefault(name, []).append(_fresh(_reading, turn))
 
 
 def _timed_client(daemon: Daemon, connections: int, work: Callable[[Client], int]) -> Turn:
@@ -240,9 +244,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.several", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="how often each contender takes its turn")
     options = parser.parse_args()
-    packages = load_packages()
-    if packages is None:
-        parser.error("Xen's store daemons are not unpacked: run ci/fetch-xen")
+    packages = packages_or_exit(parser)
     prepare(packages)
     with tempfile.TemporaryDirectory() as directory:
         print(text(measure(packages, build_ceiling(Path(directory)), options.rounds)))

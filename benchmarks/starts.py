@@ -17,9 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from daemons import Daemon, Packages, load_packages, start_xenstored
+from daemons import Daemon, Packages, start_xenstored
 
 from .measure import OLD, PYXS, compare
+from .peers import packages_or_exit
 
 __all__ = ["RATIOS", "measure", "text"]
 
@@ -128,9 +129,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.starts", description=__doc__)
     parser.add_argument("--rounds", type=int, default=25, help="how often each program runs")
     options = parser.parse_args()
-    packages = load_packages()
-    if packages is None:
-        parser.error("Xen's store daemons are not unpacked: run ci/fetch-xen")
+    packages = packages_or_exit(parser)
     with start_xenstored() as daemon:
         print(text(measure(daemon, packages, options.rounds)))
 

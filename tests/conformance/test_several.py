@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemons import Daemon
-from harness.stores import environment_of
+from harness.stores import client_of, connections_to
 
 import xsffi
 from xsffi import Client, Node, Permission
@@ -25,20 +25,10 @@ def always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xsffi.backends.wire.several._WORTH_USING", 1)
 
 
-def connections_to(daemon: Daemon) -> int:
-    """How many the daemon serves."""
-    with open(f"/proc/{daemon.pid}/net/unix") as table:
-        return sum(daemon.socket_path in line and line.split()[5] == "03" for line in table)
-
-
 @pytest.fixture
 def several(daemon: Daemon, backend: str) -> Iterator[Client]:
     """A client that may open four connections."""
-    if backend == "libxenstore":
-        from harness.stores import require_libxenstore
-
-        require_libxenstore()
-    with environment_of(daemon.socket_path), Client(daemon.socket_path, backend=backend, connections=4) as client:
+    with client_of(daemon, backend, connections=4) as client:
         yield client
 
 
@@ -165,25 +155,20 @@ def test_a_dump_is_of_one_moment(several: Client, other: Client, top: str) -> No
 
 
 def test_they_are_opened_once_and_closed_with_the_client(own_daemon: Daemon, backend: str) -> None:
-    if backend == "libxenstore":
-        from harness.stores import require_libxenstore
-
-        require_libxenstore()
     one = 1 if backend == "wire" else 2  # libxenstore's own, beside that for bulk work
-    with environment_of(own_daemon.socket_path):
-        before = len(os.listdir("/proc/self/fd"))
-        with Client(own_daemon.socket_path, backend=backend, connections=3) as client:
-            client.read("/")  # so the daemon has accepted it
-            assert connections_to(own_daemon) == 1
-            for _ in range(3):
-                client.read_many(["/"] * 100)
-                assert connections_to(own_daemon) == one + 2
-        while connections_to(own_daemon) > 0:
-            threading.Event().wait(0.001)
-        assert len(os.listdir("/proc/self/fd")) == before
-        with Client(own_daemon.socket_path, backend=backend, connections=1) as client:
+    before = len(os.listdir("/proc/self/fd"))
+    with client_of(own_daemon, backend, connections=3) as client:
+        client.read("/")  # so the daemon has accepted it
+        assert connections_to(own_daemon) == 1
+        for _ in range(3):
             client.read_many(["/"] * 100)
-            assert connections_to(own_daemon) == one
+            assert connections_to(own_daemon) == one + 2
+    while connections_to(own_daemon) > 0:
+        threading.Event().wait(0.001)
+    assert len(os.listdir("/proc/self/fd")) == before
+    with client_of(own_daemon, backend, connections=1) as client:
+        client.read_many(["/"] * 100)
+        assert connections_to(own_daemon) == one
 
 
 def test_in_a_transaction_there_is_one(several: Client, other: Client, top: str) -> None:

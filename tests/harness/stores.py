@@ -7,6 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 from daemons import Daemon, Packages, load_packages
@@ -43,21 +44,27 @@ def environment_of(path: str) -> Iterator[None]:
         yield
 
 
-def open_client(path: str, backend: str) -> xsffi.Client:
-    """A client of the store at this socket or device, over one of the backends."""
+def open_client(path: str, backend: str, **options: Any) -> xsffi.Client:
+    """A client of the store at this socket or device, over one of the backends, with these options."""
     if backend == "libxenstore":
         require_libxenstore()
     with environment_of(path):
-        client = xsffi.Client(path, backend=backend)
+        client = xsffi.Client(path, backend=backend, **options)
     assert client.backend.name == backend
     return client
 
 
 @contextmanager
-def client_of(daemon: Daemon, backend: str) -> Iterator[xsffi.Client]:
+def client_of(daemon: Daemon, backend: str, **options: Any) -> Iterator[xsffi.Client]:
     """A client of a daemon, over one of the backends."""
-    with open_client(daemon.socket_path, backend) as client:
+    with open_client(daemon.socket_path, backend, **options) as client:
         yield client
+
+
+def connections_to(daemon: Daemon) -> int:
+    """How many stream sockets the daemon has open beside the one it listens on."""
+    with open(f"/proc/{daemon.pid}/net/unix") as table:
+        return sum(daemon.socket_path in line and line.split()[5] == "03" for line in table)
 
 
 @contextmanager

@@ -15,34 +15,14 @@ from contextlib import ExitStack
 import pytest
 from daemons import Daemon
 from harness.alarms import Interrupt, handled_elsewhere, interrupted_after, of_finalizers
-from harness.stores import client_of, events_so_far, nobody_is_accepted
+from harness.children import in_child
+from harness.stores import client_of, connections_to, events_so_far, nobody_is_accepted
 
 import xsffi
 from xsffi import Client
 from xsffi.backends.wire.native import open_in_c
 
 SECOND = 1.0
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Fork, do `work` in the child, and give its exit status: 0, or 1 where it raised."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    pytest.fail("the child hangs")
 
 
 def test_a_child_gets_a_clear_error(xs: Client, top: str) -> None:
@@ -66,7 +46,7 @@ def test_a_child_gets_a_clear_error(xs: Client, top: str) -> None:
             watch.close()
         xs.close()
 
-    assert in_child(use) == 0
+    assert in_child(use, 10) == 0
     transaction.write(f"{top}/a", "1")
     transaction.commit()
     assert xs.read(f"{top}/a") == b"1"
@@ -83,8 +63,8 @@ def test_a_child_that_exits_or_works_on_its_own_disturbs_nobody(
         with client_of(daemon, backend) as own:
             own.write(f"{top}/by-child", "")
 
-    assert in_child(work) == 0
-    assert in_child(lambda: None) == 0
+    assert in_child(work, 10) == 0
+    assert in_child(lambda: None, 10) == 0
     assert xs.read_watch(5).path == f"{top}/by-child"
     assert xs.read(f"{top}/by-child") == b""
 
@@ -118,7 +98,7 @@ def test_a_fork_while_other_threads_call_and_wait(xs: Client, top: str) -> None:
             xs.read(top)
 
     try:
-        assert [in_child(use) for _ in range(10)] == [0] * 10
+        assert [in_child(use, 10) for _ in range(10)] == [0] * 10
     finally:
         stop.set()
         for thread in threads:
@@ -140,18 +120,12 @@ def test_a_child_that_lives_on_does_not_keep_the_connection(own_daemon: Daemon, 
         os.close(reading)
     try:
         deadline = time.monotonic() + 5
-        while _connections(own_daemon) > 0 and time.monotonic() < deadline:
+        while connections_to(own_daemon) > 0 and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert _connections(own_daemon) == 0
+        assert connections_to(own_daemon) == 0
     finally:
         os.close(writing)
         os.waitpid(pid, 0)
-
-
-def _connections(daemon: Daemon) -> int:
-    """How many stream sockets the daemon has open beside the one it listens on."""
-    with open(f"/proc/{daemon.pid}/net/unix") as table:
-        return sum(daemon.socket_path in line and line.split()[5] == "03" for line in table)
 
 
 def test_a_subprocess_with_preexec_fn(xs: Client, top: str) -> None:

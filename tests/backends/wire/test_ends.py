@@ -11,7 +11,6 @@ import select
 import subprocess
 import sys
 import threading
-import traceback
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from functools import partial
 
 import pytest
 from harness.alarms import end_this_process_after, handled_elsewhere, interrupted_after
+from harness.children import in_child
 from harness.peer import Link, MessageType, Peer, answer, peer_process, value_of
 from harness.threads import Call
 
@@ -172,22 +172,6 @@ def test_what_is_dropped_is_closed(order: tuple[int, ...]) -> None:
                 things[place] = None
             assert descriptors() == before
         assert gone() is None
-
-
-def in_child(work: Callable[[], None]) -> int:
-    """Fork, do `work` in the child, and give its exit status: 0, or 1 where it raised, or minus a signal's number."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        end_this_process_after(60)
-        try:
-            work()
-            status = 0
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 @pytest.mark.usefixtures("implementation")

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from daemons import Daemon
 from harness.alarms import Interrupt, interrupted_after
+from harness.children import in_child
 from harness.peer import Link, MessageType, Peer, answer, reply_to, value_of
 from harness.threads import Call
 
@@ -278,16 +279,12 @@ def test_two_at_once() -> None:
 def test_a_fork() -> None:
     with Peer(answer) as peer, client_at(peer) as xs:
         assert xs.read_many(PATHS) == VALUES
-        pid = os.fork()
-        if pid == 0:
-            status = 1
-            try:
+
+        def use() -> None:
+            with pytest.raises(xsffi.ForkedError):
                 xs.read_many(PATHS)
-            except xsffi.ForkedError:
-                status = 0
-            finally:
-                os._exit(status)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+        assert in_child(use) == 0
         assert xs.read_many(PATHS) == VALUES
 
 
