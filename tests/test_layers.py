@@ -38,7 +38,19 @@ class Storey(NamedTuple):
 STOREYS = (
     Storey(
         "words",
-        ("static_types", "log", "errors", "lazy", "paths", "domids", "permissions", "records", "addresses"),
+        (
+            "static_types",
+            "log",
+            "errors",
+            "forks",
+            "options",
+            "lazy",
+            "paths",
+            "domids",
+            "permissions",
+            "records",
+            "addresses",
+        ),
     ),
     Storey(
         "protocol",
@@ -48,6 +60,7 @@ STOREYS = (
             "protocol.requests",
             "protocol.lookups",
             "protocol.session",
+            "protocol.batches",
             "protocol.programs",
             "protocol.trees",
             "protocol.safeguards",

@@ -12,6 +12,7 @@ import os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 __all__ = [
@@ -32,8 +33,14 @@ __all__ = [
     "WaitTimeoutError",
     "WatchExistsError",
     "XenStoreError",
+    "closed_error",
     "error_from_errno",
     "error_from_wire",
+    "forked_error",
+    "lost_error",
+    "reentered_error",
+    "timeout_error",
+    "unavailable_error",
     "wire_name",
 ]
 
@@ -174,3 +181,43 @@ def error_from_wire(name: str, path: str | None = None, message: str | None = No
 def wire_name(number: int) -> str:
     """The name that goes over the wire for an errno; EINVAL where the protocol has none, as the daemons do."""
     return _NAMES.get(number, "EINVAL")
+
+
+def closed_error() -> ClientClosedError:
+    """What a closed client raises."""
+    return ClientClosedError(errno.EBADF, "the client is closed")
+
+
+def forked_error() -> ForkedError:
+    """What a client raises in a child of the process that opened it."""
+    return ForkedError(errno.EBADF, "the client was opened by the parent of this process: a child opens one of its own")
+
+
+def lost_error(reason: str | None = None) -> ConnectionLostError:
+    """What is raised once the connection is lost, with what is known of the reason."""
+    return ConnectionLostError(
+        errno.ECONNRESET, f"the connection to the store is lost: {reason or 'the daemon closed it'}"
+    )
+
+
+def timeout_error(seconds: float | None) -> WaitTimeoutError:
+    """What a request raises whose reply did not come in time."""
+    return WaitTimeoutError(errno.ETIMEDOUT, f"no reply came for {seconds} seconds")
+
+
+def reentered_error() -> XenStoreError:
+    """What a call raises that interrupts its own thread's call where it cannot be carried out."""
+    return error_from_errno(
+        errno.EDEADLK, None, "a signal handler or finalizer used the client in the middle of its own thread's call"
+    )
+
+
+def unavailable_error(attempts: Sequence[tuple[str, OSError]]) -> BackendUnavailableError:
+    """What is raised where there is no way to the store: what was tried, and why it failed."""
+    reasons = tuple((what, error.strerror or str(error)) for what, error in attempts)
+    # The first of libxenstore's reasons says nothing of the places.
+    number = next((error.errno for what, error in attempts if " at " in what and error.errno), errno.ENOENT)
+    tried = "; ".join(f"{what}: {why}" for what, why in reasons)
+    unavailable = BackendUnavailableError(number, f"no way to the store was found. Tried {tried}")
+    unavailable.attempts = reasons
+    return unavailable

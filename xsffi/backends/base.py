@@ -3,18 +3,7 @@ retries or encodings."""
 
 from __future__ import annotations
 
-import errno
-import os
-from _weakref import ref  # weakref's own, without the dictionaries that are there too
-
-from ..errors import (
-    ClientClosedError,
-    ConnectionLostError,
-    ForkedError,
-    WaitTimeoutError,
-    XenStoreError,
-    error_from_errno,
-)
+from ..errors import XenStoreError
 from ..static_types import Protocol
 
 TYPE_CHECKING = False
@@ -28,18 +17,7 @@ if TYPE_CHECKING:
 
     Outcome = Union[Any, XenStoreError]  # what a request of a batch came to: its decoded reply, or its error
 
-__all__ = [
-    "Backend",
-    "Events",
-    "Forkable",
-    "Outcome",
-    "closed_error",
-    "forked_error",
-    "lost_error",
-    "reentered_error",
-    "tell_of_forks",
-    "timeout_error",
-]
+__all__ = ["Backend", "Events", "Outcome"]
 
 
 class Events(Protocol):
@@ -111,57 +89,3 @@ class Backend(Protocol):
     def close(self) -> None:
         """Let go of the connection and wake every waiter. Again does nothing. It takes no lock, so that any thread and
         any signal handler may call it; the last thread out releases the descriptors."""
-
-
-class Forkable(Protocol):
-    """What wants to be told, in a child process, that it is the parent's."""
-
-    def after_fork_in_child(self) -> None:
-        """Never use the connection again, and close the child's copies of its descriptors."""
-
-
-_forkables: set[ref[Forkable]] = set()
-
-
-def tell_of_forks(backend: Forkable) -> None:
-    """Have `backend` told of every fork for as long as it lives."""
-    _forkables.add(ref(backend, _forkables.discard))
-
-
-def _after_fork_in_child() -> None:
-    for reference in list(_forkables):
-        backend = reference()
-        if backend is not None:
-            backend.after_fork_in_child()
-
-
-os.register_at_fork(after_in_child=_after_fork_in_child)
-
-
-def closed_error() -> ClientClosedError:
-    """What a closed backend raises."""
-    return ClientClosedError(errno.EBADF, "the client is closed")
-
-
-def forked_error() -> ForkedError:
-    """What a backend raises in a child of the process that opened it."""
-    return ForkedError(errno.EBADF, "the client was opened by the parent of this process: a child opens one of its own")
-
-
-def lost_error(reason: str | None = None) -> ConnectionLostError:
-    """What is raised once the connection is lost, with what is known of the reason."""
-    return ConnectionLostError(
-        errno.ECONNRESET, f"the connection to the store is lost: {reason or 'the daemon closed it'}"
-    )
-
-
-def timeout_error(seconds: float | None) -> WaitTimeoutError:
-    """What a request raises whose reply did not come in time."""
-    return WaitTimeoutError(errno.ETIMEDOUT, f"no reply came for {seconds} seconds")
-
-
-def reentered_error() -> XenStoreError:
-    """What a call raises that interrupts its own thread's call where it cannot be carried out."""
-    return error_from_errno(
-        errno.EDEADLK, None, "a signal handler or finalizer used the client in the middle of its own thread's call"
-    )

@@ -7,8 +7,9 @@ import os
 
 from .. import log
 from ..addresses import candidates
-from ..errors import BackendUnavailableError, InvalidArgumentError, NotSupportedError
+from ..errors import InvalidArgumentError, NotSupportedError, unavailable_error
 from ..lazy import lazy_module
+from ..options import connections_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ else:
 __all__ = ["NAMES", "open_backend"]
 
 NAMES = ("auto", "libxenstore", "wire")
-_CONNECTIONS_MAX = 16
 
 
 def open_backend(
@@ -48,7 +48,7 @@ def open_backend(
     another place than `path`.
     """
     name = _check_name(name, "a backend")
-    connections = _check_connections(connections)
+    connections = connections_from(connections)
     if name == "auto":
         name = _check_name(os.environ.get("XSFFI_BACKEND") or "auto", "XSFFI_BACKEND")
     if timeout is not None and name == "libxenstore":
@@ -72,7 +72,7 @@ def _open(name: str, path: str | None, timeout: float | None, connections: int |
     if reason is not None:
         attempts.append(("libxenstore", FileNotFoundError(errno.ENOENT, reason)))
         if name == "libxenstore":
-            raise _unavailable(attempts)
+            raise unavailable_error(attempts)
         return _open_wire(path, None, connections, attempts)
     try:
         return _open_libxenstore(path, connections, attempts)
@@ -91,7 +91,7 @@ def _open_libxenstore(path: str | None, connections: int | None, attempts: Attem
             raise
         except OSError as error:
             attempts.append((f"libxenstore at {place.path}", error))
-    raise _unavailable(attempts)
+    raise unavailable_error(attempts)
 
 
 def _open_wire(path: str | None, timeout: float | None, connections: int | None, attempts: Attempts) -> Backend:
@@ -100,7 +100,7 @@ def _open_wire(path: str | None, timeout: float | None, connections: int | None,
             return wire.open_wire(place, timeout, connections)
         except OSError as error:
             attempts.append((f"wire at {place}", error))
-    raise _unavailable(attempts)
+    raise unavailable_error(attempts)
 
 
 def _choice_text(backend: Backend, attempts: Attempts) -> str:
@@ -109,33 +109,7 @@ def _choice_text(backend: Backend, attempts: Attempts) -> str:
     return f"the backend is {backend.description}{refused}"
 
 
-def _unavailable(attempts: Attempts) -> BackendUnavailableError:
-    reasons = tuple((what, error.strerror or str(error)) for what, error in attempts)
-    # The first of libxenstore's reasons says nothing of the places.
-    number = next((error.errno for what, error in attempts if " at " in what and error.errno), errno.ENOENT)
-    tried = "; ".join(f"{what}: {why}" for what, why in reasons)
-    unavailable = BackendUnavailableError(number, f"no way to the store was found. Tried {tried}")
-    unavailable.attempts = reasons
-    return unavailable
-
-
 def _check_name(name: str, what: str) -> str:
     if name not in NAMES:
         raise InvalidArgumentError(errno.EINVAL, f"{what} is one of {', '.join(NAMES)}, not {name!r}")
     return name
-
-
-def _check_connections(number: int | None) -> int | None:
-    """How many connections there may be: `number`, or what ``XSFFI_CONNECTIONS`` says, or None."""
-    if number is not None:
-        if not isinstance(number, int) or isinstance(number, bool):
-            raise TypeError(f"connections is an int or None, not {type(number).__name__}: {number!r}")
-        if not 1 <= number <= _CONNECTIONS_MAX:
-            raise ValueError(f"connections is from 1 to {_CONNECTIONS_MAX}, not {number}")
-        return number
-    text = os.environ.get("XSFFI_CONNECTIONS")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= _CONNECTIONS_MAX):
-        raise InvalidArgumentError(errno.EINVAL, f"XSFFI_CONNECTIONS is from 1 to {_CONNECTIONS_MAX}, not {text!r}")
-    return int(text)

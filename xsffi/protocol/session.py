@@ -7,8 +7,8 @@ order they come. The methods are for one thread at a time, and none is to be cal
 from __future__ import annotations
 
 import errno
-import sys
-from collections import deque
+from collections import OrderedDict, deque
+from itertools import islice
 
 from ..errors import ProtocolError, XenStoreError, error_from_wire
 from ..records import WatchEvent
@@ -17,7 +17,7 @@ from .wire import MessageType, PacketReader, encode_packet, parse_event
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Union
 
     from ..static_types import T
@@ -33,6 +33,7 @@ __all__ = ["STRANGE_EVENTS_MAX", "EventQueue", "EventQueues", "Exchange", "Sessi
 # Where ids begin: those that kernels give by themselves, which count from 1, are none of ours for a long time.
 _FIRST_ID = 0x10000000
 _LAST_ID = 0xFFFFFFFF
+_PIECES_MAX = 64  # pieces that are sent as one
 STRANGE_EVENTS_MAX = 1000  # events of watches that nobody set, after which the other end is no daemon
 
 _ERROR = int(MessageType.ERROR)
@@ -45,13 +46,15 @@ _WATCH_EVENT = int(MessageType.WATCH_EVENT)
 class Exchange:
     """Requests on their way whose replies are waited for together; their ids are in a row."""
 
-    __slots__ = ("abandoned", "first", "messages", "missing", "replies")
+    __slots__ = ("abandoned", "first", "messages", "missing", "replies", "unsent", "waiter")
 
     def __init__(self, first: int, messages: Sequence[Message]) -> None:
         self.first = first  # the id of the first
         self.messages = messages
         self.replies: list[Reply | None] = [None] * len(messages)  # in the order of the requests
         self.missing = len(messages)  # how many are still to come
+        self.unsent = 0  # of how many pieces not even a part was sent
+        self.waiter: Any = None  # for whoever waits for them, to keep something
         self.abandoned = False  # nobody waits for them any more
 
 
@@ -124,15 +127,17 @@ class EventQueues:
 class Session:
     """The state of one connection."""
 
-    def __init__(self, joined: bool = True) -> None:
-        """`joined`: whether several messages may be sent as one piece; the kernel's device takes them one by one."""
+    def __init__(self, joined: bool = True, completed: Callable[[Exchange], object] | None = None) -> None:
+        """`joined`: whether several messages may be sent as one piece; the kernel's device takes them one by one.
+        `completed` is called with each exchange whose last reply has come."""
         self.queues = EventQueues()
         #: Replies with ids that are none of ours came before any with one: those of a daemon that sends nonsense, or
         #: of a kernel that numbers requests anew. Where no other comes, :meth:`accept_suspects` tells that it is that.
         self.suspects: list[tuple[int, bytes]] = []
         self._reader = PacketReader()
         self._joined = joined
-        self.outgoing: deque[tuple[Exchange, bytes]] = deque()  # what is to be sent
+        self._completed = completed
+        self._outgoing: OrderedDict[int, tuple[Exchange, bytes]] = OrderedDict()  # by the id of their first message
         self._sent = 0  # how much of the first of those
         self._exchanges: dict[int, Exchange] = {}  # those that miss replies, by their first id, in the order of sending
         self._last_id = _FIRST_ID - 1
@@ -148,10 +153,12 @@ class Session:
         exchange = self._exchanges[first] = Exchange(first, messages)
         if self._joined and len(messages) > 1:
             pieces = [encode_packet(type, first + i, tx_id, payload) for i, (type, payload) in enumerate(messages)]
-            self.outgoing.append((exchange, b"".join(pieces)))
+            self._outgoing[first] = exchange, b"".join(pieces)
+            exchange.unsent = 1
         elif messages:
             for req_id, (type, payload) in enumerate(messages, first):
-                self.outgoing.append((exchange, encode_packet(type, req_id, tx_id, payload)))
+                self._outgoing[req_id] = exchange, encode_packet(type, req_id, tx_id, payload)
+            exchange.unsent = len(messages)
         else:
             del self._exchanges[first]  # nothing is missing
         return exchange
@@ -162,41 +169,64 @@ class Session:
 
     def data_to_send(self) -> bytes | memoryview | None:
         """The next bytes to send, or None; how many were sent is told by :meth:`data_sent`."""
-        if not self.outgoing:
+        if not self._outgoing:
             return None
-        data = self.outgoing[0][1]
-        return memoryview(data)[self._sent :] if self._sent else data
+        if len(self._outgoing) == 1 or self._sent or not self._joined:
+            _, data = next(iter(self._outgoing.values()))
+            return memoryview(data)[self._sent :] if self._sent else data
+        return b"".join([data for _, data in islice(self._outgoing.values(), _PIECES_MAX)])
 
     def data_sent(self, size: int) -> None:
         """So many of the bytes to send were sent."""
+        begun = self._sent > 0
         self._sent += size
-        if self._sent == len(self.outgoing[0][1]):
-            self.outgoing.popleft()
-            self._sent = 0
+        while self._sent:
+            req_id, (exchange, data) = next(iter(self._outgoing.items()))
+            if not begun:
+                exchange.unsent -= 1
+            if self._sent < len(data):
+                return
+            del self._outgoing[req_id]
+            self._sent -= len(data)
+            begun = False
+
+    @property
+    def has_data_to_send(self) -> bool:
+        """Whether there is any."""
+        return bool(self._outgoing)
 
     def refuse(self, error: XenStoreError) -> None:
         """The next message to send was not taken, and will not be: its reply is this error. Only where messages are not
         joined."""
-        exchange, data = self.outgoing.popleft()
-        self._put(exchange, int.from_bytes(data[4:8], sys.byteorder) - exchange.first, error)
+        req_id, (exchange, _) = self._outgoing.popitem(last=False)
+        exchange.unsent -= 1
+        self._put(exchange, req_id - exchange.first, error)
 
     def abandon(self, exchange: Exchange) -> None:
         """Nobody waits for the replies any more. They are dropped when they come, and a watch or a transaction that was
-        to be set up is taken back."""
+        to be set up is taken back. Where all have come already, :meth:`take_back` is for that."""
         if not exchange.missing or exchange.abandoned:
             return
         exchange.abandoned = True
-        unsent = [entry for entry in self.outgoing if entry[0] is exchange]
-        begun = self._sent > 0 and self.outgoing[0][0] is exchange
-        if len(unsent) == (1 if self._joined else len(exchange.messages)) and not begun:
-            for entry in unsent:
-                self.outgoing.remove(entry)
+        if exchange.unsent == (1 if self._joined else len(exchange.messages)):
+            for req_id in range(exchange.first, exchange.first + exchange.unsent):
+                del self._outgoing[req_id]
             del self._exchanges[exchange.first]
             return
-        for type, payload in exchange.messages:
+        self.take_back(exchange)
+
+    def take_back(self, exchange: Exchange) -> None:
+        """Have the daemon undo what the requests have, or may have, set up: watches and transactions."""
+        for (type, payload), reply in zip(exchange.messages, exchange.replies):
             if type == _WATCH:
                 watch = Watch.parse(payload)
                 self._post(Unwatch(watch.path, watch.token))
+            elif type == _TRANSACTION_START and isinstance(reply, bytes):
+                self._end_transaction(reply)
+
+    def unanswered(self) -> list[Exchange]:
+        """The exchanges that miss replies."""
+        return list(self._exchanges.values())
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes that came in, and hand on every packet that is whole: replies to their exchanges, events to their
@@ -243,10 +273,13 @@ class Session:
         expected = exchange.messages[place][0]
         self._put(exchange, place, payload if type == expected else (type, payload))
         if exchange.abandoned and type == expected == _TRANSACTION_START:
-            try:
-                self._post(TransactionEnd(commit=False), TransactionStart().decode(payload))
-            except ProtocolError:
-                pass  # it is no id, so there is no transaction
+            self._end_transaction(payload)
+
+    def _end_transaction(self, reply: bytes) -> None:
+        try:
+            self._post(TransactionEnd(commit=False), TransactionStart().decode(reply))
+        except ProtocolError:
+            pass  # it is no id, so there is no transaction
 
     def _take_first(self, type: int, payload: bytes, of_type: int | None = None) -> None:
         """Take the reply to the first request, of this type, that misses one."""
@@ -263,6 +296,8 @@ class Session:
             if not exchange.missing:
                 del self._exchanges[exchange.first]
                 self.suspects.clear()
+                if self._completed is not None:
+                    self._completed(exchange)
 
     def _take_event(self, payload: bytes) -> None:
         try:

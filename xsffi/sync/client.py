@@ -6,14 +6,15 @@ import os
 import warnings
 
 from ..addresses import Kind
-from ..backends.base import closed_error
 from ..backends.selection import open_backend
+from ..errors import closed_error
 from ..lazy import lazy_module
+from ..options import validate_attempts, validate_timeout
 from ..paths import validate
 from ..protocol.safeguards import AnyDomain
 from .nodes import NodeOperations
 from .operations import DomainVerbs
-from .transaction import Transactions, validate_attempts
+from .transaction import Transactions
 from .watches import ITSELF, Watches
 
 TYPE_CHECKING = False
@@ -71,8 +72,7 @@ class Client(NodeOperations, DomainVerbs):
         Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried, where there is no way to the
         store.
         """
-        if timeout is not None:
-            _check_timeout(timeout)
+        validate_timeout(timeout)
         self.backend = open_backend(backend, None if path is None else os.fsdecode(path), timeout, connections)
         self._closed = False
         self._owner = os.getpid()
@@ -196,13 +196,13 @@ class Client(NodeOperations, DomainVerbs):
         Ctrl-C and :meth:`close` end the wait, and ConnectionLostError where the daemon is gone and all that came before
         was given. A callback is not called; requests of other threads are not held up.
         """
-        _check_timeout(timeout)
+        validate_timeout(timeout)
         return self._watches.read(timeout)
 
     def events(self, timeout: float | None = None) -> Iterator[WatchEvent]:
         """Iterate over events, until none came for `timeout` seconds (None: for ever). Raises as :meth:`read_watch`
         does, but for the end of the time."""
-        _check_timeout(timeout)
+        validate_timeout(timeout)
         return self._watches.events(timeout)
 
     def run(
@@ -217,7 +217,7 @@ class Client(NodeOperations, DomainVerbs):
         RuntimeError where it is running already, ConnectionLostError where the daemon is gone, and ClientClosedError
         once the client is closed.
         """
-        _check_timeout(timeout)
+        validate_timeout(timeout)
         self._watches.run(timeout, otherwise, raise_errors)
 
     def stop(self) -> None:
@@ -270,12 +270,3 @@ class Client(NodeOperations, DomainVerbs):
 
     def _call_many(self, requests: Sequence[Request[Any]]) -> list[Any]:
         return self.backend.bulk().call_many(requests)
-
-
-def _check_timeout(timeout: float | None) -> None:
-    if timeout is None:
-        return
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
-        raise TypeError(f"a timeout is a number of seconds or None, not {type(timeout).__name__}: {timeout!r}")
-    if not timeout >= 0:  # nor NaN
-        raise ValueError(f"a timeout is not negative: {timeout!r}")

@@ -13,6 +13,7 @@ from ..errors import (
     XenStoreError,
 )
 from ..lazy import lazy_module
+from ..options import validate_attempts
 from .nodes import NodeOperations
 
 TYPE_CHECKING = False
@@ -32,7 +33,7 @@ else:
     programs = lazy_module("xsffi.protocol.programs")
     r = lazy_module("xsffi.protocol.requests")
 
-__all__ = ["Transaction", "Transactions", "validate_attempts"]
+__all__ = ["Transaction", "Transactions"]
 
 _IN_CONFLICT = "not committed: it was in conflict with other changes"
 _PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long
@@ -205,13 +206,6 @@ class Transactions:
                 if attempt > 1:  # two that keep meeting must fall out of step
                     time.sleep(random.uniform(0, min(_PAUSE * 2**attempt, _PAUSE_MAX)))
         raise AssertionError("unreachable")
-
-
-def validate_attempts(attempts: int) -> int:
-    """`attempts` if it is a number of attempts; raises ValueError else."""
-    if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
-        raise ValueError(f"attempts is an int from 1 on, not {attempts!r}")
-    return attempts
 
 
 def _conflict(what: str, advice: str, error: TransactionConflictError) -> TransactionConflictError:

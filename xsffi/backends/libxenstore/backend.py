@@ -9,10 +9,10 @@ from __future__ import annotations
 from _thread import get_ident
 
 from ...addresses import Kind
-from ...errors import XenStoreError, error_from_errno
+from ...errors import XenStoreError, error_from_errno, reentered_error
+from ...forks import tell_of_forks
 from ...lazy import lazy_module
 from ...paths import encode
-from ..base import reentered_error, tell_of_forks
 from .connection import SAYS_LOST, Connection
 
 TYPE_CHECKING = False
@@ -135,7 +135,7 @@ class LibraryBackend:
             bulk.close()
 
     def after_fork_in_child(self) -> None:
-        """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
+        """See :meth:`~xsffi.forks.Forkable.after_fork_in_child`."""
         self._connection.after_fork_in_child()
 
     def __del__(self) -> None:

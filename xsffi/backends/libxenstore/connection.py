@@ -14,8 +14,8 @@ from _thread import get_ident
 from time import monotonic
 
 from ...addresses import Kind
+from ...errors import closed_error, forked_error, lost_error, reentered_error
 from ...static_types import Protocol
-from ..base import closed_error, forked_error, lost_error, reentered_error
 from .extension import ffi, lib
 from .lifetime import Lifetime
 from .liveness import Liveness
@@ -182,7 +182,7 @@ class Connection:
         self._lifetime.end()
 
     def after_fork_in_child(self) -> None:
-        """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
+        """See :meth:`~xsffi.forks.Forkable.after_fork_in_child`."""
         self.ended = forked_error
         self.handle.end()
         self._lifetime.forget_other_threads()

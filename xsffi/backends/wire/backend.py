@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ...addresses import Kind
 from ...errors import ClientClosedError, ConnectionLostError, XenStoreError
+from ...forks import tell_of_forks
 from ...paths import encode
 from ...protocol.lookups import Lookups, Nodes, Parts
 from ...protocol.requests import KNOWN_PERMISSIONS, Read
 from ...protocol.session import reply_of
 from ...protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, too_big_error
 from ...records import Node
-from ..base import tell_of_forks
 from .batches import carry
 from .native import open_connection
 from .opening import open_further
@@ -88,7 +88,7 @@ class WireBackend:
         self._several.close()
 
     def after_fork_in_child(self) -> None:
-        """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
+        """See :meth:`~xsffi.forks.Forkable.after_fork_in_child`."""
         self._several.after_fork_in_child()
 
     def _over_several(self, requests: int, work: Callable[[Sequence[Connection]], list[Outcome]]) -> list[Outcome]:

@@ -19,11 +19,19 @@ from os import getpid
 from threading import get_ident
 from time import monotonic
 
-from ...errors import ConnectionLostError, ProtocolError, XenStoreError
+from ...errors import (
+    ConnectionLostError,
+    ProtocolError,
+    XenStoreError,
+    closed_error,
+    forked_error,
+    lost_error,
+    reentered_error,
+    timeout_error,
+)
 from ...paths import encode
 from ...protocol.session import Session
 from ...protocol.wire import MessageType
-from ..base import closed_error, forked_error, lost_error, reentered_error, timeout_error
 from .events import Queue
 from .polling import Poller, Wakeup, combine, one_wait
 from .spin import Spin
@@ -159,7 +167,7 @@ class Connection:
                     self._take_in()
                 elif session.suspects:
                     session.accept_suspects()
-                if session.outgoing:
+                if session.has_data_to_send:
                     unsent = self._flush()
         except BaseException:
             if not self._busy and not self.is_over:
@@ -389,7 +397,7 @@ class Connection:
         self._end()
 
     def after_fork_in_child(self) -> None:
-        """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
+        """See :meth:`~xsffi.forks.Forkable.after_fork_in_child`."""
         self._ended = forked_error
         self._pid = getpid()
         self._lock = threading.Lock()  # another thread of the parent may have had it

@@ -6,9 +6,8 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from time import monotonic
 
-from ...errors import XenStoreError
+from ...errors import XenStoreError, closed_error
 from ...static_types import Protocol
-from ..base import closed_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -9,11 +9,18 @@ import errno
 import os
 
 from ...addresses import Kind, kind_of
-from ...errors import InvalidArgumentError, ProtocolError, error_from_errno
+from ...errors import (
+    InvalidArgumentError,
+    ProtocolError,
+    closed_error,
+    error_from_errno,
+    forked_error,
+    lost_error,
+    timeout_error,
+)
 from ...lazy import lazy_module
 from ...records import WatchEvent
 from ...static_types import Protocol
-from ..base import closed_error, forked_error, lost_error, timeout_error
 from .polling import one_wait
 from .spin import spin_limit
 from .transports import SocketTransport, connect, open_device, peer_of
@@ -66,7 +73,7 @@ class Connection(Protocol):
         """See :meth:`~xsffi.backends.base.Backend.close`."""
 
     def after_fork_in_child(self) -> None:
-        """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
+        """See :meth:`~xsffi.forks.Forkable.after_fork_in_child`."""
 
 
 class Opened:

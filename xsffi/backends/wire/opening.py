@@ -5,9 +5,8 @@ from __future__ import annotations
 import errno
 from time import monotonic
 
-from ...errors import ConnectionLostError, WaitTimeoutError, XenStoreError, error_from_errno
+from ...errors import ConnectionLostError, WaitTimeoutError, XenStoreError, error_from_errno, lost_error
 from ...protocol.wire import MessageType, PacketReader, encode_packet
-from ..base import lost_error
 from .native import open_connection
 from .polling import Poller, one_wait
 from .transports import peer_of

@@ -85,7 +85,7 @@ class Several:
             connection.close()
 
     def after_fork_in_child(self) -> None:
-        """See :meth:`~xsffi.backends.base.Forkable.after_fork_in_child`."""
+        """See :meth:`~xsffi.forks.Forkable.after_fork_in_child`."""
         self._first.after_fork_in_child()
         for connection in list(self._further.values()):
             connection.after_fork_in_child()

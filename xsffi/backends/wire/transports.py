@@ -11,10 +11,9 @@ from functools import partial
 from time import monotonic, sleep
 
 from ...addresses import Kind
-from ...errors import XenStoreError, error_from_errno
+from ...errors import XenStoreError, error_from_errno, lost_error
 from ...protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX
 from ...static_types import Protocol
-from ..base import lost_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -1,0 +1,45 @@
+"""What a user gives beside paths and values: seconds, attempts, how many connections."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from .errors import InvalidArgumentError
+
+__all__ = ["connections_from", "validate_attempts", "validate_timeout"]
+
+_CONNECTIONS_MAX = 16
+
+
+def validate_timeout(timeout: float | None) -> None:
+    """Raises TypeError or ValueError where it is neither a number of seconds nor None."""
+    if timeout is None:
+        return
+    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
+        raise TypeError(f"a timeout is a number of seconds or None, not {type(timeout).__name__}: {timeout!r}")
+    if not timeout >= 0:  # nor NaN
+        raise ValueError(f"a timeout is not negative: {timeout!r}")
+
+
+def validate_attempts(attempts: int) -> int:
+    """`attempts` if it is a number of attempts; raises ValueError else."""
+    if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
+        raise ValueError(f"attempts is an int from 1 on, not {attempts!r}")
+    return attempts
+
+
+def connections_from(number: int | None) -> int | None:
+    """How many connections there may be: `number`, or what ``XSFFI_CONNECTIONS`` says, or None."""
+    if number is not None:
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise TypeError(f"connections is an int or None, not {type(number).__name__}: {number!r}")
+        if not 1 <= number <= _CONNECTIONS_MAX:
+            raise ValueError(f"connections is from 1 to {_CONNECTIONS_MAX}, not {number}")
+        return number
+    text = os.environ.get("XSFFI_CONNECTIONS")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) < 4 and 1 <= int(text) <= _CONNECTIONS_MAX):
+        raise InvalidArgumentError(errno.EINVAL, f"XSFFI_CONNECTIONS is from 1 to {_CONNECTIONS_MAX}, not {text!r}")
+    return int(text)
