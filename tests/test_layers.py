@@ -63,6 +63,8 @@ STOREYS = (
             "protocol.batches",
             "protocol.programs",
             "protocol.trees",
+            "protocol.transactions",
+            "protocol.tracing",
             "protocol.safeguards",
             "protocol.verbs",
             "protocol.queued",

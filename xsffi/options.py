@@ -7,9 +7,10 @@ import os
 
 from .errors import InvalidArgumentError
 
-__all__ = ["connections_from", "validate_attempts", "validate_timeout"]
+__all__ = ["connections_from", "validate_attempts", "validate_callback", "validate_depth", "validate_timeout"]
 
 _CONNECTIONS_MAX = 16
+_DEPTH_MAX = 0x7FFFFFFF  # xenstored takes it for a C int
 
 
 def validate_timeout(timeout: float | None) -> None:
@@ -27,6 +28,22 @@ def validate_attempts(attempts: int) -> int:
     if not isinstance(attempts, int) or isinstance(attempts, bool) or attempts < 1:
         raise ValueError(f"attempts is an int from 1 on, not {attempts!r}")
     return attempts
+
+
+def validate_depth(depth: int | None) -> None:
+    """Raises TypeError or InvalidArgumentError where it is no depth of a watch."""
+    if depth is None:
+        return
+    if not isinstance(depth, int) or isinstance(depth, bool):
+        raise TypeError(f"a depth is an int or None, not {type(depth).__name__}: {depth!r}")
+    if not 0 <= depth <= _DEPTH_MAX:
+        raise InvalidArgumentError(errno.EINVAL, f"a depth is from 0 to {_DEPTH_MAX}, not {depth}")
+
+
+def validate_callback(callback: object) -> None:
+    """Raises TypeError where it is neither callable nor None."""
+    if callback is not None and not callable(callback):
+        raise TypeError(f"a callback is callable, not {type(callback).__name__}: {callback!r}")
 
 
 def connections_from(number: int | None) -> int | None:

@@ -55,14 +55,8 @@ def open_backend(
         raise NotSupportedError(errno.ENOSYS, "libxenstore knows no timeout of a request; the wire backend does")
     attempts: Attempts = []
     backend = _open(name, path, timeout, connections, attempts)
-    if os.environ.get("XSFFI_TRACE", "0") not in ("", "0"):
-        trace.to_stderr(_choice_text(backend, attempts))
-        return trace.TracedBackend(backend, trace.to_stderr)
-    if log.is_enabled(log.INFO):
-        log.info("%s", _choice_text(backend, attempts))
-    if log.is_enabled(log.DEBUG):
-        return trace.TracedBackend(backend, trace.to_log)
-    return backend
+    tell = log.tell_of_requests(lambda: _choice_text(backend, attempts))
+    return backend if tell is None else trace.TracedBackend(backend, tell)
 
 
 def _open(name: str, path: str | None, timeout: float | None, connections: int | None, attempts: Attempts) -> Backend:

@@ -7,46 +7,24 @@ shown, since they may be secrets; only how long they are.
 
 from __future__ import annotations
 
-import errno
-import sys
 from time import perf_counter
 
-from .. import log
-from ..errors import XenStoreError
 from ..paths import encode
-from ..protocol.lookups import Nodes
-from ..protocol.requests import Read, Write
-from ..records import Node
+from ..protocol.requests import Read
+from ..protocol.tracing import many_texts, request_text, told_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+    from ..log import Tell
     from ..protocol.requests import Request
     from ..records import WatchEvent
     from ..static_types import T
     from .base import Backend, Events, Outcome
 
-    Tell = Callable[[str], object]
-
-__all__ = ["TracedBackend", "to_log", "to_stderr"]
-
-_TEXT_MAX = 60  # characters of an answer that is text
-
-
-def to_stderr(text: str) -> None:
-    """Write a line there, in one piece; where stderr is closed, nowhere."""
-    try:
-        sys.stderr.write(f"xsffi: {text}\n")
-        sys.stderr.flush()
-    except (AttributeError, OSError, RuntimeError, ValueError):
-        pass  # it is closed, or this is a signal handler that came in the middle of the same: the program goes on
-
-
-def to_log(text: str) -> None:
-    """Say it in the log."""
-    log.debug("%s", text)
+__all__ = ["TracedBackend"]
 
 
 class TracedBackend:
@@ -72,19 +50,14 @@ class TracedBackend:
         try:
             outcomes = self._backend.call_many(requests, tx_id)
         except BaseException as error:
-            self._tell(f"{len(requests)} requests at once: {_outcome_text(error)}, {_time_text(begin)}")
+            self._tell(told_text(f"{len(requests)} requests at once", error, perf_counter() - begin))
             raise
-        took = f"{_time_text(begin)} with all {len(requests)} at once"
-        if isinstance(requests, Nodes):
-            for path, outcome in zip(requests.paths, outcomes):
-                self._tell(f"READ, DIRECTORY and GET_PERMS {path}: {_node_text(outcome)}, {took}")
-        else:
-            for request, outcome in zip(requests, outcomes):
-                self._tell(f"{_request_text(request, tx_id)}: {_outcome_text(outcome)}, {took}")
+        for text in many_texts(requests, tx_id, outcomes, perf_counter() - begin):
+            self._tell(text)
         return outcomes
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
-        self._tell(f"{_request_text(request, tx_id)}: to be taken back")
+        self._tell(f"{request_text(request, tx_id)}: to be taken back")
         self._backend.post(request, tx_id)
 
     def events(self, prefix: str = "") -> Events:
@@ -103,9 +76,9 @@ class TracedBackend:
         try:
             result = carry()
         except BaseException as error:
-            self._tell(f"{_request_text(request, tx_id)}: {_outcome_text(error)}, {_time_text(begin)}")
+            self._tell(told_text(request_text(request, tx_id), error, perf_counter() - begin))
             raise
-        self._tell(f"{_request_text(request, tx_id)}: {_outcome_text(result)}, {_time_text(begin)}")
+        self._tell(told_text(request_text(request, tx_id), result, perf_counter() - begin))
         return result
 
 
@@ -127,39 +100,3 @@ class TracedEvents:
         if event is not None:
             self._tell(f"event at {event.path} of the watch {event.token}")
         return event
-
-
-def _request_text(request: Request[Any], tx_id: int) -> str:
-    what = request.path
-    if what is None:  # the numbers of domains, or what the daemon is to do
-        what = request.payload().rstrip(b"\0").replace(b"\0", b" ")[:_TEXT_MAX]
-    size = f" ({_size_text(request.value)})" if isinstance(request, Write) else ""
-    within = f" in transaction {tx_id}" if tx_id else ""
-    return f"{request.type.name} {what.decode('utf-8', 'backslashreplace')}".rstrip() + size + within
-
-
-def _size_text(value: bytes) -> str:
-    return "1 byte" if len(value) == 1 else f"{len(value)} bytes"
-
-
-def _outcome_text(outcome: object) -> str:
-    if isinstance(outcome, XenStoreError):
-        return errno.errorcode.get(outcome.errno or 0, str(outcome.errno))
-    if isinstance(outcome, BaseException):
-        return f"ended by {type(outcome).__name__}"
-    if outcome is None:
-        return "done"
-    if isinstance(outcome, bytes):
-        return _size_text(outcome)
-    if isinstance(outcome, (list, tuple)):
-        return f"a list of {len(outcome)}"
-    return repr(outcome)[:_TEXT_MAX]
-
-
-def _node_text(outcome: Any) -> str:
-    # A plain tuple has the errors that there were.
-    return ", ".join([_outcome_text(each) for each in (outcome[1:] if isinstance(outcome, Node) else outcome)])
-
-
-def _time_text(begin: float) -> str:
-    return f"{(perf_counter() - begin) * 1e6:.0f} µs"

@@ -58,6 +58,7 @@ __all__ = [
     "exists",
     "features",
     "knows_any_domain",
+    "look_into_depth",
     "quota_names",
     "release_domain",
     "run",
@@ -161,6 +162,18 @@ def exists(path: bytes) -> Program[bool]:
     except NodeNotFoundError:
         return False
     return True
+
+
+def look_into_depth(path: str, error: InvalidArgumentError) -> Program[None]:
+    """Raise NotSupportedError if that is what the daemon's error to a watch with a depth means."""
+    try:
+        known = Feature.WATCH_DEPTH in (yield from features())
+    except (AccessDeniedError, InvalidArgumentError, NotSupportedError):
+        known = False  # it has no features to tell of
+    if not known:
+        raise NotSupportedError(
+            errno.ENOSYS, "the daemon knows no depth of a watch; xenstored does since Xen 4.22", path
+        ) from error
 
 
 def _has_special_nodes() -> Program[bool]:

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-import errno
 import time
 import warnings
 
-from ..errors import (
-    NodeNotFoundError,
-    TransactionConflictError,
-    TransactionGoneError,
-    XenStoreError,
-)
+from ..errors import TransactionConflictError, XenStoreError
 from ..lazy import lazy_module
 from ..options import validate_attempts
 from .nodes import NodeOperations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import random
     from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Any, SupportsIndex
 
     from ..backends.base import Backend
-    from ..protocol import programs
+    from ..protocol import programs, transactions
     from ..protocol import requests as r
+    from ..protocol.programs import Program
     from ..protocol.safeguards import AnyDomain
     from ..static_types import T
 else:
-    random = lazy_module("random")
     programs = lazy_module("xsffi.protocol.programs")
     r = lazy_module("xsffi.protocol.requests")
+    transactions = lazy_module("xsffi.protocol.transactions")
 
 __all__ = ["Transaction", "Transactions"]
-
-_IN_CONFLICT = "not committed: it was in conflict with other changes"
-_PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long
-_PAUSE_MAX = 0.1
 
 
 class Transaction(NodeOperations):
@@ -54,7 +44,7 @@ class Transaction(NodeOperations):
         self._backend = backend
         self._any_domain = any_domain
         self._orphans = orphans
-        self._ended: str | None = None  # how
+        self._state = transactions.TransactionState()
         self.id = tx_id
 
     def commit(self) -> None:
@@ -71,20 +61,19 @@ class Transaction(NodeOperations):
 
     def __enter__(self) -> Transaction:
         """Raises :class:`~xsffi.errors.TransactionGoneError` where it has ended already."""
-        self._check()
+        self._state.check()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._ended is not None:
+        if self._state.ended is not None:
             return
         if kind is None:
             self.commit()
             return
         if not issubclass(kind, Exception):  # Ctrl-C, perhaps because the daemon does not answer
-            self._ended = "interrupted"
-            self._backend.post(r.TransactionEnd(commit=False), self.id)
+            self._backend.post(self._state.interrupt(), self.id)
             return
         try:
             self.abort()
@@ -92,10 +81,10 @@ class Transaction(NodeOperations):
             pass  # the transaction is over either way, and what went wrong first is what matters
 
     def __repr__(self) -> str:
-        return f"<xsffi.Transaction {self.id} {self._ended or 'open'}>"
+        return f"<xsffi.Transaction {self.id} {self._state.ended or 'open'}>"
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
-        if getattr(self, "_ended", "not begun") is None:
+        if hasattr(self, "id") and self._state.ended is None:
             self._orphans.append(self.id)  # no request from here: this may run in any thread, at any moment
             _warn(f"{self!r} was neither committed nor aborted", ResourceWarning, source=self)
 
@@ -103,64 +92,36 @@ class Transaction(NodeOperations):
         raise TypeError("a transaction belongs to its connection: it can be neither copied nor pickled")
 
     def _end(self, commit: bool) -> None:
-        self._check()
-        self._ended = "committed" if commit else "aborted"
         try:
-            self._backend.call(r.TransactionEnd(commit), self.id)
-        except TransactionConflictError as error:
-            self._ended = _IN_CONFLICT
-            raise _conflict(
-                "the transaction was not committed", "it can be done again, as transact() does", error
-            ) from None
-        except XenStoreError as error:
-            self._ended = "lost"
-            # No path is concerned, so ENOENT is said of the transaction.
-            if isinstance(error, NodeNotFoundError) or _is_io_error(error):
-                raise self._gone() from error
+            self._run(self._state.end(commit))
+        except XenStoreError:
             raise
         except BaseException:
-            self._ended = "interrupted"
-            self._backend.post(r.TransactionEnd(commit=False), self.id)
+            self._backend.post(self._state.interrupt(), self.id)
             raise
 
     def _call(self, request: r.Request[T]) -> T:
-        self._check()
+        self._state.check()
         try:
             return self._backend.call(request, self.id)
         except XenStoreError as error:
-            self._look_into(error)
+            self._run(self._state.look_into(error))
             raise
 
-    def _look_into(self, error: XenStoreError) -> None:
-        """Raise TransactionGoneError if that is what the daemon's error means."""
-        if isinstance(error, NodeNotFoundError):
-            gone = programs.run(programs.transaction_is_gone(), self._call_as_is)
-        else:
-            gone = _is_io_error(error)
-        if gone:
-            self._ended = "lost"
-            raise self._gone() from error
-
     def _call_many(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
-        self._check()
+        self._state.check()
         if isinstance(requests[0], r.GetFeatures):
             # They are no part of a transaction, and an older libxenstore cannot ask for them.
             return self._backend.bulk().call_many(requests)
         outcomes = self._backend.call_many(requests, self.id)
         # A transaction that is gone stays so: the last outcome tells.
         if outcomes and isinstance(outcomes[-1], XenStoreError):
-            self._look_into(outcomes[-1])
+            self._run(self._state.look_into(outcomes[-1]))
         return outcomes
 
-    def _call_as_is(self, request: r.Request[T]) -> T:
-        return self._backend.call(request, self.id)
-
-    def _check(self) -> None:
-        if self._ended is not None:
-            raise TransactionGoneError(errno.ENOENT, f"the transaction was {self._ended}")
-
-    def _gone(self) -> TransactionGoneError:
-        return TransactionGoneError(errno.ENOENT, "the daemon does not know the transaction any more")
+    def _run(self, program: Program[None]) -> None:
+        """Run a program of the transaction's state."""
+        programs.run(program, lambda request: self._backend.call(request, self.id))
 
 
 class Transactions:
@@ -181,7 +142,7 @@ class Transactions:
             try:
                 self._backend.call(r.TransactionEnd(commit=False), orphan)
             except XenStoreError as error:
-                if not isinstance(error, NodeNotFoundError) and not _is_io_error(error):
+                if not transactions.ended_before(error):
                     raise
                 # A reset of the watches ended it before.
         return Transaction(self._backend, self._any_domain, self._backend.call(r.TransactionStart()), self._orphans)
@@ -197,24 +158,5 @@ class Transactions:
                 with transaction:
                     return function(transaction)
             except TransactionConflictError as error:
-                if attempt == attempts:
-                    if transaction._ended is not _IN_CONFLICT:
-                        raise  # it is about something within
-                    tried = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-                    advice = "more attempts may do, or a transaction that uses fewer nodes"
-                    raise _conflict(f"the transaction was not committed in {tried}", advice, error) from error
-                if attempt > 1:  # two that keep meeting must fall out of step
-                    time.sleep(random.uniform(0, min(_PAUSE * 2**attempt, _PAUSE_MAX)))
+                time.sleep(transactions.pause_before_next(transaction._state, error, attempt, attempts))
         raise AssertionError("unreachable")
-
-
-def _conflict(what: str, advice: str, error: TransactionConflictError) -> TransactionConflictError:
-    """The error of the daemon, saying what happened and what to do."""
-    text = f"{what}: others had changed what it used, and nothing of it was written; {advice}"
-    conflict = TransactionConflictError(error.errno, text)
-    conflict.wire_name = error.wire_name
-    return conflict
-
-
-def _is_io_error(error: XenStoreError) -> bool:
-    return error.errno == errno.EIO and error.wire_name in (None, "EIO")

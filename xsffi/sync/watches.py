@@ -7,7 +7,6 @@ from time import monotonic
 
 from .. import log
 from ..errors import (
-    AccessDeniedError,
     ClientClosedError,
     InvalidArgumentError,
     NodeNotFoundError,
@@ -16,6 +15,7 @@ from ..errors import (
     WatchExistsError,
 )
 from ..lazy import lazy_module
+from ..options import validate_callback, validate_depth
 from ..paths import encode
 from ..protocol.watch_table import Watched
 from .watching import Watching
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ..backends.base import Backend
-    from ..protocol import programs, wire
+    from ..protocol import programs
     from ..protocol import requests as r
     from ..records import WatchEvent
 
@@ -34,11 +34,8 @@ if TYPE_CHECKING:
 else:
     programs = lazy_module("xsffi.protocol.programs")
     r = lazy_module("xsffi.protocol.requests")
-    wire = lazy_module("xsffi.protocol.wire")
 
 __all__ = ["ITSELF", "Watch", "Watches"]
-
-_DEPTH_MAX = 0x7FFFFFFF  # xenstored takes it for a C int
 
 
 class _Itself:
@@ -115,9 +112,8 @@ class Watches:
     def add(self, path: str, token: object, callback: Callback | None, depth: int | None, try_depth: bool) -> Watch:
         """Set a watch (see :meth:`xsffi.Client.watch`)."""
         encoded = encode(path)
-        if callback is not None and not callable(callback):
-            raise TypeError(f"a callback is callable, not {type(callback).__name__}: {callback!r}")
-        _check_depth(depth)
+        validate_callback(callback)
+        validate_depth(depth)
         watch = Watch(self, path, token, callback, depth, self._watching.new_token())
         try:
             self._set(watch, encoded)
@@ -207,19 +203,9 @@ class Watches:
                     errno.EEXIST, f"this path is watched with this token already: {watch.token!r}", watch.path
                 )
         except InvalidArgumentError as error:
-            if watch.depth is None or self._knows_depths():
-                raise
-            raise NotSupportedError(
-                errno.ENOSYS, "the daemon knows no depth of a watch; xenstored does since Xen 4.22", watch.path
-            ) from error
-
-    def _knows_depths(self) -> bool:
-        """Whether the daemon lets this client give a depth to a watch."""
-        try:
-            features = programs.run(programs.features(), self._backend.call)
-        except (AccessDeniedError, InvalidArgumentError, NotSupportedError):
-            return False  # it has no features to tell of
-        return wire.Feature.WATCH_DEPTH in features
+            if watch.depth is not None:
+                programs.run(programs.look_into_depth(watch.path, error), self._backend.call)
+            raise
 
     def _loop(self, timeout: float | None, otherwise: Callback | None, raise_errors: bool) -> None:
         deadline = None if timeout is None else monotonic() + timeout
@@ -243,12 +229,3 @@ class Watches:
                 remaining = max(0.0, deadline - monotonic())
                 if remaining == 0 and (found is None or timeout):
                     return  # no time at all still is enough for what is there
-
-
-def _check_depth(depth: int | None) -> None:
-    if depth is None:
-        return
-    if not isinstance(depth, int) or isinstance(depth, bool):
-        raise TypeError(f"a depth is an int or None, not {type(depth).__name__}: {depth!r}")
-    if not 0 <= depth <= _DEPTH_MAX:
-        raise InvalidArgumentError(errno.EINVAL, f"a depth is from 0 to {_DEPTH_MAX}, not {depth}")
