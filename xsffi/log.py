@@ -11,7 +11,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from logging import Logger
 
     Tell = Callable[[str], object]  # is given a line of text
@@ -56,16 +56,24 @@ def exception(text: str, *args: object) -> None:
     logger().error(text, *args, exc_info=True, stacklevel=2)
 
 
-def tell_of_requests(choice: Callable[[], str]) -> Tell | None:
+def tell_of_requests(description: str, attempts: Sequence[tuple[str, OSError]]) -> Tell | None:
     """What is to be told of each request and reply of a client that is being opened: the log at DEBUG, or stderr where
-    ``XSFFI_TRACE=1`` is in the environment; None where nobody looks. `choice` gives the text of which backend was
-    chosen, which is told at once, to the log at INFO already."""
-    if os.environ.get("XSFFI_TRACE", "0") not in ("", "0"):
-        _to_stderr(choice())
+    ``XSFFI_TRACE=1`` is in the environment; None where nobody looks.
+
+    That one is told at once, and the log at INFO already, which backend was chosen, by its description, and why others
+    that were tried are not.
+    """
+    traced = os.environ.get("XSFFI_TRACE", "0") not in ("", "0")
+    if traced or is_enabled(INFO):
+        refused = "".join([f"; not {what}: {error.strerror or error}" for what, error in attempts])
+        (_to_stderr if traced else _to_info)(f"the backend is {description}{refused}")
+    if traced:
         return _to_stderr
-    if is_enabled(INFO):
-        info("%s", choice())
     return _to_log if is_enabled(DEBUG) else None
+
+
+def _to_info(text: str) -> None:
+    info("%s", text)
 
 
 def _to_stderr(text: str) -> None:

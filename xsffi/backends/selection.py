@@ -55,7 +55,7 @@ def open_backend(
         raise NotSupportedError(errno.ENOSYS, "libxenstore knows no timeout of a request; the wire backend does")
     attempts: Attempts = []
     backend = _open(name, path, timeout, connections, attempts)
-    tell = log.tell_of_requests(lambda: _choice_text(backend, attempts))
+    tell = log.tell_of_requests(backend.description, attempts)
     return backend if tell is None else trace.TracedBackend(backend, tell)
 
 
@@ -95,12 +95,6 @@ def _open_wire(path: str | None, timeout: float | None, connections: int | None,
         except OSError as error:
             attempts.append((f"wire at {place}", error))
     raise unavailable_error(attempts)
-
-
-def _choice_text(backend: Backend, attempts: Attempts) -> str:
-    """Which backend it is, and why it is not another."""
-    refused = "".join([f"; not {what}: {error.strerror or error}" for what, error in attempts])
-    return f"the backend is {backend.description}{refused}"
 
 
 def _check_name(name: str, what: str) -> str:

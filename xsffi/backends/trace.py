@@ -11,7 +11,7 @@ from time import perf_counter
 
 from ..paths import encode
 from ..protocol.requests import Read
-from ..protocol.tracing import many_texts, request_text, told_text
+from ..protocol.tracing import event_text, many_texts, posted_text, request_text, told_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class TracedBackend:
         return outcomes
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
-        self._tell(f"{request_text(request, tx_id)}: to be taken back")
+        self._tell(posted_text(request, tx_id))
         self._backend.post(request, tx_id)
 
     def events(self, prefix: str = "") -> Events:
@@ -98,5 +98,5 @@ class TracedEvents:
     def next_event(self, timeout: float | None) -> WatchEvent | None:
         event = self._events.next_event(timeout)
         if event is not None:
-            self._tell(f"event at {event.path} of the watch {event.token}")
+            self._tell(event_text(event))
         return event

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from ..records import WatchEvent
     from .requests import Request
 
-__all__ = ["many_texts", "request_text", "told_text"]
+__all__ = ["event_text", "many_texts", "posted_text", "request_text", "told_text"]
 
 _TEXT_MAX = 60  # characters of an answer that is text
 
@@ -36,6 +37,16 @@ def many_texts(requests: Sequence[Request[Any]], tx_id: int, outcomes: list[Any]
     else:
         for request, outcome in zip(requests, outcomes):
             yield f"{request_text(request, tx_id)}: {_outcome_text(outcome)}, {took}"
+
+
+def posted_text(request: Request[Any], tx_id: int) -> str:
+    """A line for what is sent for nobody to wait for."""
+    return f"{request_text(request, tx_id)}: to be taken back"
+
+
+def event_text(event: WatchEvent) -> str:
+    """A line for an event."""
+    return f"event at {event.path} of the watch {event.token}"
 
 
 def request_text(request: Request[Any], tx_id: int) -> str:

@@ -11,9 +11,20 @@ from ..static_types import Generic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any, TypeVar
 
-__all__ = ["WatchTable", "Watched"]
+__all__ = ["ITSELF", "WatchTable", "Watched"]
+
+
+class _Itself:
+    """The token of a watch that was given none: the watch itself."""
+
+    def __repr__(self) -> str:
+        return "the watch itself"
+
+
+ITSELF = _Itself()
 
 
 class Watched:
@@ -59,8 +70,11 @@ class WatchTable(Generic[W]):
 
     def clear(self) -> None:
         """Forget all."""
-        for watched in list(self._by_wire_token.values()):
+        for watched in self:
             self.remove(watched)
+
+    def __iter__(self) -> Iterator[W]:
+        return iter(list(self._by_wire_token.values()))
 
     def owner(self, wire_token: str) -> W | None:
         """The watch that an event with this token is of, or None where it is gone."""

@@ -12,10 +12,11 @@ from ..lazy import lazy_module
 from ..options import validate_attempts, validate_timeout
 from ..paths import validate
 from ..protocol.safeguards import AnyDomain
+from ..protocol.watch_table import ITSELF
 from .nodes import NodeOperations
 from .operations import DomainVerbs
 from .transaction import Transactions
-from .watches import ITSELF, Watches
+from .watches import Watches
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from ..errors import (
 from ..lazy import lazy_module
 from ..options import validate_callback, validate_depth
 from ..paths import encode
-from ..protocol.watch_table import Watched
+from ..protocol.watch_table import ITSELF, Watched
 from .watching import Watching
 
 TYPE_CHECKING = False
@@ -35,17 +35,7 @@ else:
     programs = lazy_module("xsffi.protocol.programs")
     r = lazy_module("xsffi.protocol.requests")
 
-__all__ = ["ITSELF", "Watch", "Watches"]
-
-
-class _Itself:
-    """The token of a watch that was given none: the watch itself."""
-
-    def __repr__(self) -> str:
-        return "the watch itself"
-
-
-ITSELF = _Itself()
+__all__ = ["Watch", "Watches"]
 
 
 class Watch(Watched):

@@ -1,0 +1,237 @@
+"""The connection to the daemon, awaited: requests and their replies, and events to who receives them.
+
+All is done in the thread of one event loop, and between two awaits nothing comes in between: so nothing needs a lock.
+What tasks ask in one turn of the loop goes out together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+from functools import partial
+
+from ..addresses import Kind
+from ..errors import (
+    ConnectionLostError,
+    ProtocolError,
+    closed_error,
+    error_from_errno,
+    forked_error,
+    lost_error,
+    timeout_error,
+)
+from ..protocol.session import Session
+from ..static_types import Protocol
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ..errors import XenStoreError
+    from ..protocol.session import EventQueue, Exchange, Message, Reply
+    from ..records import WatchEvent
+    from .transport import Transport
+
+__all__ = ["Connection", "Receiver"]
+
+# How long a reply with an id of ours may take, once one with another id has come: see Session.suspects.
+_GRACE = 0.02  # seconds
+_ROUNDS_MAX = 16  # how much is taken in at once: a peer that never stops must hold up nobody
+# What a device says that is gone, other than of one message.
+_GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EPIPE, errno.EBADF)
+
+
+class Receiver(Protocol):
+    """Who receives the events of a queue."""
+
+    def receive(self, event: WatchEvent) -> None:
+        """An event has come, its token as it goes over the wire."""
+
+    def end(self, error: Callable[[], XenStoreError]) -> None:
+        """None comes any more: the connection is over. `error` makes what is raised for it."""
+
+
+class Connection:
+    """One connection, of the event loop that opened it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: Transport, timeout: float | None) -> None:
+        """`transport` is the connection's from here on; `timeout`: how many seconds a reply may take (None: any)."""
+        self._loop = loop
+        self._transport = transport
+        self._timeout = timeout
+        self._pid = os.getpid()
+        self._session = Session(transport.kind == Kind.SOCKET, _complete)
+        self._receivers: dict[EventQueue, Receiver] = {}
+        self._over: Callable[[], XenStoreError] | None = None  # what makes the error of every call, once it is over
+        self._will_flush = False
+        self._grace: asyncio.TimerHandle | None = None
+        transport.start(self._receive, self._flush)
+
+    # Requests.
+
+    def send_many(self, messages: Sequence[Message], tx_id: int = 0) -> Exchange:
+        """Send requests whose replies :meth:`replies` waits for."""
+        self.check()
+        exchange = self._session.send(messages, tx_id)
+        self._flush_soon()
+        return exchange
+
+    async def replies(self, exchange: Exchange) -> list[Reply]:
+        """The replies to what was sent, in order. Where the wait ends before, they are dropped as they come, and a
+        watch or a transaction that was to be set up is taken back."""
+        timer = None
+        try:
+            if exchange.missing:
+                self.check()
+                exchange.waiter = waiter = self._loop.create_future()
+                if self._timeout is not None:
+                    timer = self._loop.call_later(self._timeout, self._time_out, waiter)
+                await waiter
+            return exchange.replies  # type: ignore[return-value]  # none is missing
+        except BaseException:
+            self.forget(exchange)
+            raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def forget(self, exchange: Exchange) -> None:
+        """Nobody waits for these replies any more; what was not yet sent, is not."""
+        if self._over is None:
+            if exchange.missing:
+                self._session.abandon(exchange)
+            else:
+                self._session.take_back(exchange)
+            self._flush_soon()
+
+    def post(self, type: int, payload: bytes, tx_id: int = 0) -> None:
+        """Send a request for whose reply nobody waits; nothing is done where the connection is over."""
+        if self._over is None and os.getpid() == self._pid:
+            self._session.post(type, payload, tx_id)
+            self._flush_soon()
+
+    # Events.
+
+    def open_queue(self, prefix: str, receiver: Receiver) -> EventQueue:
+        """A queue of events, which `receiver` receives."""
+        self.check()
+        queue = self._session.queues.open(prefix)
+        self._receivers[queue] = receiver
+        return queue
+
+    def close_queue(self, queue: EventQueue) -> None:
+        """Its watches were taken away."""
+        self._session.queues.close(queue)
+        self._receivers.pop(queue, None)
+
+    # The end.
+
+    def check(self) -> None:
+        """Raise what every call raises that cannot be carried out."""
+        self.check_place()
+        if self._over is not None:
+            raise self._over()
+
+    def check_place(self) -> None:
+        """Raise ForkedError in a child process, and RuntimeError in another event loop."""
+        if os.getpid() != self._pid:
+            raise forked_error()
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("the client belongs to the event loop that opened it, which this is not")
+
+    def close(self) -> None:
+        """End it, and every wait."""
+        if os.getpid() == self._pid:
+            self._end(closed_error)
+
+    # Inside.
+
+    def _flush_soon(self) -> None:
+        if not self._will_flush:
+            self._will_flush = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._will_flush = False
+        session = self._session
+        while self._over is None and (data := session.data_to_send()) is not None:
+            try:
+                size = self._transport.send(data)
+            except OSError as error:
+                if self._transport.kind == Kind.SOCKET or error.errno in _GONE:
+                    self._receive()  # what came before the end counts
+                    self._lose(error)
+                else:
+                    session.refuse(error_from_errno(error.errno or errno.EIO))
+                continue
+            if not size:
+                self._transport.wait_for_room()
+                return
+            session.data_sent(size)
+        if self._over is None:
+            self._transport.has_room()
+
+    def _receive(self) -> None:
+        ended: OSError | None = None
+        try:
+            for _ in range(_ROUNDS_MAX):
+                data = self._transport.receive()
+                if data is None:
+                    break
+                if not data:
+                    raise lost_error()
+                self._session.receive_data(data)
+        except OSError as error:
+            ended = error
+        for queue, receiver in list(self._receivers.items()):
+            events = queue.events
+            while events:
+                receiver.receive(events.popleft())
+        if ended is not None:
+            self._lose(ended)
+            return
+        if self._session.suspects and self._grace is None:
+            self._grace = self._loop.call_later(_GRACE, self._accept_suspects)
+        if self._session.has_data_to_send:
+            self._flush_soon()  # a transaction that nobody waits for is to be taken back
+
+    def _accept_suspects(self) -> None:
+        self._grace = None
+        if self._session.suspects:
+            self._session.accept_suspects()
+
+    def _time_out(self, waiter: asyncio.Future[None]) -> None:
+        if not waiter.done():
+            waiter.set_exception(timeout_error(self._timeout))
+
+    def _lose(self, error: OSError) -> None:
+        if isinstance(error, ConnectionLostError):
+            self._end(lost_error)
+        elif isinstance(error, ProtocolError):
+            self._end(partial(lost_error, f"it was given up: {error.strerror}"), error)
+        else:
+            self._end(partial(lost_error, error.strerror))
+
+    def _end(self, over: Callable[[], XenStoreError], first: XenStoreError | None = None) -> None:
+        """It is over: every wait ends, the first one with `first` where there is such."""
+        if self._over is not None:
+            return
+        self._over = over
+        self._transport.close()
+        if self._loop.is_closed():
+            return  # nobody waits
+        if self._grace is not None:
+            self._grace.cancel()
+        for exchange in self._session.unanswered():
+            if exchange.waiter is not None and not exchange.waiter.done():
+                exchange.waiter.set_exception(first or over())
+                first = None
+        for receiver in list(self._receivers.values()):
+            receiver.end(over)
+
+
+def _complete(exchange: Exchange) -> None:
+    """All its replies are there: who waits for them goes on."""
+    if exchange.waiter is not None and not exchange.waiter.done():
+        exchange.waiter.set_result(None)

@@ -1,0 +1,47 @@
+"""The driver of programs that awaits, as :func:`xsffi.protocol.programs.run` is the one that waits."""
+
+from __future__ import annotations
+
+from ..errors import XenStoreError
+from ..records import Node
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from typing import Any
+
+    from ..protocol.programs import Program
+    from ..protocol.trees import Walk
+    from ..static_types import T
+
+__all__ = ["iterate", "run"]
+
+
+async def run(program: Program[T], carry: Callable[[Any], Awaitable[Any]]) -> T:
+    """Drive a program by a function that carries an effect, and returns what it came to or raises its error."""
+    try:
+        effect = next(program)
+        while True:
+            try:
+                reply = await carry(effect)
+            except XenStoreError as error:
+                effect = program.throw(error)
+            else:
+                effect = program.send(reply)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+
+
+async def iterate(walk: Walk, carry: Callable[[Any], Awaitable[Any]]) -> AsyncGenerator[Node | XenStoreError, None]:
+    """Drive a walk; give what it finds."""
+    try:
+        step = next(walk)
+        while True:
+            if isinstance(step, (Node, XenStoreError)):
+                yield step
+                step = next(walk)
+            else:
+                step = walk.send(await carry(step))
+    except StopIteration:
+        return

@@ -1,0 +1,88 @@
+"""Events that wait to be read, each path of a watch once: as xenstored itself does for a slow client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from functools import partial
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..errors import XenStoreError
+    from ..records import WatchEvent
+
+__all__ = ["EventStream"]
+
+
+class EventStream:
+    """Events in the order of their coming. One at a path at which one waits already is not added: who reads that sees
+    what is there then."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: OrderedDict[tuple[str, str], WatchEvent] = OrderedDict()  # by token on the wire, and path
+        self._readers: set[asyncio.Future[None]] = set()
+        self._end: Callable[[], BaseException] | None = None  # what makes what is raised once none waits
+
+    def put(self, wire_token: str, event: WatchEvent) -> None:
+        """An event has come."""
+        self._waiting.setdefault((wire_token, event.path), event)
+        self._wake()
+
+    def receive(self, event: WatchEvent) -> None:
+        """The same, with the token that is in it."""
+        self.put(event.token, event)
+
+    def drop(self, wire_token: str) -> None:
+        """Drop the events of one watch."""
+        for key in [key for key in self._waiting if key[0] == wire_token]:
+            del self._waiting[key]
+
+    def end(self, error: Callable[[], XenStoreError]) -> None:
+        """No more will come."""
+        self.end_with(error)
+
+    def end_with(self, error: Callable[[], BaseException]) -> None:
+        """No more will come: `error` makes what is raised by whoever waits for one."""
+        if self._end is None:
+            self._end = error
+            self._wake()
+
+    def take(self) -> tuple[str, WatchEvent] | None:
+        """The next event and its token on the wire, None where none waits; raises what ended the stream."""
+        if self._waiting:
+            (wire_token, _), event = self._waiting.popitem(last=False)
+            return wire_token, event
+        if self._end is not None:
+            raise self._end()
+        return None
+
+    async def next(self, timeout: float | None = None) -> tuple[str, WatchEvent] | None:
+        """The same, waiting for `timeout` seconds (None: for ever) until there is one."""
+        timer = None
+        is_up: list[bool] = []
+        try:
+            while (taken := self.take()) is None and not is_up:
+                reader = self._loop.create_future()
+                self._readers.add(reader)
+                if timeout is not None and timer is None:
+                    timer = self._loop.call_later(timeout, partial(self._time_is_up, is_up))
+                try:
+                    await reader
+                finally:
+                    self._readers.discard(reader)
+            return taken
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _time_is_up(self, is_up: list[bool]) -> None:
+        is_up.append(True)
+        self._wake()
+
+    def _wake(self) -> None:
+        for reader in self._readers:
+            if not reader.done():
+                reader.set_result(None)

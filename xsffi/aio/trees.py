@@ -1,0 +1,80 @@
+"""A whole tree as it is at one moment: the driver of :func:`xsffi.protocol.trees.snapshot`."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import itertools
+
+from ..errors import ClientClosedError, ConnectionLostError, ForkedError, WaitTimeoutError, XenStoreError
+from ..paths import RELEASE_DOMAIN, encode
+from ..protocol import trees
+from ..protocol.programs import NextEvent
+from ..protocol.requests import Request, Unwatch
+from .driver import run
+from .events import EventStream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from ..protocol.programs import Effect
+    from ..protocol.session import EventQueue
+    from ..records import Node
+    from .backend import Backend
+
+__all__ = ["snapshot"]
+
+_numbers = itertools.count(1)
+
+
+async def snapshot(backend: Backend, top: str, rounds: int, timeout: float | None = None) -> list[Node]:
+    """Every node from `top` down, parents first, as they were at one moment.
+
+    `timeout`: how many seconds the first event of the watch may take (None: any time). Raises
+    TransactionConflictError where each of so many `rounds` brought changes, WaitTimeoutError, and what the backend
+    does: ConnectionLostError where the daemon is gone.
+    """
+    events = EventStream(asyncio.get_running_loop())
+    queue = backend.open_queue(f"dump:{next(_numbers)}:", events)
+    try:
+        return await _read(backend, queue, events, top, rounds, timeout)
+    finally:
+        backend.close_queue(queue)
+
+
+async def _read(
+    backend: Backend, queue: EventQueue, events: EventStream, top: str, rounds: int, timeout: float | None
+) -> list[Node]:
+    token, released = queue.new_token(), queue.new_token()
+    watches = [Unwatch(encode(top), token), Unwatch(encode(RELEASE_DOMAIN), released)]
+
+    async def carry(effect: Effect) -> Any:
+        if isinstance(effect, NextEvent):
+            taken = await events.next(timeout) if effect.wait else events.take()
+            if taken is None and effect.wait:
+                raise WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch came for {timeout} seconds", top)
+            return None if taken is None else taken[1]
+        return await (backend.call(effect) if isinstance(effect, Request) else backend.call_many(effect))
+
+    try:
+        nodes = await run(trees.snapshot(top, rounds, token, released), carry)
+        await _unset(backend, watches)
+        return nodes
+    except (ConnectionLostError, ClientClosedError, ForkedError):
+        raise  # the watches went with the connection
+    except BaseException as error:
+        if isinstance(error, XenStoreError) and not isinstance(error, WaitTimeoutError):
+            await _unset(backend, watches)
+        else:
+            for watch in watches:
+                backend.post(watch)  # and wait for nothing: perhaps the daemon does not answer
+        raise
+
+
+async def _unset(backend: Backend, watches: list[Unwatch]) -> None:
+    for request in watches:
+        try:
+            await backend.call(request)
+        except XenStoreError:
+            pass  # what the reading came to is what matters

@@ -1,0 +1,311 @@
+"""Watches: each is a stream of its events, or has a callback, which a task of the watch's own calls."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import inspect
+import weakref
+
+from .. import log
+from ..errors import (
+    ClientClosedError,
+    InvalidArgumentError,
+    NodeNotFoundError,
+    NotSupportedError,
+    WaitTimeoutError,
+    WatchExistsError,
+    XenStoreError,
+    closed_error,
+)
+from ..options import validate_callback, validate_depth
+from ..paths import encode
+from ..protocol import requests as r
+from ..protocol.programs import look_into_depth
+from ..protocol.watch_table import ITSELF, Watched, WatchTable
+from ..records import WatchEvent
+from .driver import run
+from .events import EventStream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from .backend import Backend
+
+    Callback = Callable[[WatchEvent], object]  # plain or async
+
+__all__ = ["Events", "Watch", "Watches"]
+
+
+class Watch(Watched, EventStream):
+    """A watch that is set: its path, token, depth and callback. It ends by :meth:`close`, or with an ``async with``
+    block.
+
+    Without a callback it is a stream of its events: ``async for event in watch`` gives them as they come. Of events at
+    the same path one alone waits to be read, so a slow reader is told of each path once. Iterating ends when the watch
+    is closed; once the daemon is gone it raises ConnectionLostError, when all that came before was given, and
+    ClientClosedError where the client is closed.
+
+    `depth` is None where all below the path counts: also where a depth was tried that the daemon does not know.
+    """
+
+    def __init__(
+        self,
+        watches: Watches,
+        loop: asyncio.AbstractEventLoop,
+        path: str,
+        token: object,
+        callback: Callback | None,
+        depth: int | None,
+        wire_token: bytes,
+    ) -> None:
+        """To be had from :meth:`xsffi.aio.Client.watch`."""
+        Watched.__init__(self, path, self if token is ITSELF else token, wire_token)
+        EventStream.__init__(self, loop)
+        self.callback = callback
+        self.depth = depth
+        self._watches = watches
+        self._task: asyncio.Task[None] | None = None  # calls the callback
+        self._is_read = callback is not None  # somebody takes the events of this very watch
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was taken away."""
+        return not self._watches.has(self)
+
+    async def close(self) -> None:
+        """Take the watch away; none of its events is delivered any more, and a callback that is under way in another
+        task is cancelled. Closing again does nothing, also once the client is closed.
+
+        Raises ConnectionLostError where the daemon is gone.
+        """
+        await self._watches.discard(self)
+
+    def __aiter__(self) -> Watch:
+        """Raises RuntimeError where the events go to a callback."""
+        if self.callback is not None:
+            raise RuntimeError("the events of this watch go to its callback")
+        self._is_read = True
+        return self
+
+    async def __anext__(self) -> WatchEvent:
+        self._watches.check_place()
+        self.__aiter__()
+        taken = await self.next()
+        assert taken is not None, "it waits for ever"
+        return taken[1]
+
+    async def __aenter__(self) -> Watch:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            await self.close()
+            return
+        if not issubclass(kind, Exception):  # it is cancelled, perhaps because the daemon does not answer
+            self._watches.give_up(self)
+            return
+        try:
+            await self.close()
+        except OSError:
+            pass  # what went wrong first is what matters
+
+    def __repr__(self) -> str:
+        return f"<xsffi.aio.Watch {self.path!r}{' closed' if self.closed else ''}>"
+
+    def _start(self) -> None:
+        """The watch is set."""
+        if self.callback is not None:
+            self._task = self._loop.create_task(self._call_back(self.callback))
+
+    def _stop(self, error: Callable[[], BaseException]) -> None:
+        """The watch is taken away, or all is over: what was not read is not to be."""
+        self._waiting.clear()
+        self.end_with(error)
+        # Not the task itself, whose callback closes the watch.
+        if self._task is not None and (self._loop.is_closed() or asyncio.current_task(self._loop) is not self._task):
+            self._task.cancel()
+
+    async def _call_back(self, callback: Callback) -> None:
+        try:
+            while (taken := await self.next()) is not None:
+                try:
+                    result = callback(taken[1])
+                    if inspect.isawaitable(result):
+                        await result
+                except Exception:
+                    log.exception("the callback of the watch at %s raised", self.path)
+        except (StopAsyncIteration, ClientClosedError):
+            pass
+        except XenStoreError as error:
+            log.warning("the callback of the watch at %s is called no more: %s", self.path, error.strerror)
+        except asyncio.CancelledError:
+            if not self.closed:
+                log.warning("the callback of the watch at %s was cancelled, and is called no more", self.path)
+            raise
+
+
+class Events(EventStream):
+    """The events of all watches of a client; to be had from :meth:`xsffi.aio.Client.events`."""
+
+    def __init__(self, watches: Watches, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
+        super().__init__(loop)
+        self._watches = watches
+        self._timeout = timeout
+
+    def __aiter__(self) -> Events:
+        return self
+
+    async def __anext__(self) -> WatchEvent:
+        self._watches.check_place()
+        taken = await self.next(self._timeout)
+        if taken is None:
+            raise StopAsyncIteration
+        self._watches.was_read(*taken)
+        return taken[1]
+
+
+class Watches:
+    """The watches of one client, and where their events go."""
+
+    def __init__(self, backend: Backend, loop: asyncio.AbstractEventLoop) -> None:
+        self._backend = backend
+        self._loop = loop
+        self._table: WatchTable[Watch] = WatchTable()
+        self._followers: weakref.WeakSet[Events] = weakref.WeakSet()  # they are told of each event
+        self._over: Callable[[], BaseException] | None = None
+        self._queue = backend.open_queue("", self)
+
+    async def add(
+        self, path: str, token: object, callback: Callback | None, depth: int | None, try_depth: bool
+    ) -> Watch:
+        """Set a watch (see :meth:`xsffi.aio.Client.watch`)."""
+        encoded = encode(path)
+        validate_callback(callback)
+        validate_depth(depth)
+        self._backend.check()
+        watch = Watch(self, self._loop, path, token, callback, depth, self._queue.new_token())
+        try:
+            await self._set(watch, encoded)
+        except NotSupportedError:
+            if not try_depth or depth is None:
+                raise
+            watch.depth = None
+            await self._set(watch, encoded)
+        watch._start()
+        return watch
+
+    def has(self, watch: Watch) -> bool:
+        """Whether this watch is set."""
+        return watch in self._table
+
+    async def remove(self, watch: Watch) -> None:
+        """Take a watch away; raises NodeNotFoundError where it is none of this client's, or was taken away before."""
+        if not isinstance(watch, Watch):
+            raise TypeError(f"what watch() returned is to be given, not {type(watch).__name__}: {watch!r}")
+        if watch._watches is not self or not await self._unset(watch):
+            raise NodeNotFoundError(errno.ENOENT, "this watch is not set on this client", watch.path)
+
+    async def discard(self, watch: Watch) -> None:
+        """Take a watch of this client's away, if it is set."""
+        try:
+            await self._unset(watch)
+        except (ClientClosedError, NodeNotFoundError):
+            pass  # it went with the connection, or with reset()
+
+    def give_up(self, watch: Watch) -> None:
+        """The same, without waiting for the daemon."""
+        if self._forget(watch):
+            self._backend.post(r.Unwatch(encode(watch.path), watch.wire_token))
+
+    async def reset(self) -> None:
+        """Take all watches away, and the daemon's transactions of this connection."""
+        await self._backend.call(r.ResetWatches())
+        self._forget_all(StopAsyncIteration)
+
+    def events(self, timeout: float | None) -> Events:
+        """The events of all watches from here on, and before them those that nobody has read yet."""
+        events = Events(self, self._loop, timeout)
+        for watch in self._table:
+            for event in watch._waiting.values():
+                events.put(watch.wire_token.decode("ascii"), event)
+        self._followers.add(events)
+        if self._over is not None:
+            events.end_with(self._over)
+        return events
+
+    def close(self) -> None:
+        """Forget all watches: the backend is closed."""
+        self._over = closed_error
+        for events in list(self._followers):
+            events._waiting.clear()
+        self._forget_all(closed_error)
+
+    def check_place(self) -> None:
+        """Raise where events are asked for in a child process, or in another loop."""
+        self._backend.check(place_alone=True)
+
+    def receive(self, event: WatchEvent) -> None:
+        """See :class:`~xsffi.aio.connection.Receiver`."""
+        watch = self._table.owner(event.token)
+        if watch is None:
+            return  # it was taken away
+        of_user = WatchEvent(event.path, watch.token)
+        watch.put(event.token, of_user)
+        for events in list(self._followers):
+            events.put(event.token, of_user)
+
+    def end(self, error: Callable[[], XenStoreError]) -> None:
+        """See :class:`~xsffi.aio.connection.Receiver`."""
+        self._over = error
+        for stream in [*self._table, *self._followers]:
+            stream.end_with(error)
+
+    def was_read(self, wire_token: str, event: WatchEvent) -> None:
+        """An event was given to who reads all: it waits no longer in a watch that nobody reads by itself."""
+        watch = self._table.owner(wire_token)
+        if watch is not None and not watch._is_read:
+            watch._waiting.pop((wire_token, event.path), None)
+
+    async def _set(self, watch: Watch, encoded: bytes) -> None:
+        if not self._table.add(watch):
+            raise WatchExistsError(
+                errno.EEXIST, f"this path is watched with this token already: {watch.token!r}", watch.path
+            )
+        try:
+            await self._backend.call(r.Watch(encoded, watch.wire_token, watch.depth))
+        except BaseException as error:
+            self._table.remove(watch)
+            if isinstance(error, InvalidArgumentError) and watch.depth is not None:
+                await run(look_into_depth(watch.path, error), self._backend.call)
+            raise
+
+    async def _unset(self, watch: Watch) -> bool:
+        """Take a watch away; False where it is not set."""
+        self._backend.check(place_alone=True)
+        if not self._forget(watch):
+            return False
+        request = r.Unwatch(encode(watch.path), watch.wire_token)
+        try:
+            await self._backend.call(request)
+        except BaseException as error:
+            if isinstance(error, WaitTimeoutError) or not isinstance(error, XenStoreError):
+                self._backend.post(request)  # in case it was not sent
+            raise
+        return True
+
+    def _forget(self, watch: Watch, error: Callable[[], BaseException] = StopAsyncIteration) -> bool:
+        if not self._table.remove(watch):
+            return False
+        watch._stop(error)
+        for events in list(self._followers):
+            events.drop(watch.wire_token.decode("ascii"))
+        return True
+
+    def _forget_all(self, error: Callable[[], BaseException]) -> None:
+        for watch in list(self._table):
+            self._forget(watch, error)
