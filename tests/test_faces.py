@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from xsffi.aio import operations as awaited
 from xsffi.protocol import verbs
 from xsffi.protocol.queued import QueuedVerbs
 from xsffi.sync.operations import DomainVerbs, NodeVerbs
@@ -18,6 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FACES: list[tuple[type, tuple[str, ...]]] = [
     (NodeVerbs, verbs.OF_NODES),
     (DomainVerbs, verbs.OF_DOMAINS),
+    (awaited.NodeVerbs, verbs.OF_NODES),
+    (awaited.DomainVerbs, verbs.OF_DOMAINS),
     (QueuedVerbs, verbs.OF_NODES),
 ]
 
@@ -26,7 +29,7 @@ def test_they_are_as_they_would_be_written() -> None:
     subprocess.run([sys.executable, ROOT / "ci" / "faces", "--check"], check=True)
 
 
-@pytest.mark.parametrize(("face", "names"), FACES)
+@pytest.mark.parametrize(("face", "names"), FACES, ids=[face.__module__ + "." + face.__name__ for face, _ in FACES])
 def test_each_verb_has_its_method(face: type, names: tuple[str, ...]) -> None:
     """With the same parameters, and where it returns something, the same docstring."""
     for name in names:
@@ -37,6 +40,12 @@ def test_each_verb_has_its_method(face: type, names: tuple[str, ...]) -> None:
         if face is not QueuedVerbs:
             assert words.split() == (inspect.getdoc(verb) or "").split()
         assert words
+
+
+def test_the_awaited_ones_are_async() -> None:
+    for face, names in FACES:
+        for name in names:
+            assert inspect.iscoroutinefunction(getattr(face, name)) == face.__module__.startswith("xsffi.aio")
 
 
 def test_every_verb_is_of_a_group() -> None:

@@ -63,7 +63,6 @@ class Client(NodeOperations, DomainVerbs):
         validate_timeout(timeout)
         self._path = None if path is None else os.fsdecode(path)
         self._timeout = timeout
-        self._owner = os.getpid()
         self._state: _State | None = None
         self._closed = False
 
@@ -184,11 +183,10 @@ class Client(NodeOperations, DomainVerbs):
         :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing. A callback that is under way in another
         task is cancelled. It waits for nobody, and raises nothing where the daemon is gone."""
         state = self._state
-        if state is not None and not self._closed:
-            state.check_place()
-        self._closed = True
-        if state is not None:
+        if state is not None and not self._closed and state.is_own:
+            state.check_loop()
             state.close()
+        self._closed = True
 
     async def _open(self) -> Client:
         """Connect, if that is not done; raises ClientClosedError where the client is closed by now."""
@@ -214,7 +212,7 @@ class Client(NodeOperations, DomainVerbs):
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         state = getattr(self, "_state", None)
-        if state is None or self._closed or self._owner != os.getpid():
+        if state is None or self._closed or not state.is_own:
             return
         try:
             _warn(f"{self!r} was not closed", ResourceWarning, source=self)
@@ -256,8 +254,14 @@ class _State:
         self.transactions = Transactions(backend, self.any_domain)
         self.watches = Watches(backend, loop)
         self._loop = loop
+        self._pid = os.getpid()
 
-    def check_place(self) -> None:
+    @property
+    def is_own(self) -> bool:
+        """Whether this is the process that opened it, and no child."""
+        return os.getpid() == self._pid
+
+    def check_loop(self) -> None:
         """Raises RuntimeError in another event loop, unless that of the client is over."""
         if not self._loop.is_closed():
             self.watches.check_place()
