@@ -127,6 +127,11 @@ class TestOpening:
         with pytest.raises(TypeError, match="timeout"):
             aio.Client(timeout="soon")  # type: ignore[arg-type]
 
+    def test_connections(self) -> None:
+        aio.Client(connections=4)
+        with pytest.raises(ValueError, match="connections"):
+            aio.Client(connections=0)
+
     async def test_a_daemon_that_accepts_nobody(self, loop_kind: str) -> None:
         with start_daemon("xenstored") as daemon, nobody_is_accepted(daemon):
             with pytest.raises(xsffi.BackendUnavailableError, match="accept"):
@@ -479,3 +484,26 @@ class TestTraces:
     async def test_nothing_is_on_the_way_where_nobody_looks(self, client: aio.Client) -> None:
         async with client as xs:
             assert type(xs.backend).__name__ == "Backend"
+
+
+class TestTheMiddleOfAStep:
+    """An exception that comes there ends the connection, visibly."""
+
+    @pytest.mark.parametrize("where", ["send", "receive"])
+    async def test_it_is_over(self, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*arguments: object) -> None:
+            raise MemoryError
+
+        unseen: list[object] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: unseen.append(context["exception"]))
+        with Peer(answer) as peer:
+            async with aio.Client(peer.path) as xs:
+                assert await xs.read("/a") == b"value of /a"
+                session = xs.backend._connection._session
+                monkeypatch.setattr(session, {"send": "data_sent", "receive": "receive_data"}[where], fail)
+                with pytest.raises(xsffi.ConnectionLostError, match="MemoryError"):
+                    await xs.read("/b")
+                with pytest.raises(xsffi.ConnectionLostError, match="MemoryError"):
+                    await xs.read("/c")
+        assert [type(each) for each in unseen] == [MemoryError]

@@ -76,12 +76,13 @@ class Backend:
         """Drop what comes for it still. Its watches are to be taken away before."""
         self._connection.close_queue(queue)
 
-    def check(self, place_alone: bool = False) -> None:
-        """Raise what every call raises that cannot be carried out: with `place_alone`, for where it is called."""
-        if place_alone:
-            self._connection.check_place()
-        else:
-            self._connection.check()
+    def check(self) -> None:
+        """Raise what every call raises that cannot be carried out."""
+        self._connection.check()
+
+    def check_place(self) -> None:
+        """Raise what every call raises in a child process, and in another event loop."""
+        self._connection.check_place()
 
     def close(self) -> None:
         """Let go of the connection and end every wait. Again does nothing."""

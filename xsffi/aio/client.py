@@ -9,7 +9,7 @@ import warnings
 
 from ..addresses import Kind
 from ..errors import ClientClosedError, closed_error
-from ..options import validate_attempts, validate_timeout
+from ..options import connections_from, validate_attempts, validate_timeout
 from ..paths import validate
 from ..protocol import loading
 from ..protocol.safeguards import AnyDomain
@@ -52,15 +52,23 @@ class Client(NodeOperations, DomainVerbs):
     raises :class:`~xsffi.errors.ConnectionLostError`, and whatever waits ends with it.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, timeout: float | None = None) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        timeout: float | None = None,
+        connections: int | None = None,
+    ) -> None:
         """Nothing is opened yet: ``async with`` does that.
 
         :param path: the daemon's unix socket or the kernel's device; by default, where libxenstore would look:
             ``XENSTORED_PATH``, ``XENSTORED_RUNDIR``, the usual places.
         :param timeout: how many seconds a reply may take before a verb raises
             :class:`~xsffi.errors.WaitTimeoutError`; None: any time. (``asyncio.timeout`` bounds whatever is within it.)
+        :param connections: over how many connections bulk work may go, as for :class:`xsffi.Client`. It goes over one:
+            more would gain nothing in one thread of Python.
         """
         validate_timeout(timeout)
+        connections_from(connections)
         self._path = None if path is None else os.fsdecode(path)
         self._timeout = timeout
         self._state: _State | None = None
@@ -279,10 +287,12 @@ class _State:
             self.close()
 
 
-async def connect(path: str | os.PathLike[str] | None = None, timeout: float | None = None) -> Client:
-    """A client that is open (see :class:`Client`), which ends by ``await client.close()``.
+async def connect(
+    path: str | os.PathLike[str] | None = None, timeout: float | None = None, connections: int | None = None
+) -> Client:
+    """A client that is open, which ends by ``await client.close()``. The parameters are those of :class:`Client`.
 
     Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried, where there is no way to the
     store.
     """
-    return await Client(path, timeout)._open()
+    return await Client(path, timeout, connections)._open()

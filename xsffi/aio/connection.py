@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from contextlib import contextmanager
 from functools import partial
 
 from ..addresses import Kind
@@ -26,7 +27,7 @@ from ..static_types import Protocol
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from ..errors import XenStoreError
     from ..protocol.session import EventQueue, Exchange, Message, Reply
@@ -154,13 +155,17 @@ class Connection:
 
     def _flush(self) -> None:
         self._will_flush = False
+        with self._step():
+            self._send()
+
+    def _send(self) -> None:
         session = self._session
         while self._over is None and (data := session.data_to_send()) is not None:
             try:
                 size = self._transport.send(data)
             except OSError as error:
                 if self._transport.kind == Kind.SOCKET or error.errno in _GONE:
-                    self._receive()  # what came before the end counts
+                    self._take_in()  # what came before the end counts
                     self._lose(error)
                 else:
                     session.refuse(error_from_errno(error.errno or errno.EIO))
@@ -173,6 +178,10 @@ class Connection:
             self._transport.has_room()
 
     def _receive(self) -> None:
+        with self._step():
+            self._take_in()
+
+    def _take_in(self) -> None:
         ended: OSError | None = None
         try:
             for _ in range(_ROUNDS_MAX):
@@ -195,6 +204,16 @@ class Connection:
             self._grace = self._loop.call_later(_GRACE, self._accept_suspects)
         if self._session.has_data_to_send:
             self._flush_soon()  # a transaction that nobody waits for is to be taken back
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """What comes in the middle of this (Ctrl-C, or no memory) leaves a connection of which nobody knows how far it
+        got: so that ends it."""
+        try:
+            yield
+        except BaseException as error:
+            self._end(partial(lost_error, f"it was given up, since {type(error).__name__} came in the middle"))
+            raise
 
     def _accept_suspects(self) -> None:
         self._grace = None

@@ -35,20 +35,14 @@ class EventStream:
         """The same, with the token that is in it."""
         self.put(event.token, event)
 
-    def drop(self, wire_token: str) -> None:
-        """Drop the events of one watch."""
-        for key in [key for key in self._waiting if key[0] == wire_token]:
-            del self._waiting[key]
-
     def end(self, error: Callable[[], XenStoreError]) -> None:
         """No more will come."""
         self.end_with(error)
 
     def end_with(self, error: Callable[[], BaseException]) -> None:
         """No more will come: `error` makes what is raised by whoever waits for one."""
-        if self._end is None:
-            self._end = error
-            self._wake()
+        self._end = error
+        self._wake()
 
     def take(self) -> tuple[str, WatchEvent] | None:
         """The next event and its token on the wire, None where none waits; raises what ended the stream."""
@@ -83,6 +77,8 @@ class EventStream:
         self._wake()
 
     def _wake(self) -> None:
+        if self._loop.is_closed():
+            return  # nobody waits
         for reader in self._readers:
             if not reader.done():
                 reader.set_result(None)

@@ -126,8 +126,9 @@ class Watch(Watched, EventStream):
         """The watch is taken away, or all is over: what was not read is not to be."""
         self._waiting.clear()
         self.end_with(error)
-        # Not the task itself, whose callback closes the watch.
-        if self._task is not None and (self._loop.is_closed() or asyncio.current_task(self._loop) is not self._task):
+        if self._task is None or self._loop.is_closed():
+            return
+        if asyncio.current_task(self._loop) is not self._task:  # whose callback may be what closes the watch
             self._task.cancel()
 
     async def _call_back(self, callback: Callback) -> None:
@@ -159,6 +160,12 @@ class Events(EventStream):
 
     def __aiter__(self) -> Events:
         return self
+
+    def take(self) -> tuple[str, WatchEvent] | None:
+        # The events of a watch that was taken away meanwhile are not given.
+        while (taken := super().take()) is not None and not self._watches.knows(taken[0]):
+            pass
+        return taken
 
     async def __anext__(self) -> WatchEvent:
         self._watches.check_place()
@@ -203,6 +210,10 @@ class Watches:
         """Whether this watch is set."""
         return watch in self._table
 
+    def knows(self, wire_token: str) -> bool:
+        """Whether a watch with this token is set."""
+        return self._table.owner(wire_token) is not None
+
     async def remove(self, watch: Watch) -> None:
         """Take a watch away; raises NodeNotFoundError where it is none of this client's, or was taken away before."""
         if not isinstance(watch, Watch):
@@ -243,11 +254,12 @@ class Watches:
         self._over = closed_error
         for events in list(self._followers):
             events._waiting.clear()
+            events.end_with(closed_error)
         self._forget_all(closed_error)
 
     def check_place(self) -> None:
         """Raise where events are asked for in a child process, or in another loop."""
-        self._backend.check(place_alone=True)
+        self._backend.check_place()
 
     def receive(self, event: WatchEvent) -> None:
         """See :class:`~xsffi.aio.connection.Receiver`."""
@@ -286,7 +298,7 @@ class Watches:
 
     async def _unset(self, watch: Watch) -> bool:
         """Take a watch away; False where it is not set."""
-        self._backend.check(place_alone=True)
+        self._backend.check_place()
         if not self._forget(watch):
             return False
         request = r.Unwatch(encode(watch.path), watch.wire_token)
@@ -302,8 +314,6 @@ class Watches:
         if not self._table.remove(watch):
             return False
         watch._stop(error)
-        for events in list(self._followers):
-            events.drop(watch.wire_token.decode("ascii"))
         return True
 
     def _forget_all(self, error: Callable[[], BaseException]) -> None:
