@@ -37,6 +37,7 @@ __all__ = [
     "error_from_errno",
     "error_from_wire",
     "forked_error",
+    "interrupted_error",
     "lost_error",
     "reentered_error",
     "timeout_error",
@@ -198,6 +199,12 @@ def lost_error(reason: str | None = None) -> ConnectionLostError:
     return ConnectionLostError(
         errno.ECONNRESET, f"the connection to the store is lost: {reason or 'the daemon closed it'}"
     )
+
+
+def interrupted_error(kind: type[BaseException]) -> ConnectionLostError:
+    """What is raised once an exception of this kind has come in the middle of a step, so that the connection was given
+    up."""
+    return lost_error(f"{kind.__name__} came in the middle of a step, and nobody knows how far it got")
 
 
 def timeout_error(seconds: float | None) -> WaitTimeoutError:

@@ -116,6 +116,12 @@ class TestOpening:
         with pytest.raises(xsffi.BackendUnavailableError, match="neither a unix socket nor"):
             await aio.connect(tmp_path)
 
+    async def test_a_device_that_cannot_be_polled(self) -> None:
+        before = len(os.listdir("/proc/self/fd"))
+        with pytest.raises(xsffi.BackendUnavailableError, match="/dev/null"):
+            await aio.connect("/dev/null")
+        assert len(os.listdir("/proc/self/fd")) == before
+
     async def test_a_name_too_long_for_a_socket(self, tmp_path: Path) -> None:
         with pytest.raises(xsffi.BackendUnavailableError):
             await aio.connect(tmp_path / ("x" * 200))
@@ -268,6 +274,7 @@ class TestItsEnd:
         xs = loop.run_until_complete(aio.connect(path))
         watch = loop.run_until_complete(_watch(xs))
         loop.close()
+        assert not watch.closed
         other = new_loop(loop_kind)
         with pytest.raises(RuntimeError, match="event loop"):
             other.run_until_complete(xs.read("/"))
@@ -299,6 +306,10 @@ class TestItsEnd:
 
 
 async def _watch(xs: aio.Client) -> aio.Watch:
+    """A watch, and one whose callback's task waits for events."""
+    called = asyncio.Event()
+    await xs.watch("/", callback=lambda event: called.set())
+    await called.wait()
     return await xs.watch("/")
 
 
@@ -306,6 +317,7 @@ class TestItsLoop:
     async def test_another_loop_is_told(self, client: aio.Client, loop_kind: str) -> None:
         async with client as xs:
             watch = await xs.watch("/")
+            transaction = await xs.transaction()
             told: list[str] = []
 
             async def use() -> None:
@@ -314,13 +326,18 @@ class TestItsLoop:
                     xs.read_many(["/"]),
                     xs.watch("/").__aenter__(),
                     watch.__anext__(),
-                    xs.events().__anext__(),
+                    xs.__aenter__(),
                     xs.close(),
                     watch.close(),
                 ):
                     with pytest.raises(RuntimeError, match="belongs to the event loop that opened it") as caught:
                         await call
                     told.append(str(caught.value))
+                with pytest.raises(RuntimeError, match="belongs to the event loop"):
+                    xs.events()
+                with pytest.raises(asyncio.CancelledError):
+                    async with transaction:
+                        raise asyncio.CancelledError
 
             def in_another_thread() -> None:
                 loop = new_loop(loop_kind)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -71,6 +73,29 @@ async def test_what_tasks_ask_in_one_turn_goes_out_together() -> None:
             found = await asyncio.gather(*[xs.read(f"/{number:02}") for number in range(50)], return_exceptions=True)
             assert {type(each) for each in found} == {xsffi.ConnectionLostError}
     assert pieces == [50 * 20]
+
+
+async def test_a_walk_that_is_left_early(client: aio.Client) -> None:
+    """Nothing is left of it: no task that the loop has to see to."""
+    async with client as xs:
+        async with AsyncExitStack() as stack:
+            walk = xs.walk("/")
+            stack.push_async_callback(walk.aclose)
+            async for node in walk:
+                assert node.path == "/"
+                break
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_task_of_a_watch(client: aio.Client) -> None:
+    """What opens it is a coroutine."""
+    async with client as xs:
+        watch, transaction = await asyncio.gather(
+            asyncio.get_running_loop().create_task(xs.watch("/")),
+            asyncio.get_running_loop().create_task(xs.transaction()),
+        )
+        await watch.close()
+        await transaction.abort()
 
 
 async def test_replies_in_any_order() -> None:
@@ -283,9 +308,41 @@ class TestCancelling:
                 held.reply(watch)
                 await turns()
                 task.cancel()
-                unwatches = [await held.asked.get(), await held.asked.get()]
-                assert unwatches[0].payload == watch.payload
-                assert [each.type for each in unwatches] == [M.UNWATCH] * 2
+                unwatch = await held.asked.get()
+                assert (unwatch.type, unwatch.payload) == (M.UNWATCH, watch.payload)
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+
+    async def test_dumps_of_a_daemon_that_hangs(self) -> None:
+        """What was never sent is not to be taken back: nothing piles up."""
+        with Peer(lambda link: time.sleep(0.3)) as peer:
+            async with aio.Client(peer.path) as xs:
+                writes = [asyncio.ensure_future(xs.write(f"/{number}", bytes(3000))) for number in range(500)]
+                await turns()
+                outgoing = len(xs.backend._connection._session._outgoing)
+                for _ in range(50):
+                    dump = asyncio.ensure_future(xs.dump("/"))
+                    await turns()
+                    dump.cancel()
+                    with pytest.raises(asyncio.CancelledError):
+                        await dump
+                assert len(xs.backend._connection._session._outgoing) <= outgoing
+                await xs.close()
+                for write in writes:
+                    with pytest.raises(xsffi.ClientClosedError):
+                        await write
+
+    async def test_ten_thousand_at_once(self) -> None:
+        """In time that grows as their number does: this takes minutes where each is sought for."""
+        with Peer(lambda link: time.sleep(0.3)) as peer:
+            async with aio.Client(peer.path) as xs:
+                reads = [asyncio.ensure_future(xs.read("/a" * 100)) for _ in range(10_000)]
+                await turns()
+                assert len(xs.backend._connection._session._outgoing) > 1000
+                for read in reads:
+                    read.cancel()
+                await asyncio.wait(reads)
+                assert len(xs.backend._connection._session._outgoing) <= 1  # one may have been sent in part
 
     async def test_bulk_work(self) -> None:
         """Thousands of replies that nobody waits for disturb nobody."""
@@ -392,6 +449,21 @@ class TestTimeouts:
                     pass
                 held.reply(request)
                 assert await later == b"value of /later"  # the connection lives
+
+    @pytest.mark.parametrize("commit", [False, True])
+    async def test_the_end_of_a_transaction(self, commit: bool) -> None:
+        """The daemon is told of it nevertheless."""
+        held = Held()
+        with Peer(held) as peer:
+            async with aio.Client(peer.path, timeout=0.05) as xs:
+                opening = asyncio.ensure_future(xs.transaction())
+                held.reply(await held.asked.get(), b"9\0")
+                t = await opening
+                with pytest.raises(xsffi.WaitTimeoutError):
+                    await (t.commit() if commit else t.abort())
+                ends = [await held.asked.get(), await held.asked.get()]
+                assert [(end.type, end.tx_id) for end in ends] == [(M.TRANSACTION_END, 9)] * 2
+                assert ends[1].payload == b"F\0"
 
     async def test_it_holds_for_each_trip(self) -> None:
         def script(link: Link) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Any
@@ -55,6 +57,47 @@ class TestStreams:
             assert await take(events, 4) == [top, f"{top}/a", f"{top}/b", f"{top}/c"]
             sync.write(f"{top}/a", "again")
             assert await take(events) == [f"{top}/a"]
+
+    async def test_one_that_nobody_reads(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Names that come and go must not fill the memory."""
+        monkeypatch.setattr("xsffi.aio.events._WAITING_MAX", 1000)
+
+        def script(link: Link) -> None:
+            watch = link.request()
+            path, token, _ = watch.payload.split(b"\0", 2)
+            link.reply(watch)
+            link.send(b"".join(event(path + b"/%d" % number, token) for number in range(1000)))
+            link.reply(link.request())
+            for _ in range(2):
+                read = link.request()
+                link.send(event(path, token) * 2)
+                link.reply(read)
+
+        with Peer(script) as peer:
+            async with aio.Client(peer.path) as xs:
+                watch = await xs.watch("/a")
+                await xs.read("/a")
+                assert len(watch._waiting) == 1000
+                for _ in range(2):
+                    await xs.read("/a")
+                    assert len(watch._waiting) == 0
+                with pytest.raises(xsffi.XenStoreError, match="more than 1000") as caught:
+                    await take(watch)
+                assert caught.value.errno == errno.ENOBUFS
+
+    async def test_it_keeps_its_client(self, path: str, top: str) -> None:
+        async with (await aio.connect(path)).watch(top) as watch:
+            xs = watch._client
+            gc.collect()
+            assert await take(watch) == [top]
+        assert isinstance(xs, aio.Client)
+        assert watch._client is None
+        async with (await aio.connect(path)).transaction() as t:
+            gc.collect()
+            assert await t.exists(top)
+        assert isinstance(t._client, aio.Client)
+        await t._client.close()
+        await xs.close()
 
     async def test_it_ends_when_the_watch_is_closed(self, client: aio.Client, sync: Client, top: str) -> None:
         async with client as xs:
@@ -308,6 +351,17 @@ class TestCallbacks:
             assert watch.closed
             assert seen == [top]
 
+    async def test_it_may_close_its_watch_in_another_task(self, client: aio.Client, top: str) -> None:
+        done = asyncio.Event()
+
+        async def once(event: WatchEvent) -> None:
+            await asyncio.wait_for(event.token.close(), 5)
+            done.set()
+
+        async with client as xs:
+            await xs.watch(top, callback=once)
+            await done.wait()
+
     async def test_it_may_close_the_client(self, client: aio.Client, top: str) -> None:
         done = asyncio.Event()
 
@@ -321,27 +375,30 @@ class TestCallbacks:
             with pytest.raises(xsffi.ClientClosedError):
                 await xs.read(top)
 
-    async def test_one_under_way_ends_with_the_watch(self, client: aio.Client, top: str) -> None:
-        begun = asyncio.Event()
+    async def test_one_under_way_goes_on_to_its_end(
+        self, client: aio.Client, sync: Client, top: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        begun, go = asyncio.Event(), asyncio.Event()
         ended: list[str] = []
 
-        async def endless(event: WatchEvent) -> None:
+        async def slow(event: WatchEvent) -> None:
             begun.set()
-            try:
-                await asyncio.Event().wait()
-            finally:
-                ended.append(event.path)
+            await go.wait()
+            ended.append(event.path)
+            await xs.read(top)
 
         async with client as xs:
-            async with xs.watch(top, callback=endless):
+            async with xs.watch(top, callback=slow):
                 await begun.wait()
-            await asyncio.sleep(0)
-            assert ended == [top]
+                sync.write(f"{top}/a", "")
             begun.clear()
-            await xs.watch(top, callback=endless)
+            await xs.watch(top, callback=slow)
             await begun.wait()
-        await asyncio.sleep(0)
+        go.set()
+        for _ in range(20):
+            await asyncio.sleep(0)
         assert ended == [top, top]
+        assert caplog.records == []  # that the client is closed by then is no news
 
     async def test_it_is_told_that_nobody_calls_it_any_more(self, caplog: pytest.LogCaptureFixture) -> None:
         def script(link: Link) -> None:
@@ -362,22 +419,69 @@ class TestCallbacks:
             "the callback of the watch at /a is called no more: the connection to the store is lost" in record.message
         )
 
-    async def test_one_that_cancels_itself(
-        self, client: aio.Client, top: str, caplog: pytest.LogCaptureFixture
+    async def test_one_whose_own_task_was_cancelled(
+        self, client: aio.Client, sync: Client, top: str, caplog: pytest.LogCaptureFixture
     ) -> None:
-        begun = asyncio.Event()
+        seen: asyncio.Queue[str] = asyncio.Queue()
 
-        async def cancelled(event: WatchEvent) -> None:
-            begun.set()
-            raise asyncio.CancelledError
+        async def waits(event: WatchEvent) -> None:
+            seen.put_nowait(event.path)
+            inner = asyncio.ensure_future(asyncio.sleep(60))
+            inner.cancel()
+            await inner
 
         async with client as xs:
-            await xs.watch(top, callback=cancelled)
+            watch = await xs.watch(top, callback=waits)
+            await seen.get()
+            if sys.version_info >= (3, 11):
+                sync.write(f"{top}/a", "")
+                assert await seen.get() == f"{top}/a"
+                assert caplog.records[0].message == f"the callback of the watch at {top} raised"
+            else:
+                await asyncio.sleep(0.01)
+                assert watch.closed
+                assert caplog.records[0].message.endswith("was cancelled, and is called no more")
+
+    async def test_the_end_of_the_program(self, client: aio.Client, top: str, caplog: pytest.LogCaptureFixture) -> None:
+        """As asyncio.run() does it: all tasks are cancelled."""
+        begun = asyncio.Event()
+
+        async def endless(event: WatchEvent) -> None:
+            begun.set()
+            await asyncio.Event().wait()
+
+        async with client as xs:
+            watch = await xs.watch(top, callback=endless)
             await begun.wait()
+            (task,) = asyncio.all_tasks() - {asyncio.current_task()}
+            task.cancel()
+            await asyncio.wait([task])
+            assert watch.closed
+        (record,) = caplog.records
+        assert record.message == f"the callback of the watch at {top} was cancelled, and is called no more"
+
+
+class TestResets:
+    async def test_a_watch_asked_for_after_it(self, client: aio.Client, sync: Client, top: str) -> None:
+        async with client as xs:
+            before = await xs.watch(f"{top}/before")
+            _, after = await asyncio.gather(xs.reset_watches(), xs.watch(f"{top}/after"))
+            assert before.closed
+            assert not after.closed
+            sync.write(f"{top}/after/a", "")
+            assert await take(after, 2) == [f"{top}/after", f"{top}/after/a"]
+
+    async def test_one_that_is_cancelled(self, client: aio.Client, sync: Client, top: str) -> None:
+        """It is done nevertheless."""
+        async with client as xs:
+            watch = await xs.watch(top)
+            reset = asyncio.ensure_future(xs.reset_watches())
             await asyncio.sleep(0)
-        assert [record.message for record in caplog.records] == [
-            f"the callback of the watch at {top} was cancelled, and is called no more"
-        ]
+            reset.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await reset
+            assert watch.closed
+            assert [each async for each in watch] == []
 
 
 async def test_a_thousand_watches(client: aio.Client, sync: Client, top: str) -> None:

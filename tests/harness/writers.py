@@ -133,6 +133,9 @@ class Disturbed:
     def call_many(self, requests: Sequence[Request[Any]]) -> list[Any]:
         return outcomes(self.call, requests)
 
+    def post(self, request: Request[Any]) -> None:
+        self._backend.post(request)
+
     def events(self, prefix: str) -> Any:
         return self._backend.events(prefix)
 

@@ -79,7 +79,7 @@ class Client(NodeOperations, DomainVerbs):
     def transaction(self) -> Opening[Transaction]:
         """Start a transaction: ``async with xs.transaction() as t: await t.write(…)``, or ``t = await
         xs.transaction()``. There may be several at once."""
-        return Opening(self._open_state.transactions.start())
+        return Opening(self._open_state.transactions.start(self))
 
     async def transact(self, function: Callable[[Transaction], Awaitable[T]], attempts: int = 10) -> T:
         """Await ``function(transaction)``, commit, and return what it returned; on a conflict, all of it again.
@@ -142,8 +142,9 @@ class Client(NodeOperations, DomainVerbs):
         :param token: any object; events bring that very object. It is told apart by identity, and held until the watch
             ends. By default it is the watch itself.
         :param callback: a function, plain or async, that is called with each event of this watch, one after the other,
-            in a task of the watch's own. What it raises is reported in the log ``xsffi``, and it goes on. Without one
-            the watch is a stream of its events.
+            in a task of the watch's own. What it raises is reported in the log ``xsffi``, and it goes on; so it does
+            where something that it waits for is cancelled, but before Python 3.11, where that cannot be told from the
+            end of the program. Without one the watch is a stream of its events.
         :param depth: how many levels below `path` count: 0 is the node alone. Since Xen 4.22; NotSupportedError before,
             and where the domain that asks may not use it.
         :param try_depth: have this depth where the daemon knows it, and else none; ``depth`` of the watch tells which.
@@ -152,7 +153,7 @@ class Client(NodeOperations, DomainVerbs):
         :class:`~xsffi.errors.QuotaExceededError` or TooBigError where a guest has set too many; ConnectionLostError
         where the daemon is gone. A watch whose setting fails, or is cancelled, is not left behind.
         """
-        return Opening(self._open_state.watches.add(path, token, callback, depth, try_depth))
+        return Opening(self._open_state.watches.add(path, token, callback, depth, try_depth, self))
 
     async def unwatch(self, watch: Watch) -> None:
         """Take a watch away; events of it that are on their way are not delivered. Raises NodeNotFoundError if it is
@@ -165,14 +166,15 @@ class Client(NodeOperations, DomainVerbs):
 
     def events(self, timeout: float | None = None) -> AsyncIterator[WatchEvent]:
         """The events of all watches of this client, those with callbacks too: from here on, and before them those that
-        wait to be read. Each such iterator gives all of them; what it gives is not given again by a watch over which
-        nobody has iterated.
+        wait to be read, watch by watch. Each such iterator gives all of them; what it gives is not given again by a
+        watch over which nobody has iterated.
 
-        It ends when none came for `timeout` seconds (None: never). Once the daemon is gone it raises
+        It is there to be read, as a watch is (:class:`~xsffi.aio.Watch`). It ends when none came for `timeout` seconds
+        (None: never). Once the daemon is gone it raises
         ConnectionLostError, when all that came before was given; ClientClosedError where the client is closed.
         """
         validate_timeout(timeout)
-        return self._open_state.watches.events(timeout)
+        return self._open_state.watches.events(timeout, self)
 
     # The end.
 
@@ -188,8 +190,8 @@ class Client(NodeOperations, DomainVerbs):
 
     async def close(self) -> None:
         """Close the connection: the daemon forgets its watches and transactions, and every task that waits gets a
-        :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing. A callback that is under way in another
-        task is cancelled. It waits for nobody, and raises nothing where the daemon is gone."""
+        :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing. A callback that is under way goes on to
+        its end. It waits for nobody, and raises nothing where the daemon is gone."""
         state = self._state
         if state is not None and not self._closed and state.is_own:
             state.check_loop()
@@ -200,7 +202,9 @@ class Client(NodeOperations, DomainVerbs):
         """Connect, if that is not done; raises ClientClosedError where the client is closed by now."""
         if self._closed:
             raise closed_error()
-        if self._state is None:
+        if self._state is not None:
+            self._state.check_loop()
+        else:
             backend = await open_backend(self._path, self._timeout)
             if self._closed or self._state is not None:  # another task was faster
                 backend.close()

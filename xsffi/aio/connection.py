@@ -15,10 +15,12 @@ from functools import partial
 from ..addresses import Kind
 from ..errors import (
     ConnectionLostError,
+    ForkedError,
     ProtocolError,
     closed_error,
     error_from_errno,
     forked_error,
+    interrupted_error,
     lost_error,
     timeout_error,
 )
@@ -57,7 +59,10 @@ class Connection:
     """One connection, of the event loop that opened it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: Transport, timeout: float | None) -> None:
-        """`transport` is the connection's from here on; `timeout`: how many seconds a reply may take (None: any)."""
+        """`transport` is the connection's from here on; `timeout`: how many seconds a reply may take (None: any).
+
+        Raises OSError, having closed it, where the loop cannot poll it.
+        """
         self._loop = loop
         self._transport = transport
         self._timeout = timeout
@@ -67,16 +72,24 @@ class Connection:
         self._over: Callable[[], XenStoreError] | None = None  # what makes the error of every call, once it is over
         self._will_flush = False
         self._grace: asyncio.TimerHandle | None = None
-        transport.start(self._receive, self._flush)
+        try:
+            transport.start(self._receive, self._flush)
+        except BaseException:
+            transport.close()
+            raise
 
     # Requests.
 
     def send_many(self, messages: Sequence[Message], tx_id: int = 0) -> Exchange:
         """Send requests whose replies :meth:`replies` waits for."""
         self.check()
-        exchange = self._session.send(messages, tx_id)
-        self._flush_soon()
-        return exchange
+        try:
+            exchange = self._session.send(messages, tx_id)
+            self._flush_soon()
+            return exchange
+        except BaseException as error:
+            self._give_up(error)
+            raise
 
     async def replies(self, exchange: Exchange) -> list[Reply]:
         """The replies to what was sent, in order. Where the wait ends before, they are dropped as they come, and a
@@ -99,18 +112,21 @@ class Connection:
 
     def forget(self, exchange: Exchange) -> None:
         """Nobody waits for these replies any more; what was not yet sent, is not."""
-        if self._over is None:
-            if exchange.missing:
-                self._session.abandon(exchange)
-            else:
-                self._session.take_back(exchange)
-            self._flush_soon()
+        if self._over is None and self._is_here():
+            with self._step():
+                if exchange.missing:
+                    self._session.abandon(exchange)
+                else:
+                    self._session.take_back(exchange)
+                self._flush_soon()
 
     def post(self, type: int, payload: bytes, tx_id: int = 0) -> None:
-        """Send a request for whose reply nobody waits; nothing is done where the connection is over."""
-        if self._over is None and os.getpid() == self._pid:
-            self._session.post(type, payload, tx_id)
-            self._flush_soon()
+        """Send a request for whose reply nobody waits; nothing is done where the connection is over, nor elsewhere than
+        in its loop."""
+        if self._over is None and self._is_here():
+            with self._step():
+                self._session.post(type, payload, tx_id)
+                self._flush_soon()
 
     # Events.
 
@@ -141,6 +157,13 @@ class Connection:
         if asyncio.get_running_loop() is not self._loop:
             raise RuntimeError("the client belongs to the event loop that opened it, which this is not")
 
+    def _is_here(self) -> bool:
+        try:
+            self.check_place()
+        except (ForkedError, RuntimeError):
+            return False
+        return True
+
     def close(self) -> None:
         """End it, and every wait."""
         if os.getpid() == self._pid:
@@ -150,8 +173,8 @@ class Connection:
 
     def _flush_soon(self) -> None:
         if not self._will_flush:
-            self._will_flush = True
             self._loop.call_soon(self._flush)
+            self._will_flush = True
 
     def _flush(self) -> None:
         self._will_flush = False
@@ -207,13 +230,16 @@ class Connection:
 
     @contextmanager
     def _step(self) -> Iterator[None]:
-        """What comes in the middle of this (Ctrl-C, or no memory) leaves a connection of which nobody knows how far it
-        got: so that ends it."""
+        """An exception that comes in the middle of this (Ctrl-C, or no memory) ends the connection."""
         try:
             yield
         except BaseException as error:
-            self._end(partial(lost_error, f"it was given up, since {type(error).__name__} came in the middle"))
+            self._give_up(error)
             raise
+
+    def _give_up(self, error: BaseException) -> None:
+        """Nobody knows how far it got."""
+        self._end(partial(interrupted_error, type(error)))
 
     def _accept_suspects(self) -> None:
         self._grace = None

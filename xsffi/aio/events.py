@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections import OrderedDict
 from functools import partial
+
+from ..errors import error_from_errno
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,10 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["EventStream"]
 
+_WAITING_MAX = 65536  # paths: of a stream that holds more nobody takes care
+
 
 class EventStream:
     """Events in the order of their coming. One at a path at which one waits already is not added: who reads that sees
-    what is there then."""
+    what is there then. Where 65 536 wait and one more comes, they are dropped, and the stream ends with an error."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -28,7 +33,12 @@ class EventStream:
 
     def put(self, wire_token: str, event: WatchEvent) -> None:
         """An event has come."""
+        if self._end is not None:
+            return
         self._waiting.setdefault((wire_token, event.path), event)
+        if len(self._waiting) > _WAITING_MAX:
+            self._waiting.clear()
+            self._end = _too_many_error
         self._wake()
 
     def receive(self, event: WatchEvent) -> None:
@@ -82,3 +92,9 @@ class EventStream:
         for reader in self._readers:
             if not reader.done():
                 reader.set_result(None)
+
+
+def _too_many_error() -> XenStoreError:
+    return error_from_errno(
+        errno.ENOBUFS, None, f"more than {_WAITING_MAX} events waited to be read: they are lost, and the stream is over"
+    )

@@ -11,7 +11,7 @@ from .operations import NodeVerbs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from typing import Any
 
     from ..protocol.programs import Effect, Work
@@ -37,7 +37,9 @@ class NodeOperations(NodeVerbs):
     async def _carry(self, effect: Effect) -> Any:
         return await (self._call(effect) if isinstance(effect, r.Request) else self._call_many(effect))  # type: ignore[arg-type]
 
-    def walk(self, top: str = "/", onerror: Callable[[XenStoreError], object] | None = None) -> AsyncIterator[Node]:
+    def walk(
+        self, top: str = "/", onerror: Callable[[XenStoreError], object] | None = None
+    ) -> AsyncGenerator[Node, None]:
         """Every node from `top` down, with its value, children and permissions: level by level, the top first.
 
         A node that is removed meanwhile is left out; `top` itself must be there. Where a node may not be read, the
@@ -45,13 +47,16 @@ class NodeOperations(NodeVerbs):
         """
         found = iterate(trees.walk(validate(top)), self._call_many)
 
-        async def nodes() -> AsyncIterator[Node]:
-            async for node in found:
-                if not isinstance(node, XenStoreError):
-                    yield node
-                elif onerror is None:
-                    raise node
-                else:
-                    onerror(node)
+        async def nodes() -> AsyncGenerator[Node, None]:
+            try:
+                async for node in found:
+                    if not isinstance(node, XenStoreError):
+                        yield node
+                    elif onerror is None:
+                        raise node
+                    else:
+                        onerror(node)
+            finally:
+                await found.aclose()
 
         return nodes()

@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from ..static_types import Generic
+from collections.abc import Coroutine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Generator
+    from collections.abc import Generator
     from contextlib import AbstractAsyncContextManager
     from types import TracebackType
     from typing import Any, TypeVar
 
     Opened = TypeVar("Opened", bound=AbstractAsyncContextManager[Any])
 else:
-    Opened = object
+    Any = Opened = object
 
 __all__ = ["Opening"]
 
 
-class Opening(Generic[Opened]):
-    """Opens something when it is awaited, once; as a context manager it opens it and closes it in the end."""
+class Opening(Coroutine[Any, Any, Opened]):
+    """Opens something when it is awaited, once; as a context manager it opens it and closes it in the end. It is a
+    coroutine, so that a task can be made of it."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Opened]) -> None:
         """`coroutine` opens it; where nobody awaits it, Python warns of that."""
         self._coroutine = coroutine
-
-    def __await__(self) -> Generator[Any, Any, Opened]:
-        return self._coroutine.__await__()
 
     async def __aenter__(self) -> Opened:
         self._opened = await self._coroutine
@@ -37,3 +35,15 @@ class Opening(Generic[Opened]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self._opened.__aexit__(kind, error, traceback)
+
+    def __await__(self) -> Generator[Any, Any, Opened]:
+        return self._coroutine.__await__()
+
+    def send(self, value: Any) -> Any:
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()

@@ -26,10 +26,10 @@ async def open_backend(path: str | None, timeout: float | None) -> Backend:
     for place in candidates(path):
         try:
             transport = await open_transport(place, timeout)
+            connection = Connection(asyncio.get_running_loop(), transport, timeout)
         except OSError as error:
             attempts.append((f"wire at {place}", error))
             continue
-        connection = Connection(asyncio.get_running_loop(), transport, timeout)
         backend = Backend(connection, transport.kind, place)
         tell = log.tell_of_requests(backend.description, attempts)
         return backend if tell is None else TracedBackend(backend, tell)

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import warnings
 
-from ..errors import TransactionConflictError, XenStoreError
+from ..errors import TransactionConflictError, WaitTimeoutError, XenStoreError
 from ..options import validate_attempts
 from ..protocol import requests as r
 from ..protocol.transactions import TransactionState, ended_before, pause_before_next
@@ -35,9 +35,10 @@ class Transaction(NodeOperations):
     ended, each verb raises :class:`~xsffi.errors.TransactionGoneError`.
     """
 
-    def __init__(self, backend: Backend, any_domain: AnyDomain, tx_id: int, orphans: list[int]) -> None:
+    def __init__(self, backend: Backend, any_domain: AnyDomain, tx_id: int, orphans: list[int], client: object) -> None:
         """To be had from :meth:`xsffi.aio.Client.transaction`. `orphans`: where its id goes if it is dropped without an
-        end."""
+        end. `client`: what is not to be dropped before."""
+        self._client = client
         self._backend = backend
         self._any_domain = any_domain
         self._orphans = orphans
@@ -91,10 +92,9 @@ class Transaction(NodeOperations):
     async def _end(self, commit: bool) -> None:
         try:
             await self._run(self._state.end(commit))
-        except XenStoreError:
-            raise
-        except BaseException:
-            self._backend.post(self._state.interrupt(), self.id)
+        except BaseException as error:
+            if isinstance(error, WaitTimeoutError) or not isinstance(error, XenStoreError):
+                self._backend.post(self._state.interrupt(), self.id)  # in case it was not sent
             raise
 
     async def _call(self, request: r.Request[T]) -> T:
@@ -128,8 +128,8 @@ class Transactions:
         self._any_domain = any_domain
         self._orphans: list[int] = []
 
-    async def start(self) -> Transaction:
-        """Start a transaction."""
+    async def start(self, client: object = None) -> Transaction:
+        """Start a transaction, which keeps `client`."""
         while self._orphans:
             try:
                 await self._backend.call(r.TransactionEnd(commit=False), self._orphans.pop())
@@ -138,7 +138,7 @@ class Transactions:
                     raise
                 # A reset of the watches ended it before.
         tx_id = await self._backend.call(r.TransactionStart())
-        return Transaction(self._backend, self._any_domain, tx_id, self._orphans)
+        return Transaction(self._backend, self._any_domain, tx_id, self._orphans, client)
 
     async def repeat(self, function: Callable[[Transaction], Awaitable[T]], attempts: int) -> T:
         """Run `function` in a transaction until that is committed, up to `attempts` times."""

@@ -6,11 +6,10 @@ import asyncio
 import errno
 import itertools
 
-from ..errors import ClientClosedError, ConnectionLostError, ForkedError, WaitTimeoutError, XenStoreError
-from ..paths import RELEASE_DOMAIN, encode
+from ..errors import WaitTimeoutError
 from ..protocol import trees
 from ..protocol.programs import NextEvent
-from ..protocol.requests import Request, Unwatch
+from ..protocol.requests import Request, Unwatch, Watch
 from .driver import run
 from .events import EventStream
 
@@ -47,7 +46,7 @@ async def _read(
     backend: Backend, queue: EventQueue, events: EventStream, top: str, rounds: int, timeout: float | None
 ) -> list[Node]:
     token, released = queue.new_token(), queue.new_token()
-    watches = [Unwatch(encode(top), token), Unwatch(encode(RELEASE_DOMAIN), released)]
+    watches: list[Watch] = []  # that are set
 
     async def carry(effect: Effect) -> Any:
         if isinstance(effect, NextEvent):
@@ -55,26 +54,13 @@ async def _read(
             if taken is None and effect.wait:
                 raise WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch came for {timeout} seconds", top)
             return None if taken is None else taken[1]
-        return await (backend.call(effect) if isinstance(effect, Request) else backend.call_many(effect))
+        outcome = await (backend.call(effect) if isinstance(effect, Request) else backend.call_many(effect))
+        if isinstance(effect, Watch):
+            watches.append(effect)
+        return outcome
 
     try:
-        nodes = await run(trees.snapshot(top, rounds, token, released), carry)
-        await _unset(backend, watches)
-        return nodes
-    except (ConnectionLostError, ClientClosedError, ForkedError):
-        raise  # the watches went with the connection
-    except BaseException as error:
-        if isinstance(error, XenStoreError) and not isinstance(error, WaitTimeoutError):
-            await _unset(backend, watches)
-        else:
-            for watch in watches:
-                backend.post(watch)  # and wait for nothing: perhaps the daemon does not answer
-        raise
-
-
-async def _unset(backend: Backend, watches: list[Unwatch]) -> None:
-    for request in watches:
-        try:
-            await backend.call(request)
-        except XenStoreError:
-            pass  # what the reading came to is what matters
+        return await run(trees.snapshot(top, rounds, token, released), carry)
+    finally:
+        for watch in watches:
+            backend.post(Unwatch(watch.path, watch.token))

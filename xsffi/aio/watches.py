@@ -44,9 +44,10 @@ class Watch(Watched, EventStream):
     block.
 
     Without a callback it is a stream of its events: ``async for event in watch`` gives them as they come. Of events at
-    the same path one alone waits to be read, so a slow reader is told of each path once. Iterating ends when the watch
-    is closed; once the daemon is gone it raises ConnectionLostError, when all that came before was given, and
-    ClientClosedError where the client is closed.
+    the same path one alone waits to be read, so a slow reader is told of each path once. A watch is there to be read:
+    where 65 536 paths wait and one more comes, they are dropped, and the stream ends with
+    :class:`~xsffi.errors.XenStoreError` (ENOBUFS). Iterating ends when the watch is closed; once the daemon is gone it
+    raises ConnectionLostError, when all that came before was given, and ClientClosedError where the client is closed.
 
     `depth` is None where all below the path counts: also where a depth was tried that the daemon does not know.
     """
@@ -60,13 +61,15 @@ class Watch(Watched, EventStream):
         callback: Callback | None,
         depth: int | None,
         wire_token: bytes,
+        client: object,
     ) -> None:
-        """To be had from :meth:`xsffi.aio.Client.watch`."""
+        """To be had from :meth:`xsffi.aio.Client.watch`. `client`: what is not to be dropped while this is set."""
         Watched.__init__(self, path, self if token is ITSELF else token, wire_token)
         EventStream.__init__(self, loop)
         self.callback = callback
         self.depth = depth
         self._watches = watches
+        self._client: object = client
         self._task: asyncio.Task[None] | None = None  # calls the callback
         self._is_read = callback is not None  # somebody takes the events of this very watch
 
@@ -76,8 +79,8 @@ class Watch(Watched, EventStream):
         return not self._watches.has(self)
 
     async def close(self) -> None:
-        """Take the watch away; none of its events is delivered any more, and a callback that is under way in another
-        task is cancelled. Closing again does nothing, also once the client is closed.
+        """Take the watch away; none of its events is delivered any more. A callback that is under way goes on to its
+        end. Closing again does nothing, also once the client is closed.
 
         Raises ConnectionLostError where the daemon is gone.
         """
@@ -124,12 +127,9 @@ class Watch(Watched, EventStream):
 
     def _stop(self, error: Callable[[], BaseException]) -> None:
         """The watch is taken away, or all is over: what was not read is not to be."""
+        self._client = None
         self._waiting.clear()
-        self.end_with(error)
-        if self._task is None or self._loop.is_closed():
-            return
-        if asyncio.current_task(self._loop) is not self._task:  # whose callback may be what closes the watch
-            self._task.cancel()
+        self.end_with(error)  # which ends the callback's task too, once that has returned
 
     async def _call_back(self, callback: Callback) -> None:
         try:
@@ -138,8 +138,11 @@ class Watch(Watched, EventStream):
                     result = callback(taken[1])
                     if inspect.isawaitable(result):
                         await result
-                except Exception:
-                    log.exception("the callback of the watch at %s raised", self.path)
+                except (Exception, asyncio.CancelledError) as error:
+                    if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                        raise
+                    if not (self.closed and isinstance(error, ClientClosedError)):
+                        log.exception("the callback of the watch at %s raised", self.path)
         except (StopAsyncIteration, ClientClosedError):
             pass
         except XenStoreError as error:
@@ -147,14 +150,25 @@ class Watch(Watched, EventStream):
         except asyncio.CancelledError:
             if not self.closed:
                 log.warning("the callback of the watch at %s was cancelled, and is called no more", self.path)
+                self._watches.give_up(self)
             raise
+
+
+def _is_cancelled() -> bool:
+    """Whether it is this task that is cancelled, and not what it waits for; before Python 3.11 nobody can tell."""
+    cancelling: Callable[[], int] | None = getattr(asyncio.current_task(), "cancelling", None)
+    return cancelling is None or cancelling() > 0
 
 
 class Events(EventStream):
     """The events of all watches of a client; to be had from :meth:`xsffi.aio.Client.events`."""
 
-    def __init__(self, watches: Watches, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
+    def __init__(
+        self, watches: Watches, loop: asyncio.AbstractEventLoop, timeout: float | None, client: object
+    ) -> None:
+        """`client`: what is not to be dropped while this is there."""
         super().__init__(loop)
+        self._client = client
         self._watches = watches
         self._timeout = timeout
 
@@ -188,14 +202,20 @@ class Watches:
         self._queue = backend.open_queue("", self)
 
     async def add(
-        self, path: str, token: object, callback: Callback | None, depth: int | None, try_depth: bool
+        self,
+        path: str,
+        token: object,
+        callback: Callback | None,
+        depth: int | None,
+        try_depth: bool,
+        client: object,
     ) -> Watch:
-        """Set a watch (see :meth:`xsffi.aio.Client.watch`)."""
+        """Set a watch (see :meth:`xsffi.aio.Client.watch`), which keeps `client`."""
         encoded = encode(path)
         validate_callback(callback)
         validate_depth(depth)
         self._backend.check()
-        watch = Watch(self, self._loop, path, token, callback, depth, self._queue.new_token())
+        watch = Watch(self, self._loop, path, token, callback, depth, self._queue.new_token(), client)
         try:
             await self._set(watch, encoded)
         except NotSupportedError:
@@ -235,12 +255,23 @@ class Watches:
 
     async def reset(self) -> None:
         """Take all watches away, and the daemon's transactions of this connection."""
-        await self._backend.call(r.ResetWatches())
-        self._forget_all(StopAsyncIteration)
+        watches = list(self._table)  # one that is asked for from here on is set after it
+        try:
+            await self._backend.call(r.ResetWatches())
+        except BaseException as error:
+            if isinstance(error, XenStoreError) and not isinstance(error, WaitTimeoutError):
+                raise
+            self._backend.post(r.ResetWatches())  # in case it was not sent
+            for watch in watches:
+                self._forget(watch)
+            raise
+        for watch in watches:
+            self._forget(watch)
 
-    def events(self, timeout: float | None) -> Events:
+    def events(self, timeout: float | None, client: object) -> Events:
         """The events of all watches from here on, and before them those that nobody has read yet."""
-        events = Events(self, self._loop, timeout)
+        self.check_place()
+        events = Events(self, self._loop, timeout, client)
         for watch in self._table:
             for event in watch._waiting.values():
                 events.put(watch.wire_token.decode("ascii"), event)
@@ -255,7 +286,8 @@ class Watches:
         for events in list(self._followers):
             events._waiting.clear()
             events.end_with(closed_error)
-        self._forget_all(closed_error)
+        for watch in list(self._table):
+            self._forget(watch, closed_error)
 
     def check_place(self) -> None:
         """Raise where events are asked for in a child process, or in another loop."""
@@ -315,7 +347,3 @@ class Watches:
             return False
         watch._stop(error)
         return True
-
-    def _forget_all(self, error: Callable[[], BaseException]) -> None:
-        for watch in list(self._table):
-            self._forget(watch, error)

@@ -139,7 +139,9 @@ class Session:
         self._completed = completed
         self._outgoing: OrderedDict[int, tuple[Exchange, bytes]] = OrderedDict()  # by the id of their first message
         self._sent = 0  # how much of the first of those
-        self._exchanges: dict[int, Exchange] = {}  # those that miss replies, by their first id, in the order of sending
+        # Those that miss replies, by their first id, in the order of sending; and how many they miss.
+        self._exchanges: OrderedDict[int, Exchange] = OrderedDict()
+        self._missing = 0
         self._last_id = _FIRST_ID - 1
         self._ids_return: bool | None = None  # whether replies bear the ids of their requests; None: not yet known
         self._strange_events = 0
@@ -151,6 +153,7 @@ class Session:
             first = _FIRST_ID
         self._last_id = first + len(messages) - 1
         exchange = self._exchanges[first] = Exchange(first, messages)
+        self._missing += len(messages)
         if self._joined and len(messages) > 1:
             pieces = [encode_packet(type, first + i, tx_id, payload) for i, (type, payload) in enumerate(messages)]
             self._outgoing[first] = exchange, b"".join(pieces)
@@ -212,6 +215,7 @@ class Session:
             for req_id in range(exchange.first, exchange.first + exchange.unsent):
                 del self._outgoing[req_id]
             del self._exchanges[exchange.first]
+            self._missing -= exchange.missing
             return
         self.take_back(exchange)
 
@@ -251,7 +255,7 @@ class Session:
                 pass  # it came after the wait for it had ended, or twice
             elif self._ids_return is False:
                 self._take_first(type, payload)
-            elif len(self.suspects) < sum(exchange.missing for exchange in self._exchanges.values()):
+            elif len(self.suspects) < self._missing:
                 self.suspects.append((type, payload))
 
     def accept_suspects(self) -> None:
@@ -293,6 +297,7 @@ class Session:
         if exchange.replies[place] is None:
             exchange.replies[place] = reply
             exchange.missing -= 1
+            self._missing -= 1
             if not exchange.missing:
                 del self._exchanges[exchange.first]
                 self.suspects.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 
-from ..errors import TransactionConflictError, XenStoreError
+from ..errors import TransactionConflictError, WaitTimeoutError, XenStoreError
 from ..lazy import lazy_module
 from ..options import validate_attempts
 from .nodes import NodeOperations
@@ -94,10 +94,9 @@ class Transaction(NodeOperations):
     def _end(self, commit: bool) -> None:
         try:
             self._run(self._state.end(commit))
-        except XenStoreError:
-            raise
-        except BaseException:
-            self._backend.post(self._state.interrupt(), self.id)
+        except BaseException as error:
+            if isinstance(error, WaitTimeoutError) or not isinstance(error, XenStoreError):
+                self._backend.post(self._state.interrupt(), self.id)  # in case it was not sent
             raise
 
     def _call(self, request: r.Request[T]) -> T:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import errno
 import itertools
 
-from ..errors import ClientClosedError, ConnectionLostError, ForkedError, WaitTimeoutError, XenStoreError
-from ..paths import RELEASE_DOMAIN, encode
+from ..errors import WaitTimeoutError, XenStoreError
 from ..protocol import programs, trees
 from ..protocol.programs import NextEvent
-from ..protocol.requests import Request, Unwatch
+from ..protocol.requests import Request, Unwatch, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def snapshot(backend: Backend, top: str, rounds: int, timeout: float | None = No
 
 def _read(backend: Backend, events: Events, top: str, rounds: int, timeout: float | None) -> list[Node]:
     token, released = events.new_token(), events.new_token()
-    watches = [Unwatch(encode(top), token), Unwatch(encode(RELEASE_DOMAIN), released)]
+    watches: list[Watch] = []  # that are set, or may be
 
     def carry(effect: Effect) -> Any:
         if isinstance(effect, NextEvent):
@@ -48,26 +47,27 @@ def _read(backend: Backend, events: Events, top: str, rounds: int, timeout: floa
             if event is None and effect.wait:
                 raise WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch came for {timeout} seconds", top)
             return event
-        return backend.call(effect) if isinstance(effect, Request) else backend.call_many(effect)
+        if not isinstance(effect, Watch):
+            return backend.call(effect) if isinstance(effect, Request) else backend.call_many(effect)
+        watches.append(effect)  # before, in case of an interruption
+        try:
+            return backend.call(effect)
+        except XenStoreError:
+            watches.remove(effect)
+            raise
 
     try:
-        nodes = programs.run(trees.snapshot(top, rounds, token, released), carry)
-        _unset(backend, watches)
-        return nodes
-    except (ConnectionLostError, ClientClosedError, ForkedError):
-        raise  # the watches went with the connection
-    except BaseException as error:
-        if isinstance(error, XenStoreError) and not isinstance(error, WaitTimeoutError):
-            _unset(backend, watches)
-        else:
-            for watch in watches:
-                backend.post(watch)  # and wait for nothing: perhaps the daemon does not answer
-        raise
-
-
-def _unset(backend: Backend, watches: list[Unwatch]) -> None:
-    for request in watches:
+        return programs.run(trees.snapshot(top, rounds, token, released), carry)
+    finally:
         try:
-            backend.call(request)
-        except XenStoreError:
-            pass  # what the reading came to is what matters
+            _take_back(backend, watches)
+        except BaseException:
+            _take_back(backend, watches)  # an interruption came in between
+            raise
+
+
+def _take_back(backend: Backend, watches: list[Watch]) -> None:
+    """Take watches away, without waiting: perhaps the daemon does not answer."""
+    while watches:
+        backend.post(Unwatch(watches[0].path, watches[0].token))
+        del watches[0]

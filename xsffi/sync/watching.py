@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from time import monotonic
 
-from ..errors import XenStoreError
+from ..errors import WaitTimeoutError, XenStoreError
 from ..lazy import lazy_module
 from ..protocol.watch_table import W, WatchTable
 from ..static_types import Generic
@@ -65,9 +65,9 @@ class Watching(Generic[W]):
             self._backend.call(request)
             self._forget(watched)
         except BaseException as error:
-            if not isinstance(error, XenStoreError):
+            if isinstance(error, WaitTimeoutError) or not isinstance(error, XenStoreError):
                 self._forget(watched)
-                self._backend.post(request)
+                self._backend.post(request)  # in case it was not sent
             raise
         return True
 

@@ -25,6 +25,7 @@ from ...errors import (
     XenStoreError,
     closed_error,
     forked_error,
+    interrupted_error,
     lost_error,
     reentered_error,
     timeout_error,
@@ -333,7 +334,7 @@ class Connection:
                 return result
             except BaseException as error:
                 if self._busy and held and held[0]:
-                    self._lose(_interrupted_error(error))
+                    self._lose(interrupted_error(type(error)))
                 raise
             finally:
                 if held and held[0]:
@@ -457,7 +458,3 @@ class Connection:
                 closers.pop()()
             except IndexError:
                 pass  # another thread was faster
-
-
-def _interrupted_error(error: BaseException) -> XenStoreError:
-    return lost_error(f"{type(error).__name__} came in the middle of a step, and nobody knows how far it got")
