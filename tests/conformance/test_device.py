@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemons import Daemon, PtyBridge, SocketBridge
-from harness.stores import events_so_far, open_client
+from harness.stores import AIO, events_so_far, open_client
 
 import xsffi
 from xsffi import Client
@@ -79,8 +79,9 @@ def test_close_ends_a_wait(device: Client) -> None:
     assert [type(error) for error in errors] == [xsffi.ClientClosedError]
 
 
-def test_the_device_goes_away(daemon: Daemon, top: str) -> None:
-    with PtyBridge(daemon.socket_path) as bridge, xsffi.Client(bridge.device_path, backend="wire") as device:
+@pytest.mark.parametrize("backend", ["wire", AIO])  # libxenstore does not notice
+def test_the_device_goes_away(daemon: Daemon, top: str, backend: str) -> None:
+    with PtyBridge(daemon.socket_path) as bridge, open_client(bridge.device_path, backend) as device:
         assert device.exists(top)
         bridge.close()
         with pytest.raises(xsffi.ConnectionLostError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from daemons import Daemon
+from harness.stores import of_sync_alone
 
 import xsffi
 from xsffi import Client, Permission
@@ -116,6 +117,7 @@ def test_ls_in_parts_inside_a_transaction(xs: Client, daemon: Daemon, top: str, 
         assert sorted(t.ls(top)) == sorted(names)
 
 
+@of_sync_alone("there is no item syntax, since nothing could be awaited there")
 def test_the_mapping(xs: Client, top: str) -> None:
     path = f"{top}/mapped"
     assert path not in xs

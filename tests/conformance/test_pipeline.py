@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from daemons import Daemon, Guest, PtyBridge, RingBridge
 from harness.embedded import EmbeddedDaemon
-from harness.stores import client_of, events_so_far, require_libxenstore
+from harness.stores import AIO, client_of, events_so_far, open_client, require_libxenstore
 
 import xsffi
+import xsffi.aio.backend as aio_backend
 from xsffi import Client, Node, Permission
 from xsffi.testing import EmbeddedStore
 
@@ -105,19 +106,38 @@ def test_a_transaction_with_an_error_is_not_committed(xs: Client, top: str) -> N
     assert xs.exists(f"{top}/a")
 
 
-def test_a_conflict(xs: Client, other: Client, top: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    backend = xs.backend.bulk()
-    carried = []
-    call_many = type(backend).call_many
+@pytest.fixture
+def after_many(xs: Client, backend: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], None]:
+    """Has something called whenever the client has had many requests carried, with the id of their transaction."""
 
-    def collide(self: Any, requests: Any, tx_id: int = 0) -> Any:
-        outcomes = call_many(self, requests, tx_id)
+    def have_called(then: Callable[[int], None]) -> None:
+        kind: Any = aio_backend.Backend if backend == AIO else type(xs.backend.bulk())
+        call_many = kind.call_many
+
+        def call(self: Any, requests: Any, tx_id: int = 0) -> Any:
+            outcomes = call_many(self, requests, tx_id)
+            then(tx_id)
+            return outcomes
+
+        async def call_in_asyncio(self: Any, requests: Any, tx_id: int = 0) -> Any:
+            outcomes = await call_many(self, requests, tx_id)
+            then(tx_id)
+            return outcomes
+
+        monkeypatch.setattr(kind, "call_many", call_in_asyncio if backend == AIO else call)
+
+    return have_called
+
+
+def test_a_conflict(xs: Client, other: Client, top: str, after_many: Callable[[Callable[[int], None]], None]) -> None:
+    carried = []
+
+    def collide(tx_id: int) -> None:
         carried.append(tx_id)
         if tx_id and len(carried) < 3:
             other.write(f"{top}/a", f"collision {len(carried)}")
-        return outcomes
 
-    monkeypatch.setattr(type(backend), "call_many", collide)
+    after_many(collide)
     xs.write(f"{top}/a", "1")
 
     def pipeline(attempts: int) -> xsffi.Pipeline:
@@ -292,7 +312,7 @@ def test_a_guest_walks(daemon: Daemon, other: Client) -> None:
 def test_on_a_device(daemon: Daemon, top: str, backend: str) -> None:
     if backend == "libxenstore":
         pytest.skip("a pipeline of it opens the device a second time, which a terminal is not made for")
-    with PtyBridge(daemon.socket_path) as bridge, xsffi.Client(bridge.device_path, backend=backend) as device:
+    with PtyBridge(daemon.socket_path) as bridge, open_client(bridge.device_path, backend) as device:
         with device.pipeline() as p:
             for number in range(300):
                 p.write(f"{top}/{number}", str(number))

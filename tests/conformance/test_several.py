@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemons import Daemon
-from harness.stores import client_of, connections_to
+from harness.stores import AIO, client_of, connections_to, of_sync_alone
 
 import xsffi
 from xsffi import Client, Node, Permission
@@ -27,8 +27,9 @@ def always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def several(daemon: Daemon, backend: str) -> Iterator[Client]:
-    """A client that may open four connections."""
-    with client_of(daemon, backend, connections=4) as client:
+    """A client that may open four connections; that for asyncio does everything over one."""
+    options = {} if backend == AIO else {"connections": 4}
+    with client_of(daemon, backend, **options) as client:
         yield client
 
 
@@ -154,6 +155,7 @@ def test_a_dump_is_of_one_moment(several: Client, other: Client, top: str) -> No
         thread.join()
 
 
+@of_sync_alone("there is one connection")
 def test_they_are_opened_once_and_closed_with_the_client(own_daemon: Daemon, backend: str) -> None:
     one = 1 if backend == "wire" else 2  # libxenstore's own, beside that for bulk work
     before = len(os.listdir("/proc/self/fd"))

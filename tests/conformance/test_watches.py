@@ -10,8 +10,9 @@ from typing import Callable
 
 import pytest
 from daemons import Daemon
+from harness.alarms import Interrupt, interrupted_after
 from harness.embedded import EmbeddedDaemon
-from harness.stores import client_of, events_so_far
+from harness.stores import AIO, client_of, events_so_far, of_sync_alone
 
 import xsffi
 from xsffi import Client, WatchEvent
@@ -111,6 +112,17 @@ def test_a_watch_as_context(xs: Client, other: Client, top: str) -> None:
     assert events_so_far(xs) == []
 
 
+@pytest.mark.parametrize("backend", [AIO])  # of the others, robustness/test_interruptions.py tells
+def test_an_interrupted_watch_is_not_left_behind(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend) as xs, client_of(own_daemon, "wire") as other:
+        own_daemon.pause()
+        with pytest.raises(Interrupt), interrupted_after(0.05):
+            xs.watch("/a")
+        own_daemon.resume()
+        other.write("/a", "")
+        assert events_so_far(xs) == []
+
+
 def test_a_depth_that_the_daemon_does_not_know(xs: Client, daemon: Daemon, top: str) -> None:
     if isinstance(daemon, EmbeddedDaemon) and xs.backend.name == "wire":
         pytest.skip("the embedded store knows it")
@@ -172,9 +184,10 @@ def test_closing_from_two_threads_and_with_the_client(daemon: Daemon, backend: s
             for thread in threads:
                 thread.start()
             go.wait()
-        for thread in threads:
-            thread.join(SOON)
-        assert all(watch.closed for watch in watches)
+            xs.close()
+            for thread in threads:
+                thread.join(SOON)
+            assert all(watch.closed for watch in watches)
     assert failures == []
 
 
@@ -247,6 +260,10 @@ def wait(request: pytest.FixtureRequest) -> Callable[[int, float], bool]:
     return ways
 
 
+no_descriptor = of_sync_alone("there is no fileno(): an event loop does the polling")
+
+
+@no_descriptor
 def test_fileno(xs: Client, other: Client, top: str, wait: Callable[[int, float], bool]) -> None:
     xs.watch(top)
     assert wait(xs.fileno(), SOON)
@@ -259,6 +276,7 @@ def test_fileno(xs: Client, other: Client, top: str, wait: Callable[[int, float]
     assert not wait(xs.fileno(), 0)
 
 
+@no_descriptor
 def test_fileno_tells_of_events_that_came_while_a_request_waited(
     xs: Client, other: Client, top: str, wait: Callable[[int, float], bool]
 ) -> None:
@@ -275,6 +293,7 @@ def test_fileno_tells_of_events_that_came_while_a_request_waited(
     assert not wait(descriptor, 0)
 
 
+@no_descriptor
 def test_fileno_in_asyncio(xs: Client, other: Client, top: str) -> None:
     async def watch_for_change() -> list[str]:
         loop = asyncio.get_running_loop()
@@ -301,26 +320,28 @@ def test_fileno_in_asyncio(xs: Client, other: Client, top: str) -> None:
 
 # The central loop.
 
+no_loop_of_its_own = of_sync_alone("there are no run() and stop(): each callback has a task of its own")
+
 
 def test_run_calls_back(xs: Client, other: Client, top: str) -> None:
     seen: dict[str, list[str]] = {"a": [], "b": []}
 
     def at_a(event: WatchEvent) -> None:
         seen["a"].append(event.path)
-        if len(seen["a"]) == 1:
-            other.write(f"{top}/b", "1")
+        if len(seen["a"]) == 2:
+            xs.stop()
 
     def at_b(event: WatchEvent) -> None:
         seen["b"].append(event.path)
-        if len(seen["b"]) == 2:
-            xs.stop()
+        other.write(f"{top}/a", "1")
 
     xs.watch(f"{top}/a", callback=at_a)
     xs.watch(f"{top}/b", callback=at_b)
     xs.run(timeout=SOON)
-    assert seen == {"a": [f"{top}/a"], "b": [f"{top}/b", f"{top}/b"]}
+    assert seen == {"a": [f"{top}/a", f"{top}/a"], "b": [f"{top}/b"]}
 
 
+@no_loop_of_its_own
 def test_run_goes_on_after_a_callback_raised(
     xs: Client, other: Client, top: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -339,6 +360,7 @@ def test_run_goes_on_after_a_callback_raised(
         xs.run(timeout=SOON, raise_errors=True)
 
 
+@no_loop_of_its_own
 def test_stop_from_another_thread(xs: Client) -> None:
     stopper = threading.Timer(0.1, xs.stop)
     stopper.start()

@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from daemons import Daemon, Packages, load_packages
@@ -15,7 +15,17 @@ from daemons import Daemon, Packages, load_packages
 import xsffi
 from xsffi.backends.libxenstore.extension import load_libxenstore
 
-BACKENDS = ("libxenstore", "wire")
+from .awaited import AwaitedClient
+
+BACKENDS = ("libxenstore", "wire")  # of the sync client
+AIO = "aio"  # in the place of a backend: the client for asyncio, which speaks over the wire
+CLIENTS = (*BACKENDS, AIO)
+
+
+def of_sync_alone(difference: str) -> pytest.MarkDecorator:
+    """For a test of what the client for asyncio does otherwise, by design, and in which way."""
+    assert difference
+    return pytest.mark.parametrize("backend", BACKENDS)
 
 
 def prepare_libxenstore() -> None:
@@ -45,7 +55,12 @@ def environment_of(path: str) -> Iterator[None]:
 
 
 def open_client(path: str, backend: str, **options: Any) -> xsffi.Client:
-    """A client of the store at this socket or device, over one of the backends, with these options."""
+    """A client of the store at this socket or device, over one of the backends, with these options; or the one for
+    asyncio, which is to be used in a ``with`` block."""
+    if backend == AIO:
+        awaited = AwaitedClient(path, **options)
+        assert awaited.backend.name == "wire"
+        return cast(xsffi.Client, awaited)
     if backend == "libxenstore":
         require_libxenstore()
     with environment_of(path):
@@ -56,7 +71,7 @@ def open_client(path: str, backend: str, **options: Any) -> xsffi.Client:
 
 @contextmanager
 def client_of(daemon: Daemon, backend: str, **options: Any) -> Iterator[xsffi.Client]:
-    """A client of a daemon, over one of the backends."""
+    """A client of a daemon, over one of the backends, or for asyncio."""
     with open_client(daemon.socket_path, backend, **options) as client:
         yield client
 

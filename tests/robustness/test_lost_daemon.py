@@ -8,12 +8,13 @@ import select
 import socket
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Callable
 
 import pytest
 from daemons import Daemon
-from harness.stores import client_of, nobody_is_accepted, open_client
+from harness.stores import AIO, CLIENTS, client_of, nobody_is_accepted, of_sync_alone, open_client
 
 import xsffi
 from xsffi import Client
@@ -21,6 +22,15 @@ from xsffi import Client
 SECOND = 1.0
 
 pytestmark = pytest.mark.usefixtures("long_waits")
+no_descriptor = of_sync_alone("there is no fileno()")
+over_the_wire = pytest.mark.parametrize("backend", ["wire", AIO])
+
+
+@pytest.fixture(params=CLIENTS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each of the backends, and the client for asyncio."""
+    name: str = request.param
+    return name
 
 
 class Caller:
@@ -122,6 +132,7 @@ def test_the_daemon_is_killed_before_a_second_connection_is_wanted(own_daemon: D
                 use()
 
 
+@of_sync_alone("there is one connection")
 def test_no_descriptor_for_a_second_connection(xs: Client) -> None:
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
@@ -134,6 +145,7 @@ def test_no_descriptor_for_a_second_connection(xs: Client) -> None:
     assert xs.dump("/")
 
 
+@no_descriptor
 def test_fileno_becomes_readable(own_daemon: Daemon, backend: str) -> None:
     with client_of(own_daemon, backend) as xs:
         xs.watch("/nothing-here")
@@ -208,7 +220,6 @@ def test_a_closed_client(xs: Client, top: str) -> None:
         lambda: xs.unwatch(watch),
         lambda: xs.read_watch(0),
         lambda: xs.check_watch(),
-        lambda: xs.fileno(),
         lambda: list(xs.events()),
         lambda: xs.run(),
         lambda: xs.transaction(),
@@ -221,9 +232,16 @@ def test_a_closed_client(xs: Client, top: str) -> None:
         assert isinstance(caught.value, (xsffi.ClientClosedError, xsffi.NodeNotFoundError)), repr(caught.value)
 
 
-def test_a_daemon_that_never_answers_and_a_timeout(own_daemon: Daemon) -> None:
-    with xsffi.Client(own_daemon.socket_path, timeout=0.2) as xs:
-        assert xs.backend.name == "wire"
+@no_descriptor
+def test_the_descriptor_of_a_closed_client(xs: Client) -> None:
+    xs.close()
+    with pytest.raises(xsffi.ClientClosedError):
+        xs.fileno()
+
+
+@over_the_wire
+def test_a_daemon_that_never_answers_and_a_timeout(own_daemon: Daemon, backend: str) -> None:
+    with client_of(own_daemon, backend, timeout=0.2) as xs:
         xs.write("/a", "1")
         own_daemon.pause()
         with pytest.raises(TimeoutError, match=r"0\.2 seconds"):
@@ -235,21 +253,27 @@ def test_a_daemon_that_never_answers_and_a_timeout(own_daemon: Daemon) -> None:
         for number in range(20):
             xs.write("/a", str(number))
             assert xs.read("/a") == str(number).encode()
+
+
+def test_which_backend_can_do_a_timeout(xenstored: Daemon) -> None:
+    with xsffi.Client(xenstored.socket_path, timeout=60) as xs:
+        assert xs.backend.name == "wire"
     with pytest.raises(xsffi.NotSupportedError, match="timeout"):
-        xsffi.Client(own_daemon.socket_path, backend="libxenstore", timeout=1)
+        xsffi.Client(xenstored.socket_path, backend="libxenstore", timeout=1)
 
 
+@over_the_wire
 @pytest.mark.parametrize("timeout", [0.2, 1])
-def test_a_daemon_that_accepts_nobody_and_a_timeout(own_daemon: Daemon, timeout: float) -> None:
+def test_a_daemon_that_accepts_nobody_and_a_timeout(own_daemon: Daemon, backend: str, timeout: float) -> None:
     with nobody_is_accepted(own_daemon):
         begin = time.monotonic()
         with pytest.raises(xsffi.BackendUnavailableError, match="too many wait") as caught:
-            xsffi.Client(own_daemon.socket_path, timeout=timeout)
+            open_client(own_daemon.socket_path, backend, timeout=timeout)
         assert caught.value.errno == errno.ETIMEDOUT
         assert timeout <= time.monotonic() - begin < timeout + SECOND
         resumed = threading.Timer(0.1, own_daemon.resume)
         resumed.start()
-        with xsffi.Client(own_daemon.socket_path, timeout=float("inf")) as xs:
+        with client_of(own_daemon, backend, timeout=float("inf")) as xs:
             assert xs.read("/") == b""
         resumed.join()
 
@@ -264,23 +288,26 @@ def test_no_descriptor_is_left(own_daemon: Daemon, backend: str) -> None:
     for _ in range(5):
         with client_of(own_daemon, backend) as xs:
             xs.watch("/a")
-            xs.fileno()
+            if backend != AIO:
+                xs.fileno()
             xs.read_watch(5)
             xs.run(timeout=0)
-    clients = [open_client(own_daemon.socket_path, backend) for _ in range(3)]
-    own_daemon.kill()
-    for xs in clients:
-        with pytest.raises(xsffi.ConnectionLostError):
-            xs.read("/")
-        xs.close()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(client_of(own_daemon, backend)) for _ in range(3)]
+        own_daemon.kill()
+        for xs in clients:
+            with pytest.raises(xsffi.ConnectionLostError):
+                xs.read("/")
+            xs.close()
     assert descriptors() == before
 
 
-def test_descriptors_are_not_inherited(xs: Client, top: str) -> None:
+def test_descriptors_are_not_inherited(xs: Client, top: str, backend: str) -> None:
     import os
 
     xs.watch(top)
-    xs.fileno()
+    if backend != AIO:
+        xs.fileno()
     for entry in Path("/proc/self/fd").iterdir():
         try:
             target = os.readlink(entry)
@@ -301,7 +328,8 @@ def test_nobody_is_there(tmp_path: Path, backend: str) -> None:
     with pytest.raises(xsffi.BackendUnavailableError) as caught:
         open_client(str(tmp_path / "dead"), backend)
     assert caught.value.errno == 111
-    assert [what for what, why in caught.value.attempts] == [f"{backend} at {tmp_path / 'dead'}"]
+    name = "wire" if backend == AIO else backend
+    assert [what for what, why in caught.value.attempts] == [f"{name} at {tmp_path / 'dead'}"]
     (tmp_path / "file").write_text("")
     with pytest.raises(xsffi.BackendUnavailableError, match="neither a unix socket nor a character device"):
         open_client(str(tmp_path / "file"), backend)
