@@ -72,6 +72,11 @@ class TestOpening:
         await xs.close()
         assert xs.closed
 
+    async def test_connected_in_a_block(self, path: str) -> None:
+        async with aio.connect(path) as xs:
+            assert await xs.exists("/")
+        assert xs.closed
+
     async def test_connected_and_then_entered(self, path: str) -> None:
         xs = await aio.connect(path)
         async with xs as same:

@@ -91,6 +91,14 @@ class TestTransactions:
             with pytest.raises(TypeError, match="async function"):
                 await xs.transact(lambda t: None)  # type: ignore[arg-type, return-value]
 
+    async def test_an_error_beside_its_end(self, client: aio.Client, top: str) -> None:
+        async with client as xs:
+            t = await xs.transaction()
+            error, end = await asyncio.gather(t.read(f"{top}/missing"), t.commit(), return_exceptions=True)
+            assert isinstance(error, xsffi.NodeNotFoundError)
+            assert end is None
+            assert "committed" in repr(t)
+
     async def test_one_that_is_dropped(self, client: aio.Client, top: str) -> None:
         async with client as xs:
             dropped = [await xs.transaction()]

@@ -34,8 +34,9 @@ async def take(events: AsyncIterator[WatchEvent], count: int = 1) -> list[str]:
 async def all_told(xs: aio.Client, sync: Client) -> None:
     """Whatever was done is told of by now: events come in order."""
     async with xs.watch("/test") as events:
+        await take(events)
         sync.write("/test", "")
-        await take(events, 2)
+        await take(events)
 
 
 class TestStreams:
@@ -128,6 +129,23 @@ class TestStreams:
                 events = xs.events(0)
             assert [each async for each in watch] == []
             assert [each async for each in events] == []
+
+    async def test_one_that_always_has_some_holds_up_nobody(self, client: aio.Client, top: str) -> None:
+        async with client as xs, xs.watch(top) as events:
+            for number in range(1000):
+                events.put("", WatchEvent(str(number), ""))
+            turns = 0
+
+            async def count() -> None:
+                nonlocal turns
+                while True:
+                    turns += 1
+                    await asyncio.sleep(0)
+
+            counting = asyncio.ensure_future(count())
+            await take(events, 1000)
+            counting.cancel()
+            assert turns > 10
 
     async def test_two_tasks_share_one(self, client: aio.Client, sync: Client, top: str) -> None:
         async with client as xs, xs.watch(top) as events:
@@ -222,14 +240,15 @@ class TestAllOfThem:
         """Else a program that reads all of them by one iterator would fill its memory."""
         async with client as xs:
             read, unread = await xs.watch(f"{top}/read"), await xs.watch(f"{top}/unread")
-            assert await take(read) == [f"{top}/read"]
+            await read.__aenter__()
             events = xs.events()
             for number in range(10):
                 sync.write(f"{top}/read/{number}", "")
                 sync.write(f"{top}/unread/{number}", "")
-            await take(events, 21)
+            await take(events, 22)
             assert len(unread._waiting) == 0
-            assert await take(read, 10) == [f"{top}/read/{number}" for number in range(10)]
+            assert await take(read, 11) == [f"{top}/read", *(f"{top}/read/{number}" for number in range(10))]
+            await read.close()
 
     async def test_two_at_once(self, client: aio.Client, sync: Client, top: str) -> None:
         async with client as xs:

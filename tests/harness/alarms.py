@@ -15,7 +15,7 @@ from typing import Callable
 import pytest
 
 # What is raised in a finalizer goes nowhere, and pytest warns of it.
-of_finalizers = pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
+of_finalizers = pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 
 
 class Interrupt(Exception):

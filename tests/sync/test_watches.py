@@ -599,7 +599,7 @@ def raise_it() -> None:
 class TestInterruptions:
     """An event that was taken and not handed on is there for who comes next."""
 
-    @pytest.mark.filterwarnings("ignore:Exception ignored in. <generator:pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.filterwarnings("ignore:Exception ignored .*<generator:pytest.PytestUnraisableExceptionWarning")
     @pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
     def test_at_any_moment(self, client: Client, fake: FakeBackend, wait: Callable[[Client], object]) -> None:
         watch = client.watch("/a")

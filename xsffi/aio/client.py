@@ -62,8 +62,9 @@ class Client(NodeOperations, DomainVerbs):
 
         :param path: the daemon's unix socket or the kernel's device; by default, where libxenstore would look:
             ``XENSTORED_PATH``, ``XENSTORED_RUNDIR``, the usual places.
-        :param timeout: how many seconds a reply may take before a verb raises
-            :class:`~xsffi.errors.WaitTimeoutError`; None: any time. (``asyncio.timeout`` bounds whatever is within it.)
+        :param timeout: how many seconds connecting, and each reply, may take before
+            :class:`~xsffi.errors.WaitTimeoutError` is raised; None: any time. (``asyncio.timeout`` bounds whatever is
+            within it.)
         :param connections: over how many connections bulk work may go, as for :class:`xsffi.Client`. It goes over one:
             more would gain nothing in one thread of Python.
         """
@@ -78,7 +79,11 @@ class Client(NodeOperations, DomainVerbs):
 
     def transaction(self) -> Opening[Transaction]:
         """Start a transaction: ``async with xs.transaction() as t: await t.write(…)``, or ``t = await
-        xs.transaction()``. There may be several at once."""
+        xs.transaction()``. There may be several at once.
+
+        Raises :class:`~xsffi.errors.QuotaExceededError` where a guest has as many as it may, and ConnectionLostError
+        where the daemon is gone. One whose start is cancelled is not left behind.
+        """
         return Opening(self._open_state.transactions.start(self))
 
     async def transact(self, function: Callable[[Transaction], Awaitable[T]], attempts: int = 10) -> T:
@@ -86,7 +91,7 @@ class Client(NodeOperations, DomainVerbs):
 
         `function` is async, and may be called several times. After `attempts` calls the last
         :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception, also that of being cancelled,
-        aborts the transaction and goes on.
+        aborts the transaction and is raised.
         """
         return await self._open_state.transactions.repeat(function, attempts)
 
@@ -161,13 +166,13 @@ class Client(NodeOperations, DomainVerbs):
         await self._open_state.watches.remove(watch)
 
     async def reset_watches(self) -> None:
-        """Take away all watches, and end all transactions, of this connection."""
+        """Take away all watches, whose streams end, and end all transactions, of this connection."""
         await self._open_state.watches.reset()
 
     def events(self, timeout: float | None = None) -> AsyncIterator[WatchEvent]:
         """The events of all watches of this client, those with callbacks too: from here on, and before them those that
-        wait to be read, watch by watch. Each such iterator gives all of them; what it gives is not given again by a
-        watch over which nobody has iterated.
+        wait to be read, watch by watch. Several such iterators give the same. What one gives is not given again by a
+        watch that nobody has entered, or iterated over.
 
         It is there to be read, as a watch is (:class:`~xsffi.aio.Watch`). It ends when none came for `timeout` seconds
         (None: never). Once the daemon is gone it raises
@@ -191,7 +196,8 @@ class Client(NodeOperations, DomainVerbs):
     async def close(self) -> None:
         """Close the connection: the daemon forgets its watches and transactions, and every task that waits gets a
         :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing. A callback that is under way goes on to
-        its end. It waits for nobody, and raises nothing where the daemon is gone."""
+        its end. It waits for nobody, and raises nothing where the daemon is gone. In a child process it does nothing
+        to the parent's connection; in another event loop it raises RuntimeError, unless that of the client is over."""
         state = self._state
         if state is not None and not self._closed and state.is_own:
             state.check_loop()
@@ -291,12 +297,13 @@ class _State:
             self.close()
 
 
-async def connect(
+def connect(
     path: str | os.PathLike[str] | None = None, timeout: float | None = None, connections: int | None = None
-) -> Client:
-    """A client that is open, which ends by ``await client.close()``. The parameters are those of :class:`Client`.
+) -> Opening[Client]:
+    """A client that is open: ``xs = await aio.connect()``, which ends by ``await xs.close()``; or ``async with
+    aio.connect() as xs``. The parameters are those of :class:`Client`.
 
     Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried, where there is no way to the
     store.
     """
-    return await Client(path, timeout, connections)._open()
+    return Opening(Client(path, timeout, connections)._open())

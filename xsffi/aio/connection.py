@@ -40,7 +40,6 @@ __all__ = ["Connection", "Receiver"]
 
 # How long a reply with an id of ours may take, once one with another id has come: see Session.suspects.
 _GRACE = 0.02  # seconds
-_ROUNDS_MAX = 16  # how much is taken in at once: a peer that never stops must hold up nobody
 # What a device says that is gone, other than of one message.
 _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EPIPE, errno.EBADF)
 
@@ -188,7 +187,8 @@ class Connection:
                 size = self._transport.send(data)
             except OSError as error:
                 if self._transport.kind == Kind.SOCKET or error.errno in _GONE:
-                    self._take_in()  # what came before the end counts
+                    while self._over is None and self._take_in():
+                        pass  # what came before the end counts
                     self._lose(error)
                 else:
                     session.refuse(error_from_errno(error.errno or errno.EIO))
@@ -204,16 +204,16 @@ class Connection:
         with self._step():
             self._take_in()
 
-    def _take_in(self) -> None:
+    def _take_in(self) -> bool:
+        """Receive some, and hand it on; whether there was anything."""
         ended: OSError | None = None
         try:
-            for _ in range(_ROUNDS_MAX):
-                data = self._transport.receive()
-                if data is None:
-                    break
-                if not data:
-                    raise lost_error()
-                self._session.receive_data(data)
+            data = self._transport.receive()
+            if data is None:
+                return False
+            if not data:
+                raise lost_error()
+            self._session.receive_data(data)
         except OSError as error:
             ended = error
         for queue, receiver in list(self._receivers.items()):
@@ -222,11 +222,12 @@ class Connection:
                 receiver.receive(events.popleft())
         if ended is not None:
             self._lose(ended)
-            return
+            return False
         if self._session.suspects and self._grace is None:
             self._grace = self._loop.call_later(_GRACE, self._accept_suspects)
         if self._session.has_data_to_send:
             self._flush_soon()  # a transaction that nobody waits for is to be taken back
+        return True
 
     @contextmanager
     def _step(self) -> Iterator[None]:
@@ -272,6 +273,7 @@ class Connection:
             if exchange.waiter is not None and not exchange.waiter.done():
                 exchange.waiter.set_exception(first or over())
                 first = None
+        self._session = Session()  # nobody needs what is in that one
         for receiver in list(self._receivers.values()):
             receiver.end(over)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EventStream"]
 
+_IN_A_ROW_MAX = 64  # events that one task may take before others have their turn
 _WAITING_MAX = 65536  # paths: of a stream that holds more nobody takes care
 
 
@@ -28,6 +29,7 @@ class EventStream:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: OrderedDict[tuple[str, str], WatchEvent] = OrderedDict()  # by token on the wire, and path
+        self._in_a_row = 0  # how many were given without waiting
         self._readers: set[asyncio.Future[None]] = set()
         self._end: Callable[[], BaseException] | None = None  # what makes what is raised once none waits
 
@@ -65,10 +67,15 @@ class EventStream:
 
     async def next(self, timeout: float | None = None) -> tuple[str, WatchEvent] | None:
         """The same, waiting for `timeout` seconds (None: for ever) until there is one."""
+        self._in_a_row += 1
+        if self._in_a_row == _IN_A_ROW_MAX:
+            self._in_a_row = 0
+            await asyncio.sleep(0)
         timer = None
         is_up: list[bool] = []
         try:
             while (taken := self.take()) is None and not is_up:
+                self._in_a_row = 0
                 reader = self._loop.create_future()
                 self._readers.add(reader)
                 if timeout is not None and timer is None:

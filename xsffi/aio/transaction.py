@@ -9,7 +9,7 @@ import warnings
 from ..errors import TransactionConflictError, WaitTimeoutError, XenStoreError
 from ..options import validate_attempts
 from ..protocol import requests as r
-from ..protocol.transactions import TransactionState, ended_before, pause_before_next
+from ..protocol.transactions import TransactionState, pause_before_next
 from .driver import run
 from .nodes import NodeOperations
 
@@ -131,12 +131,7 @@ class Transactions:
     async def start(self, client: object = None) -> Transaction:
         """Start a transaction, which keeps `client`."""
         while self._orphans:
-            try:
-                await self._backend.call(r.TransactionEnd(commit=False), self._orphans.pop())
-            except XenStoreError as error:
-                if not ended_before(error):
-                    raise
-                # A reset of the watches ended it before.
+            self._backend.post(r.TransactionEnd(commit=False), self._orphans.pop())
         tx_id = await self._backend.call(r.TransactionStart())
         return Transaction(self._backend, self._any_domain, tx_id, self._orphans, client)
 

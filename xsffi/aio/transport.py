@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+from io import FileIO
 
 from ..addresses import Kind, kind_of
 from ..forks import tell_of_forks
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Transport", "open_transport"]
 
-_RECEIVE_SIZE = 1 << 18
+_RECEIVE_SIZE = 1 << 16  # bytes at once, and in one turn of the loop: a peer that never stops must hold up nobody
 _CONNECT_RETRY = 0.01  # seconds
 _WRITE_RETRY = 0.01  # seconds: Linux's xenbus never polls as writable
 
@@ -24,13 +25,12 @@ _WRITE_RETRY = 0.01  # seconds: Linux's xenbus never polls as writable
 class Transport:
     """A descriptor that is read from as it becomes readable, and written to as far as it goes at once."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, opened: socket.socket | int) -> None:
-        """`opened`: a connected socket, or the descriptor of the device, non-blocking; it is the transport's from here
-        on."""
-        self.kind = Kind.DEVICE if isinstance(opened, int) else Kind.SOCKET
+    def __init__(self, loop: asyncio.AbstractEventLoop, opened: socket.socket | FileIO) -> None:
+        """`opened`: a connected socket, or the device, non-blocking; it is the transport's from here on."""
+        self.kind = Kind.SOCKET if isinstance(opened, socket.socket) else Kind.DEVICE
         self._loop = loop
         self._opened = opened
-        self._descriptor = opened if isinstance(opened, int) else opened.fileno()
+        self._descriptor = opened.fileno()
         self._retry: asyncio.TimerHandle | None = None
         self._waits_for_room = False
         self._is_closed = False
@@ -44,18 +44,18 @@ class Transport:
 
     def receive(self) -> bytes | None:
         """What has come; None where nothing has, and nothing at all once the other end is gone. Raises OSError."""
+        if not isinstance(self._opened, socket.socket):
+            return self._opened.read(_RECEIVE_SIZE)
         try:
-            if isinstance(self._opened, int):
-                return os.read(self._opened, _RECEIVE_SIZE)
             return self._opened.recv(_RECEIVE_SIZE)
         except BlockingIOError:
             return None
 
     def send(self, data: bytes | memoryview) -> int:
         """Send what there is room for: so many bytes. Raises OSError."""
+        if not isinstance(self._opened, socket.socket):
+            return self._opened.write(data) or 0
         try:
-            if isinstance(self._opened, int):
-                return os.write(self._opened, data)
             # A daemon that died is an error, also in a program that lets SIGPIPE end it.
             return self._opened.send(data, socket.MSG_NOSIGNAL)
         except BlockingIOError:
@@ -95,10 +95,7 @@ class Transport:
 
     def _release(self) -> None:
         self._is_closed = True
-        if isinstance(self._opened, int):
-            os.close(self._opened)
-        else:
-            self._opened.close()
+        self._opened.close()
 
     def _try_again(self) -> None:
         self._retry = None
@@ -111,7 +108,8 @@ async def open_transport(path: str, timeout: float | None) -> Transport:
     loop = asyncio.get_running_loop()
     if kind_of(path) == Kind.DEVICE:
         # Never a controlling terminal, if it is a terminal.
-        return Transport(loop, os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+        return Transport(loop, FileIO(descriptor, "r+"))
     deadline = None if timeout is None else loop.time() + timeout
     opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

@@ -48,6 +48,7 @@ class Watch(Watched, EventStream):
     where 65 536 paths wait and one more comes, they are dropped, and the stream ends with
     :class:`~xsffi.errors.XenStoreError` (ENOBUFS). Iterating ends when the watch is closed; once the daemon is gone it
     raises ConnectionLostError, when all that came before was given, and ClientClosedError where the client is closed.
+    A watch that nobody refers to any more stays set.
 
     `depth` is None where all below the path counts: also where a depth was tried that the daemon does not know.
     """
@@ -101,6 +102,7 @@ class Watch(Watched, EventStream):
         return taken[1]
 
     async def __aenter__(self) -> Watch:
+        self._is_read = True  # so much is to be expected
         return self
 
     async def __aexit__(

@@ -17,9 +17,10 @@ if TYPE_CHECKING:
 else:
     random = lazy_module("random")
 
-__all__ = ["TransactionState", "ended_before", "pause_before_next"]
+__all__ = ["TransactionState", "pause_before_next"]
 
 _IN_CONFLICT = "not committed: it was in conflict with other changes"
+_LOST = "lost"
 _PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long
 _PAUSE_MAX = 0.1
 
@@ -51,8 +52,9 @@ class TransactionState:
                 "the transaction was not committed", "it can be done again, as transact() does", error
             ) from None
         except XenStoreError as error:
-            self.ended = "lost"
-            if ended_before(error):
+            self.ended = _LOST
+            # No path is concerned, so ENOENT is said of the transaction.
+            if isinstance(error, NodeNotFoundError) or _is_io_error(error):
                 raise _gone() from error
             raise
 
@@ -62,20 +64,14 @@ class TransactionState:
             gone = yield from transaction_is_gone()
         else:
             gone = _is_io_error(error)
-        if gone:
-            self.ended = "lost"
+        if gone and self.ended in (None, _LOST):  # else another task, or thread, has ended it meanwhile
+            self.ended = _LOST
             raise _gone() from error
 
     def interrupt(self) -> TransactionEnd:
         """The wait for its end was interrupted: give what makes sure of one, whose reply nobody waits for."""
         self.ended = "interrupted"
         return TransactionEnd(commit=False)
-
-
-def ended_before(error: XenStoreError) -> bool:
-    """Whether the daemon's error to the end of a transaction says that it knows none such."""
-    # No path is concerned, so ENOENT is said of the transaction.
-    return isinstance(error, NodeNotFoundError) or _is_io_error(error)
 
 
 def pause_before_next(state: TransactionState, error: TransactionConflictError, attempt: int, attempts: int) -> float:

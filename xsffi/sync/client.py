@@ -95,8 +95,8 @@ class Client(NodeOperations, DomainVerbs):
         """Call ``function(transaction)``, commit, and return what it returned; on a conflict, all of it again.
 
         `function` may so be called several times. After `attempts` calls the last
-        :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception aborts the transaction and goes
-        on.
+        :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception aborts the transaction and is
+        raised.
         """
         return self._transactions.repeat(function, attempts)
 

@@ -138,12 +138,7 @@ class Transactions:
                 orphan = self._orphans.pop()
             except IndexError:
                 break  # another thread was faster
-            try:
-                self._backend.call(r.TransactionEnd(commit=False), orphan)
-            except XenStoreError as error:
-                if not transactions.ended_before(error):
-                    raise
-                # A reset of the watches ended it before.
+            self._backend.post(r.TransactionEnd(commit=False), orphan)
         return Transaction(self._backend, self._any_domain, self._backend.call(r.TransactionStart()), self._orphans)
 
     def repeat(self, function: Callable[[Transaction], T], attempts: int) -> T:
