@@ -1,5 +1,7 @@
-"""Runs every benchmark: tables of ratios, results.json, and plots. Usage: python -m benchmarks [--rounds N] [--output
-DIR]"""
+"""Runs every benchmark, or one part of them: tables of ratios, results.json, and plots.
+
+Usage: python -m benchmarks [--rounds N] [--output DIR] [--part PART]
+"""
 
 from __future__ import annotations
 
@@ -8,14 +10,16 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from daemons import DAEMON_KINDS, start_daemon
+from daemons import DAEMON_KINDS, Packages, start_daemon
 from rich.console import Console
 from rich.table import Table
 
-from . import growth, ratios, several, starts
+from . import aio, growth, ratios, several, starts
 from .peers import build_ceiling, packages_or_exit, prepare
 
 
@@ -24,36 +28,83 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="how often each contender takes its turn, at least 7")
     parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="where results and plots go")
     parser.add_argument("--no-growth", action="store_true", help="the tables alone")
+    parser.add_argument(
+        "--part", choices=PARTS, help="this alone; what an earlier run has found of the others stays in results.json"
+    )
     options = parser.parse_args()
     packages = packages_or_exit(parser)
     prepare(packages)
     options.output.mkdir(parents=True, exist_ok=True)
-    console = Console(width=110)
-    found: dict[str, Any] = {"machine": _machine(), "ratios": {}}
-    with tempfile.TemporaryDirectory() as directory:
-        ceiling = build_ceiling(Path(directory))
+    results = options.output / "results.json"
+    found: dict[str, Any] = {"machine": _machine()}
+    parts = [part for part in PARTS if part != "growth" or not options.no_growth]
+    if options.part is not None:
+        found = json.loads(results.read_text())
+        parts = [options.part]
+    run = Run(packages, options.rounds, options.output, Console(width=110), found)
+    for part in parts:
+        PARTS[part](run)
+    results.write_text(json.dumps(found, indent=2) + "\n")
+    run.console.print(f"written: {options.output}")
+
+
+class Run(NamedTuple):
+    """What each part needs, and where it puts what it finds."""
+
+    packages: Packages
+    rounds: int
+    output: Path
+    console: Console
+    found: dict[str, Any]
+
+
+def _ratios(run: Run) -> None:
+    run.found["ratios"] = {}
+    with _ceiling() as ceiling:
         for kind in DAEMON_KINDS:
             with start_daemon(kind) as daemon:
                 os.environ["XENSTORED_PATH"] = daemon.socket_path
-                rows = ratios.all_rows(daemon, packages, ceiling, options.rounds)
-            console.print(_table(kind, rows))
-            found["ratios"][kind] = [row._asdict() for row in rows]
-        found["several"] = several.measure(packages, ceiling, max(3, options.rounds // 2))
-        console.print(several.text(found["several"]), highlight=False)
-    if not options.no_growth:
-        with start_daemon("xenstored") as daemon:
-            os.environ["XENSTORED_PATH"] = daemon.socket_path
-            found["growth"] = growth.measure(daemon, options.rounds)
-            size, nodes = growth.dump_memory(daemon, 100_000)
-        found["dump_memory"] = {"bytes": size, "nodes": nodes}
-        growth.plot(found["growth"], options.output)
-        console.print(_growth_table(found["growth"]))
-        console.print(f"peak memory of a dump of {nodes:,} nodes, with its result: {size / 2**20:.0f} MiB")
+                rows = ratios.all_rows(daemon, run.packages, ceiling, run.rounds)
+            run.console.print(_table(kind, rows))
+            run.found["ratios"][kind] = [row._asdict() for row in rows]
+
+
+def _several(run: Run) -> None:
+    with _ceiling() as ceiling:
+        run.found["several"] = several.measure(run.packages, ceiling, max(3, run.rounds // 2))
+    run.console.print(several.text(run.found["several"]), highlight=False)
+
+
+def _aio(run: Run) -> None:
     with start_daemon("xenstored") as daemon:
-        found["starts"] = starts.measure(daemon, packages, options.rounds)
-    console.print(starts.text(found["starts"]), highlight=False)
-    (options.output / "results.json").write_text(json.dumps(found, indent=2) + "\n")
-    console.print(f"written: {options.output}")
+        run.found["aio"] = aio.measure(daemon, run.rounds)
+    run.console.print(aio.text(run.found["aio"]), highlight=False)
+
+
+def _growth(run: Run) -> None:
+    with start_daemon("xenstored") as daemon:
+        os.environ["XENSTORED_PATH"] = daemon.socket_path
+        run.found["growth"] = growth.measure(daemon, run.rounds)
+        size, nodes = growth.dump_memory(daemon, 100_000)
+    run.found["dump_memory"] = {"bytes": size, "nodes": nodes}
+    growth.plot(run.found["growth"], run.output)
+    run.console.print(_growth_table(run.found["growth"]))
+    run.console.print(f"peak memory of a dump of {nodes:,} nodes, with its result: {size / 2**20:.0f} MiB")
+
+
+def _starts(run: Run) -> None:
+    with start_daemon("xenstored") as daemon:
+        run.found["starts"] = starts.measure(daemon, run.packages, run.rounds)
+    run.console.print(starts.text(run.found["starts"]), highlight=False)
+
+
+PARTS = {"ratios": _ratios, "several": _several, "aio": _aio, "growth": _growth, "starts": _starts}
+
+
+@contextmanager
+def _ceiling() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as directory:
+        yield build_ceiling(Path(directory))
 
 
 def _machine() -> dict[str, Any]:

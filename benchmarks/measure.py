@@ -13,6 +13,7 @@ __all__ = [
     "C_SINGLE",
     "OLD",
     "ONE_WATCH",
+    "PURE_PYTHON",
     "PYXS",
     "XENSTORE_LS",
     "Result",
@@ -23,6 +24,7 @@ __all__ = [
 # Those that xsffi is compared with.
 OLD = "xen.lowlevel.xs"
 PYXS = "pyxs"
+PURE_PYTHON = "xsffi.Client, pure Python"
 XENSTORE_LS = "xenstore-ls -fp"
 ONE_WATCH = "with one watch"
 C_LIBRARY = "libxenstore from C"

@@ -42,6 +42,7 @@ def markdown(found: dict[str, Any]) -> str:
             for what in (work, limit)
         )
         lines.append(f"| {work} | {'; '.join(against)} | {ratios} | {most} |")
+    lines += [f"| {row['work']} | {row['against']} | {row['ratio']:.2f} |  |" for row in found["aio"]]
     dump = found["dump_memory"]
     starts = [
         f"{row['ratio']:.2f} times as long with `{row['work']}` as with {row['against']}"

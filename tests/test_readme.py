@@ -38,7 +38,11 @@ def test_the_python_snippets(
     finally:
         uninstall()
     printed = capsys.readouterr().out.splitlines()
-    assert printed == ["/local/domain/5/device/vif/0/state 1", "changed: /tool/counter"]
+    assert printed == [
+        "/local/domain/5/device/vif/0/state 1",
+        "changed: /tool/counter",
+        "asyncio: /tool/jobs/7 done",
+    ]
 
 
 def test_the_demo() -> None:
@@ -62,11 +66,15 @@ def test_the_real_demo() -> None:
     assert demo.stdout.splitlines()[-1].startswith("/local/domain/")
 
 
-def test_the_pytest_snippet(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # it is named instead, whether it is installed or not
-    (snippet,) = [text for text in snippets("python") if "def test_" in text]
-    pytester.makepyfile(snippet)
-    pytester.runpytest_subprocess("-p", "xsffi.pytest_plugin", "-p", "no:cacheprovider").assert_outcomes(passed=2)
+def test_the_pytest_snippets(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they are named instead, whether installed or not
+    plain, awaited = [text for text in snippets("python") if "def test_" in text]
+    options = ["-p", "xsffi.pytest_plugin", "-p", "no:cacheprovider"]
+    pytester.makepyfile(plain)
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=2)
+    pytester.makepyfile(awaited)
+    options += ["-p", "pytest_asyncio.plugin", "-o", "asyncio_mode=auto"]
+    pytester.runpytest_subprocess(*options).assert_outcomes(passed=1)
 
 
 def test_the_figures_are_those_that_were_measured() -> None:

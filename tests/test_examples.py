@@ -1,0 +1,236 @@
+"""The examples that run on: what they do for those who use them, as processes of their own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from daemons import DAEMON_KINDS, Daemon, require_packages, start_daemon
+from harness.embedded import EmbeddedDaemon
+from harness.threads import PATIENCE
+
+import xsffi
+from xsffi.testing import EmbeddedStore
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+TOTAL = 2_000_000  # kB
+MINIMUM = 100_000
+
+
+class MemoryBalancer:
+    """The program, while it runs, and what it has said."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        self.said = ""
+
+    def wait_until_it_says(self, text: str) -> None:
+        """Read on until there is a line with this."""
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self.said += line
+            if text in line:
+                return
+        pytest.fail(f"it ended without {text!r}:\n{self.said}")
+
+    def wait_until_it_ends(self) -> int:
+        """Its exit status."""
+        _, rest = self._process.communicate(timeout=PATIENCE)
+        self.said += rest
+        assert "Traceback" not in self.said
+        return self._process.returncode
+
+    def signal(self, number: int) -> None:
+        """As a user, or the system, ends it."""
+        self._process.send_signal(number)
+
+
+@contextmanager
+def memory_balancer(environment: Mapping[str, str], total: int = TOTAL) -> Iterator[MemoryBalancer]:
+    """Start it; where the test has not ended it, or it hangs, it is killed."""
+    command = [sys.executable, "examples/memory_balancer.py", f"--total={total}", f"--minimum={MINIMUM}"]
+    environment = {**environment, "PYTHONPATH": str(REPOSITORY)}
+    with subprocess.Popen(
+        command, cwd=REPOSITORY, env=environment, stderr=subprocess.PIPE, text=True, errors="replace"
+    ) as process:
+        watchdog = threading.Timer(PATIENCE, process.kill)
+        watchdog.start()
+        try:
+            yield MemoryBalancer(process)
+        finally:
+            watchdog.cancel()
+            process.kill()
+
+
+@pytest.fixture(params=[*DAEMON_KINDS, "embedded"])
+def new_daemon(request: pytest.FixtureRequest) -> Iterator[Daemon | EmbeddedDaemon]:
+    """Each of the daemons, with no domains but this test's."""
+    require_packages()
+    with EmbeddedDaemon() if request.param == "embedded" else start_daemon(request.param) as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def store() -> Iterator[EmbeddedStore]:
+    with EmbeddedStore() as store:
+        yield store
+
+
+@pytest.fixture
+def xs(store: EmbeddedStore) -> Iterator[xsffi.Client]:
+    with store.connect(backend="wire") as client:
+        yield client
+
+
+def create(daemon: Daemon | EmbeddedDaemon, xs: xsffi.Client, domid: int, used: int) -> None:
+    """Make a domain as a toolstack does: its home first; then it reports."""
+    xs.mkdir(f"/local/domain/{domid}")
+    daemon.create_domain(domid)
+    report(xs, domid, used)
+
+
+def report(xs: xsffi.Client, domid: int, used: object) -> None:
+    xs.write(f"/local/domain/{domid}/memory/meminfo", str(used))
+
+
+def target(xs: xsffi.Client, domid: int) -> bytes | None:
+    return xs.get(f"/local/domain/{domid}/memory/target")
+
+
+def test_domains_come_report_and_go(new_daemon: Daemon | EmbeddedDaemon) -> None:
+    with (
+        xsffi.Client(new_daemon.socket_path, backend="wire") as xs,
+        memory_balancer(new_daemon.environment()) as balancer,
+    ):
+        create(new_daemon, xs, 41, 100_000)
+        balancer.wait_until_it_says("/local/domain/41 uses 100000 kB, and is to have 1983616 kB")
+        create(new_daemon, xs, 42, 300_000)
+        balancer.wait_until_it_says("/local/domain/42 uses 300000 kB, and is to have 1425424 kB")
+        assert target(xs, 41) == b"541808"
+        assert target(xs, 42) == b"1425424"
+
+        report(xs, 41, "a lot")
+        balancer.wait_until_it_says("what /local/domain/41 uses is not known")
+        create(new_daemon, xs, 43, 400_000)
+        balancer.wait_until_it_says("/local/domain/43 uses 400000 kB, and is to have 925424 kB")
+        assert [target(xs, domid) for domid in (41, 42, 43)] == [b"306356", b"719068", b"925424"]
+
+        xs.rm("/local/domain/42")
+        new_daemon.release(42)
+        balancer.wait_until_it_says("/local/domain/43 uses 400000 kB, and is to have 1513785 kB")
+        assert target(xs, 41) == b"453446"
+        assert not xs.exists("/local/domain/42")
+
+        report(xs, 41, 400_000)
+        balancer.wait_until_it_says("/local/domain/41 uses 400000 kB, and is to have 983616 kB")
+        balancer.signal(signal.SIGTERM)
+        assert balancer.wait_until_it_ends() == 0
+
+
+def test_the_daemon_dies(new_daemon: Daemon | EmbeddedDaemon) -> None:
+    with (
+        xsffi.Client(new_daemon.socket_path, backend="wire") as xs,
+        memory_balancer(new_daemon.environment()) as balancer,
+    ):
+        create(new_daemon, xs, 41, 100_000)
+        balancer.wait_until_it_says("is to have")
+        new_daemon.kill()
+        assert balancer.wait_until_it_ends() == 1
+        assert balancer.said.splitlines()[-1].startswith("memory_balancer: [Errno 104]")
+
+
+def test_there_is_no_daemon(tmp_path: Path) -> None:
+    with memory_balancer({**os.environ, "XENSTORED_PATH": str(tmp_path / "socket")}) as balancer:
+        assert balancer.wait_until_it_ends() == 1
+        assert balancer.said.startswith("memory_balancer: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it(store: EmbeddedStore, number: int) -> None:
+    with memory_balancer(store.environment()) as balancer:
+        store.connect(41).close()
+        with store.connect(42) as guest:
+            guest.write("memory/meminfo", "100000")
+            balancer.wait_until_it_says("/local/domain/42 uses 100000 kB")
+        balancer.signal(number)
+        assert balancer.wait_until_it_ends() == 0
+
+
+@pytest.mark.parametrize(
+    ("operation", "node", "says"),
+    [
+        ("WATCH", "memory/meminfo", "/local/domain/41 is left out: "),
+        ("READ", "memory/meminfo", "what /local/domain/41 uses is not known: "),
+        ("WRITE", "memory/target", "/local/domain/41 gets no target: "),
+    ],
+)
+def test_one_that_is_refused(store: EmbeddedStore, operation: str, node: str, says: str) -> None:
+    store.fail("EACCES", operation, f"/local/domain/41/{node}", times=None)
+    with store.connect(41) as one, store.connect(42) as other, memory_balancer(store.environment()) as balancer:
+        one.write("memory/meminfo", "300000")
+        balancer.wait_until_it_says(says)
+        other.write("memory/meminfo", "100000")
+        balancer.wait_until_it_says("/local/domain/42 uses 100000 kB")
+
+
+def test_a_domain_whose_nodes_vanish(store: EmbeddedStore, xs: xsffi.Client) -> None:
+    with store.connect(41) as one, store.connect(42) as other, memory_balancer(store.environment()) as balancer:
+        one.write("memory/meminfo", "300000")
+        balancer.wait_until_it_says("/local/domain/41 uses 300000 kB")
+        xs.rm("/local/domain/41")  # and its release is still to come
+        other.write("memory/meminfo", "100000")
+        balancer.wait_until_it_says("/local/domain/41 gets no target: ")
+        balancer.wait_until_it_says("/local/domain/42 uses 100000 kB")
+        assert not xs.exists("/local/domain/41")
+
+
+@pytest.mark.parametrize(
+    "nonsense",
+    ["", "-100000", "1e9", pytest.param("9" * 1900, id="too much"), "\u0663", "100000 kB", b"\xff\0", "\n"],
+)
+def test_nonsense(store: EmbeddedStore, nonsense: str | bytes) -> None:
+    """Nobody gets less by it than the minimum, nor all together more than the total."""
+    with store.connect(41) as one, store.connect(42) as other, memory_balancer(store.environment()) as balancer:
+        one.write("memory/meminfo", nonsense)
+        one.write("memory/meminfo/below", "1")
+        other.write("memory/meminfo", "100000")
+        balancer.wait_until_it_says("/local/domain/42 uses 100000 kB")
+        one.write("memory/meminfo", "100000")
+        balancer.wait_until_it_says("/local/domain/41 uses 100000 kB, and is to have 983616 kB")
+        other.write("memory/meminfo", "100001")
+        one.write("memory/meminfo", "1000000")
+        balancer.wait_until_it_says("/local/domain/41 uses 1000000 kB")
+        assert sum(int(guest.read("memory/target")) for guest in (one, other)) <= TOTAL
+
+
+def test_a_small_change_writes_nothing(store: EmbeddedStore) -> None:
+    with store.connect(41) as one, store.connect(42) as other, memory_balancer(store.environment()) as balancer:
+        one.write("memory/meminfo", "100000")
+        balancer.wait_until_it_says("/local/domain/41 uses 100000 kB")
+        other.write("memory/meminfo", "100000")
+        balancer.wait_until_it_says("/local/domain/42 uses 100000 kB, and is to have 983616 kB")
+        one.write("memory/meminfo", "101000")
+        other.write("memory/meminfo", "none")
+        balancer.wait_until_it_says("what /local/domain/42 uses is not known")
+        assert "uses 101000 kB" not in balancer.said
+        assert one.read("memory/target") == b"983616"
+
+
+def test_a_total_that_is_too_little(store: EmbeddedStore) -> None:
+    with (
+        store.connect(41) as one,
+        store.connect(42) as other,
+        memory_balancer(store.environment(), 200_000) as balancer,
+    ):
+        one.write("memory/meminfo", "100000")
+        balancer.wait_until_it_says("/local/domain/41 uses 100000 kB")
+        other.write("memory/meminfo", "100000")
+        balancer.wait_until_it_says("200000 kB are too little for 2 domains")
+        assert other.get("memory/target") is None
