@@ -19,8 +19,10 @@ from .lifetime import Lifetime
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from ...static_types import T
     from .connection import Connection
 
 __all__ = ["LibraryEvents", "Router"]
@@ -47,8 +49,7 @@ class Router:
 
         def step() -> LibraryEvents:
             connection.check_open()
-            with self._lock:
-                queue = self._queues.open(prefix)
+            queue = self._locked(lambda: self._queues.open(prefix))
             events = connection.waiters[queue] = LibraryEvents(connection, self, queue)
             return events
 
@@ -61,8 +62,7 @@ class Router:
 
     def next_token(self, queue: EventQueue) -> bytes:
         """See :meth:`EventQueue.new_token`; the caller is in the middle of a call."""
-        with self._lock:
-            return queue.new_token()
+        return self._locked(queue.new_token)
 
     def take(self, wanted: LibraryEvents, found: list[WatchEvent]) -> bool:
         """Have `found` get the next event of a queue, if there is one; those of others go to theirs.
@@ -71,22 +71,25 @@ class Router:
         """
         taken, events = self._taken, wanted.queue.events
         take_event = self._connection.handle.take_event
+
+        def step() -> bool:
+            while True:
+                if taken:
+                    self._route(wanted)
+                if events:
+                    # In one call, so that no exception comes between taking the event and knowing it.
+                    found.extend(map(deque.popleft, (events,)))
+                    return True
+                there_is_one = take_event(taken)
+                if not there_is_one:
+                    return there_is_one is not None
+                if taken[0][1] in wanted.tokens:  # the shortest way, for most
+                    taken[0] = _new_tuple(WatchEvent, taken[0])
+                    found.extend(map(list.pop, (taken,)))
+                    return True
+
         try:
-            with self._lock:
-                while True:
-                    if taken:
-                        self._route(wanted)
-                    if events:
-                        # In one call, so that no exception comes between taking the event and knowing it.
-                        found.extend(map(deque.popleft, (events,)))
-                        return True
-                    there_is_one = take_event(taken)
-                    if not there_is_one:
-                        return there_is_one is not None
-                    if taken[0][1] in wanted.tokens:  # the shortest way, for most
-                        taken[0] = _new_tuple(WatchEvent, taken[0])
-                        found.extend(map(list.pop, (taken,)))
-                        return True
+            return self._locked(step)
         except IndexError:
             return True  # the queue was closed just now
         except BaseException:
@@ -95,13 +98,27 @@ class Router:
 
     def take_all(self, wanted: LibraryEvents) -> None:
         """Put all that libxenstore holds into the queues. The caller is in the middle of a call."""
+
+        def step() -> None:
+            while self._taken or self._connection.handle.take_event(self._taken):
+                self._route(wanted)
+
         try:
-            with self._lock:
-                while self._taken or self._connection.handle.take_event(self._taken):
-                    self._route(wanted)
+            self._locked(step)
         except BaseException:
             self._announce()
             raise
+
+    def _locked(self, step: Callable[[], T]) -> T:
+        """Take a step with the lock held. Not by a `with` statement: there, from Python 3.14 on, what a signal handler
+        raises may come between taking the lock and knowing it."""
+        held: list[bool] = []
+        try:
+            held.extend(map(self._lock.acquire, (True,)))
+            return step()
+        finally:
+            if held:
+                self._lock.release()
 
     def _announce(self) -> None:
         """An exception came, and nobody knows what has come how far. It is not lost: whoever looks next goes on."""
