@@ -250,6 +250,21 @@ class TestAllOfThem:
             assert await take(read, 11) == [f"{top}/read", *(f"{top}/read/{number}" for number in range(10))]
             await read.close()
 
+    async def test_one_after_the_other(self, client: aio.Client, sync: Client, top: str) -> None:
+        """The second has what the first did not give, of watches that are entered too."""
+        async with client as xs, xs.watch(f"{top}/a") as a:
+            await xs.watch(f"{top}/b")
+            await all_told(xs, sync)
+            assert [each.path async for each in xs.events(0)] == [f"{top}/a", f"{top}/b"]
+            assert [each.path async for each in xs.events(0)] == []
+            sync.write(f"{top}/a", "")
+            await all_told(xs, sync)
+            assert [each.path async for each in xs.events(0)] == [f"{top}/a"]
+            assert await take(a) == [f"{top}/a"]
+            sync.write(f"{top}/a", "")
+            await all_told(xs, sync)
+            assert [each.path async for each in xs.events(0)] == [f"{top}/a"]
+
     async def test_two_at_once(self, client: aio.Client, sync: Client, top: str) -> None:
         async with client as xs:
             first, second = xs.events(), xs.events()

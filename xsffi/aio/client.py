@@ -171,8 +171,8 @@ class Client(NodeOperations, DomainVerbs):
 
     def events(self, timeout: float | None = None) -> AsyncIterator[WatchEvent]:
         """The events of all watches of this client, those with callbacks too: from here on, and before them those that
-        wait to be read, watch by watch. Several such iterators give the same. What one gives is not given again by a
-        watch that nobody has entered, or iterated over.
+        wait to be read and that none such has given, watch by watch. Several at once give the same. What one gives is
+        not given again by a watch that nobody has entered, or iterated over.
 
         It is there to be read, as a watch is (:class:`~xsffi.aio.Watch`). It ends when none came for `timeout` seconds
         (None: never). Once the daemon is gone it raises

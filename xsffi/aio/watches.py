@@ -73,6 +73,7 @@ class Watch(Watched, EventStream):
         self._client: object = client
         self._task: asyncio.Task[None] | None = None  # calls the callback
         self._is_read = callback is not None  # somebody takes the events of this very watch
+        self._given: set[str] = set()  # the paths of those that wait, and were given to who reads all
 
     @property
     def closed(self) -> bool:
@@ -100,6 +101,12 @@ class Watch(Watched, EventStream):
         taken = await self.next()
         assert taken is not None, "it waits for ever"
         return taken[1]
+
+    def take(self) -> tuple[str, WatchEvent] | None:
+        taken = super().take()
+        if taken is not None:
+            self._given.discard(taken[1].path)
+        return taken
 
     async def __aenter__(self) -> Watch:
         self._is_read = True  # so much is to be expected
@@ -275,8 +282,9 @@ class Watches:
         self.check_place()
         events = Events(self, self._loop, timeout, client)
         for watch in self._table:
-            for event in watch._waiting.values():
-                events.put(watch.wire_token.decode("ascii"), event)
+            for (wire_token, path), event in watch._waiting.items():
+                if path not in watch._given:
+                    events.put(wire_token, event)
         self._followers.add(events)
         if self._over is not None:
             events.end_with(self._over)
@@ -300,6 +308,7 @@ class Watches:
         watch = self._table.owner(event.token)
         if watch is None:
             return  # it was taken away
+        watch._given.discard(event.path)
         of_user = WatchEvent(event.path, watch.token)
         watch.put(event.token, of_user)
         for events in list(self._followers):
@@ -314,8 +323,12 @@ class Watches:
     def was_read(self, wire_token: str, event: WatchEvent) -> None:
         """An event was given to who reads all: it waits no longer in a watch that nobody reads by itself."""
         watch = self._table.owner(wire_token)
-        if watch is not None and not watch._is_read:
+        if watch is None:
+            return
+        if not watch._is_read:
             watch._waiting.pop((wire_token, event.path), None)
+        elif (wire_token, event.path) in watch._waiting:
+            watch._given.add(event.path)
 
     async def _set(self, watch: Watch, encoded: bytes) -> None:
         if not self._table.add(watch):
