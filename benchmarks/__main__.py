@@ -19,7 +19,7 @@ from daemons import DAEMON_KINDS, Packages, start_daemon
 from rich.console import Console
 from rich.table import Table
 
-from . import aio, growth, ratios, several, starts
+from . import aio, growth, mirrors, ratios, several, starts
 from .peers import build_ceiling, packages_or_exit, prepare
 
 
@@ -81,6 +81,12 @@ def _aio(run: Run) -> None:
     run.console.print(aio.text(run.found["aio"]), highlight=False)
 
 
+def _mirrors(run: Run) -> None:
+    with start_daemon("xenstored") as daemon:
+        run.found["mirrors"] = mirrors.measure(daemon, run.rounds)
+    run.console.print(mirrors.text(run.found["mirrors"]), highlight=False)
+
+
 def _growth(run: Run) -> None:
     with start_daemon("xenstored") as daemon:
         os.environ["XENSTORED_PATH"] = daemon.socket_path
@@ -98,7 +104,14 @@ def _starts(run: Run) -> None:
     run.console.print(starts.text(run.found["starts"]), highlight=False)
 
 
-PARTS = {"ratios": _ratios, "several": _several, "aio": _aio, "growth": _growth, "starts": _starts}
+PARTS = {
+    "ratios": _ratios,
+    "several": _several,
+    "aio": _aio,
+    "mirrors": _mirrors,
+    "growth": _growth,
+    "starts": _starts,
+}
 
 
 @contextmanager

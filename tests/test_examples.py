@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -234,3 +235,99 @@ def test_a_total_that_is_too_little(store: EmbeddedStore) -> None:
         other.write("memory/meminfo", "100000")
         balancer.wait_until_it_says("200000 kB are too little for 2 domains")
         assert other.get("memory/target") is None
+
+
+class TestWaitForDevice:
+    """A toolstack that waits for a handshake; on an embedded store."""
+
+    FRONTEND = "/local/domain/5/device/vif/0"
+    BACKEND = "/local/domain/0/backend/vif/5/0"
+
+    @pytest.fixture
+    def store(self) -> Iterator[EmbeddedStore]:
+        with EmbeddedStore() as store:
+            yield store
+
+    @contextmanager
+    def waiting(self, store: EmbeddedStore, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        command = [sys.executable, "examples/wait_for_device.py", "5", *arguments]
+        environment = {**store.environment(), "PYTHONPATH": str(REPOSITORY)}
+        with subprocess.Popen(
+            command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
+
+    def test_a_handshake(self, store: EmbeddedStore) -> None:
+        with self.waiting(store) as process, store.connect() as xs:
+            xs.write(f"{self.FRONTEND}/backend", self.BACKEND)
+            for state in ("1", "2", "4"):
+                xs.write(f"{self.BACKEND}/state", state)
+                xs.write(f"{self.FRONTEND}/state", state)
+            printed, said = process.communicate(timeout=PATIENCE)
+            assert (process.returncode, said) == (0, "")
+            assert printed == f"{self.FRONTEND} is connected with {self.BACKEND}\n"
+            assert store._loop.call(lambda: store._store.dom0.watches) == 0
+
+    def test_one_end_gives_up(self, store: EmbeddedStore) -> None:
+        with self.waiting(store) as process, store.connect() as xs:
+            xs.write(f"{self.FRONTEND}/backend", self.BACKEND)
+            xs.write(f"{self.BACKEND}/state", "6")
+            _, said = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 1
+            assert said == f"wait_for_device: {self.FRONTEND}: closed before it was connected\n"
+
+    def test_the_time_is_up(self, store: EmbeddedStore) -> None:
+        with self.waiting(store, "--timeout=0.05") as process:
+            _, said = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 1
+            assert "did not become true within 0.05 seconds" in said
+
+
+class TestExporter:
+    """Counts of a mirror, as Prometheus asks for them."""
+
+    @pytest.fixture
+    def store(self) -> Iterator[EmbeddedStore]:
+        with EmbeddedStore() as store:
+            yield store
+
+    def test_what_it_serves(self, store: EmbeddedStore) -> None:
+        command = [sys.executable, "examples/exporter.py", "--port=0"]
+        environment = {**store.environment(), "PYTHONPATH": str(REPOSITORY)}
+        with (
+            subprocess.Popen(
+                command, cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            ) as process,
+            store.connect() as xs,
+        ):
+            try:
+                assert process.stdout is not None
+                place = process.stdout.readline().split()[1]
+
+                def served() -> list[str]:
+                    with urllib.request.urlopen(place, timeout=PATIENCE) as response:
+                        text: str = response.read().decode()
+                    return text.splitlines()
+
+                assert served() == ["xenstore_connected 1", "xenstore_domains 0"]
+                for domid in (5, 6):
+                    store.create_domain(domid)
+                    xs.write(f"/local/domain/{domid}/device/vif/0/state", "4")
+                xs.write("/local/domain/6/device/vbd/768/state", "6")
+                xs.write("/local/domain/6/device/vbd/769/state", "nonsense")
+                assert served() == [
+                    "xenstore_connected 1",
+                    "xenstore_domains 2",
+                    'xenstore_devices{kind="vbd",state="closed"} 1',
+                    'xenstore_devices{kind="vbd",state="unknown"} 1',
+                    'xenstore_devices{kind="vif",state="connected"} 2',
+                ]
+                store.stop()
+                assert served()[0] == "xenstore_connected 0"
+            finally:
+                process.send_signal(signal.SIGINT)
+                process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0

@@ -71,6 +71,9 @@ STOREYS = (
             "protocol.pipelines",
             "protocol.loading",
             "protocol.watch_table",
+            "protocol.conditions",
+            "protocol.shared_watches",
+            "protocol.mirroring",
         ),
     ),
     Storey(
@@ -114,13 +117,15 @@ STOREYS = (
             "sync.trees",
             "sync.watching",
             "sync.watches",
+            "sync.waiting",
+            "sync.mirror",
             "sync.pipeline",
             "sync.client",
         ),
     ),
     Storey("asyncio", ("aio.",), uses=("words", "protocol")),
     Storey("server", ("server.",), uses=("words", "protocol")),
-    Storey("doors", ("lowlevel.", "testing", "pytest_plugin", "cli.", "__main__")),
+    Storey("doors", ("conditions", "lowlevel.", "testing", "pytest_plugin", "cli.", "__main__")),
 )
 
 # What is imported from outside of the standard library, and by whom alone.

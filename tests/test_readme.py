@@ -41,6 +41,7 @@ def test_the_python_snippets(
     assert printed == [
         "/local/domain/5/device/vif/0/state 1",
         "changed: /tool/counter",
+        "mirror: /tool/vif/state b'4' b'5'",
         "asyncio: /tool/jobs/7 done",
     ]
 

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
     )
     from .permissions import Permission
     from .protocol.wire import Feature
-    from .records import Node, WatchEvent
+    from .records import Change, Node, WatchEvent
     from .sync.client import Client
+    from .sync.mirror import Mirror
     from .sync.pipeline import Pipeline
     from .sync.transaction import Transaction
     from .sync.watches import Watch
@@ -47,12 +48,14 @@ __all__ = [
     "DOMID_ANY",
     "AccessDeniedError",
     "BackendUnavailableError",
+    "Change",
     "Client",
     "ClientClosedError",
     "ConnectionLostError",
     "Feature",
     "ForkedError",
     "InvalidArgumentError",
+    "Mirror",
     "Node",
     "NodeNotFoundError",
     "NotSupportedError",
@@ -74,9 +77,11 @@ __all__ = [
 if not TYPE_CHECKING:
     # Each name is imported when first used: a plugin of pytest, or an error to catch, need not bring the whole client.
     _HOMES = {  # of all but the errors
+        "Change": "records",
         "Client": "sync.client",
         "DOMID_ANY": "domids",
         "Feature": "protocol.wire",
+        "Mirror": "sync.mirror",
         "Node": "records",
         "Permission": "permissions",
         "Pipeline": "sync.pipeline",

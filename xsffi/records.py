@@ -1,4 +1,4 @@
-"""What callers receive: an event of a watch, and a node as a walk finds it."""
+"""What callers receive: an event of a watch, a node as a walk finds it, and a change of one as a mirror tells it."""
 
 from __future__ import annotations
 
@@ -24,11 +24,17 @@ if TYPE_CHECKING:
         value: bytes
         children: tuple[str, ...]
         permissions: tuple[Permission, ...]
+
+    class _Change(NamedTuple):
+        path: str
+        old: Node | None
+        new: Node | None
 else:
     _WatchEvent = namedtuple("WatchEvent", ["path", "token"])
     _Node = namedtuple("Node", ["path", "value", "children", "permissions"])
+    _Change = namedtuple("Change", ["path", "old", "new"])
 
-__all__ = ["Node", "WatchEvent"]
+__all__ = ["Change", "Node", "WatchEvent"]
 
 
 class WatchEvent(_WatchEvent):
@@ -91,6 +97,12 @@ class Node(_Node):
             )
         except XenStoreError as error:
             raise error_from_errno(errno.EINVAL, path, f"not a node: {error.strerror}") from None
+
+
+class Change(_Change):
+    """What a mirror tells of a node: what it was, and what it is, each None where there was, or is, none."""
+
+    __slots__ = ()
 
 
 def _fields(line: str) -> dict[str, Any]:

@@ -10,13 +10,14 @@ import asyncio
 import errno
 import inspect
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import Future
 from functools import partial
 from types import TracebackType
 from typing import Any
 
-from xsffi import WaitTimeoutError, WatchEvent, aio
+from xsffi import Change, Node, WaitTimeoutError, WatchEvent, aio
+from xsffi.aio import mirror as aio_mirror
 
 from .threads import PATIENCE
 
@@ -111,6 +112,8 @@ class Awaited:
     def _present(self, result: Any) -> Any:
         if isinstance(result, (aio.Transaction, aio.Watch)):
             return Awaited(self._loop, result)
+        if isinstance(result, aio_mirror.Mirror):
+            return AwaitedMirror(self._loop, result)
         if isinstance(result, aio.Pipeline):
             return AwaitedPipeline(self._loop, result)
         if isinstance(result, WatchEvent):
@@ -137,6 +140,31 @@ class AwaitedPipeline(Awaited):
 
     def __len__(self) -> int:
         return len(self._awaited)
+
+
+class AwaitedMirror(Awaited, Mapping[str, Node]):
+    """A mirror, which is read in the loop too."""
+
+    __hash__ = None  # type: ignore[assignment]  # as that of any mapping
+    __eq__ = Mapping.__eq__
+
+    def run(self, callback: Callable[[Change], object], timeout: float | None = None) -> None:
+        """`callback` is called in a thread, since it waits for what the loop does."""
+
+        async def call(change: Change) -> None:
+            await asyncio.get_running_loop().run_in_executor(None, callback, change)
+
+        self._call(self._awaited.run, call if callable(callback) else callback, timeout)
+
+    def __getitem__(self, path: str) -> Node:
+        node: Node = self._call(self._awaited.__getitem__, path)
+        return node
+
+    def __len__(self) -> int:
+        return len(self._awaited)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._awaited)
 
 
 class AwaitedClient(Awaited):

@@ -18,8 +18,9 @@
 from __future__ import annotations
 
 from .client import Client, connect
+from .mirror import Mirror
 from .pipeline import Pipeline
 from .transaction import Transaction
 from .watches import Watch
 
-__all__ = ["Client", "Pipeline", "Transaction", "Watch", "connect"]
+__all__ = ["Client", "Mirror", "Pipeline", "Transaction", "Watch", "connect"]

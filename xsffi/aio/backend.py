@@ -38,16 +38,19 @@ class Backend:
         self._connection = connection
         self._payload_max = PAYLOAD_MAX if kind == Kind.SOCKET else DEVICE_PAYLOAD_MAX
 
-    async def call(self, request: Request[T], tx_id: int = 0) -> T:
-        """Carry one request; give its decoded reply, or raise its error."""
+    async def call(self, request: Request[T], tx_id: int = 0, within: float | None = None) -> T:
+        """Carry one request; give its decoded reply, or raise its error. `within`: how many seconds it may take, if
+        that is less than the timeout of the connection."""
         payload = request.payload()
         if len(payload) > self._payload_max:
             raise too_big_error(len(payload), request.path, self._payload_max)
         connection = self._connection
-        (reply,) = await connection.replies(connection.send_many(((request.type, payload),), tx_id))
+        (reply,) = await connection.replies(connection.send_many(((request.type, payload),), tx_id), within)
         return request.decode(reply) if type(reply) is bytes else reply_of(request, reply)
 
-    async def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
+    async def call_many(
+        self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None
+    ) -> list[Any]:
         """Carry many, in order; an error stands in the place of its reply. Those of
         :class:`~xsffi.protocol.lookups.Lookups` give what they come to for each path."""
         connection = self._connection
@@ -55,7 +58,7 @@ class Backend:
         lane = Lane(list(requests), self._payload_max, lambda messages: connection.send_many(messages, tx_id))
         try:
             while lane.send(_BATCHES):
-                lane.take(await connection.replies(lane.exchanges[0]))
+                lane.take(await connection.replies(lane.exchanges[0], within))
         except BaseException:
             for exchange in lane.exchanges:
                 connection.forget(exchange)

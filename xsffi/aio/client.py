@@ -7,13 +7,14 @@ import errno
 import os
 import warnings
 
-from ..addresses import Kind
+from ..addresses import Kind, absolute
 from ..errors import ClientClosedError, closed_error
 from ..options import connections_from, validate_attempts, validate_timeout
 from ..paths import validate
-from ..protocol import loading
+from ..protocol import conditions, loading
 from ..protocol.safeguards import AnyDomain
 from ..protocol.watch_table import ITSELF
+from .mirror import Mirrors
 from .nodes import NodeOperations
 from .opening import Opening
 from .operations import DomainVerbs
@@ -21,6 +22,7 @@ from .pipeline import Pipeline
 from .selection import open_backend
 from .transaction import Transactions
 from .trees import snapshot
+from .waiting import Waits
 from .watches import Watches
 
 TYPE_CHECKING = False
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, SupportsIndex
 
+    from ..protocol.conditions import Condition, Wanted
     from ..protocol.requests import Request
     from ..records import Node, WatchEvent
     from ..static_types import T
     from .backend import Backend
+    from .mirror import Mirror
     from .transaction import Transaction
     from .watches import Callback, Watch
 
@@ -160,6 +164,52 @@ class Client(NodeOperations, DomainVerbs):
         """
         return Opening(self._open_state.watches.add(path, token, callback, depth, try_depth, self))
 
+    async def wait(self, condition: Condition[T], timeout: float | None = None) -> T:
+        """Wait until a condition is true, and give its first true result.
+
+        :param condition: a plain function of a :class:`~xsffi.protocol.conditions.View`, which has ``read``, ``get``,
+            ``ls``, ``exists``, ``get_permissions``, ``view[path]`` and ``path in view``: a function of what it reads
+            there, without side effects. It is run again when any of that has changed, a listing or an absence too, and
+            sees nodes as they are at one moment; so what lasts too short may be missed, the last state never.
+            :mod:`xsffi.conditions` has the commonest.
+        :param timeout: how many seconds to wait (None: for ever); then :class:`~xsffi.errors.WaitTimeoutError` is
+            raised. A look that was begun by then may take a second more.
+
+        What the condition raises ends the wait, and so does ValueError where it looks at no node at all. Its watches
+        are shared with other waits of this client, do not show among its events, and are taken away in the end, however
+        that comes. Raises what :meth:`watch` does where one cannot be set, and ConnectionLostError where the daemon is
+        gone.
+        """
+        return await self._open_state.waits.wait(condition, timeout)
+
+    async def wait_for(self, path: str, value: Wanted, timeout: float | None = None) -> bytes | None:
+        """Wait until a node has a value, and give that.
+
+        :param path: the node, there or not.
+        :param value: bytes as they are, a str as UTF-8; None waits until there is no such node; or a function that is
+            given the value, None for no node, and tells whether that is it.
+        :param timeout: as for :meth:`wait`, which this is.
+        """
+        return (await self.wait(conditions.value_of(path, value), timeout))[0]
+
+    def mirror(self, top: str = "/", reconnect: bool = False) -> Opening[Mirror]:
+        """A tree in memory that is kept true by a watch: ``async with xs.mirror(top) as mirror: async for change in
+        mirror.changes()``, or ``mirror = await xs.mirror(top)``.
+
+        :param top: the node from which on it has all nodes, there or not.
+        :param reconnect: have the mirror outlive the connection, which this client does not: once the daemon is gone,
+            the mirror opens a connection of its own to where this client was opened, as soon as one answers there, and
+            tells the difference as changes.
+
+        It is a mapping from paths to nodes, as :meth:`dump` would give them; a missing `top` is an empty mirror. The
+        tree at the start is no change. Its watches, of `top` and of the release of domains, do not show among the
+        events of this client. Raises as :meth:`dump` does: :class:`~xsffi.errors.AccessDeniedError` where a node may
+        not be read, :class:`~xsffi.errors.TransactionConflictError` where it changed all the time, what :meth:`watch`
+        raises for a guest that has set as many as it may, and ConnectionLostError where the daemon is gone.
+        """
+        validate(top)
+        return Opening(self._open_state.mirrors.add(top, reconnect, self))
+
     async def unwatch(self, watch: Watch) -> None:
         """Take a watch away; events of it that are on their way are not delivered. Raises NodeNotFoundError if it is
         not set, and ConnectionLostError where the daemon is gone."""
@@ -168,6 +218,8 @@ class Client(NodeOperations, DomainVerbs):
     async def reset_watches(self) -> None:
         """Take away all watches, whose streams end, and end all transactions, of this connection."""
         await self._open_state.watches.reset()
+        await self._open_state.waits.set_again()
+        self._open_state.mirrors.set_again()
 
     def events(self, timeout: float | None = None) -> AsyncIterator[WatchEvent]:
         """The events of all watches of this client, those with callbacks too: from here on, and before them those that
@@ -215,7 +267,7 @@ class Client(NodeOperations, DomainVerbs):
             if self._closed or self._state is not None:  # another task was faster
                 backend.close()
                 return await self._open()
-            self._state = _State(backend, asyncio.get_running_loop())
+            self._state = _State(backend, asyncio.get_running_loop(), self._path, self._timeout)
         return self
 
     async def __aenter__(self) -> Client:
@@ -266,11 +318,15 @@ class Client(NodeOperations, DomainVerbs):
 class _State:
     """What an open client has."""
 
-    def __init__(self, backend: Backend, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, backend: Backend, loop: asyncio.AbstractEventLoop, path: str | None, timeout: float | None
+    ) -> None:
         self.backend = backend
         self.any_domain = AnyDomain(backend.kind == Kind.SOCKET)
         self.transactions = Transactions(backend, self.any_domain)
         self.watches = Watches(backend, loop)
+        self.waits = Waits(backend, loop)
+        self.mirrors = Mirrors(backend, loop, None if path is None else absolute(path), timeout)
         self._loop = loop
         self._pid = os.getpid()
 
@@ -288,6 +344,7 @@ class _State:
         """Close the connection, and forget the watches."""
         self.backend.close()
         self.watches.close()
+        self.mirrors.close()
 
     def close_from_anywhere(self) -> None:
         """The same, from any thread, in or out of an event loop."""

@@ -90,16 +90,20 @@ class Connection:
             self._give_up(error)
             raise
 
-    async def replies(self, exchange: Exchange) -> list[Reply]:
+    async def replies(self, exchange: Exchange, within: float | None = None) -> list[Reply]:
         """The replies to what was sent, in order. Where the wait ends before, they are dropped as they come, and a
-        watch or a transaction that was to be set up is taken back."""
+        watch or a transaction that was to be set up is taken back. `within`: how many seconds they may take, if that is
+        less than those of the connection."""
         timer = None
+        timeout = self._timeout
+        if within is not None and (timeout is None or within < timeout):
+            timeout = within
         try:
             if exchange.missing:
                 self.check()
                 exchange.waiter = waiter = self._loop.create_future()
-                if self._timeout is not None:
-                    timer = self._loop.call_later(self._timeout, self._time_out, waiter)
+                if timeout is not None:
+                    timer = self._loop.call_later(timeout, _time_out, waiter, timeout)
                 await waiter
             return exchange.replies  # type: ignore[return-value]  # none is missing
         except BaseException:
@@ -247,10 +251,6 @@ class Connection:
         if self._session.suspects:
             self._session.accept_suspects()
 
-    def _time_out(self, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done():
-            waiter.set_exception(timeout_error(self._timeout))
-
     def _lose(self, error: OSError) -> None:
         if isinstance(error, ConnectionLostError):
             self._end(lost_error)
@@ -276,6 +276,11 @@ class Connection:
         self._session = Session()  # nobody needs what is in that one
         for receiver in list(self._receivers.values()):
             receiver.end(over)
+
+
+def _time_out(waiter: asyncio.Future[None], timeout: float) -> None:
+    if not waiter.done():
+        waiter.set_exception(timeout_error(timeout))
 
 
 def _complete(exchange: Exchange) -> None:

@@ -32,11 +32,11 @@ class TracedBackend(Backend):
         self.description = backend.description
         self._tell = tell
 
-    async def call(self, request: Request[T], tx_id: int = 0) -> T:
+    async def call(self, request: Request[T], tx_id: int = 0, within: float | None = None) -> T:
         begin = perf_counter()
         outcome: object = None
         try:
-            result = await super().call(request, tx_id)
+            result = await super().call(request, tx_id, within)
             outcome = result
             return result
         except BaseException as error:
@@ -45,10 +45,12 @@ class TracedBackend(Backend):
         finally:
             self._tell(told_text(request_text(request, tx_id), outcome, perf_counter() - begin))
 
-    async def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
+    async def call_many(
+        self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None
+    ) -> list[Any]:
         begin = perf_counter()
         try:
-            outcomes = await super().call_many(requests, tx_id)
+            outcomes = await super().call_many(requests, tx_id, within)
         except BaseException as error:
             self._tell(told_text(f"{len(requests)} requests at once", error, perf_counter() - begin))
             raise

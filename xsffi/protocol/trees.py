@@ -14,6 +14,7 @@ from ..errors import (
 )
 from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, is_subpath, parent_path
 from ..records import Node
+from ..static_types import Protocol
 from .lookups import Nodes, node_of
 from .programs import NextEvent, directory_in_parts, encode_known
 from .requests import Read, Watch
@@ -27,10 +28,43 @@ if TYPE_CHECKING:
 
     Walk = Generator[Union[Effect, Node, XenStoreError], Any, None]
 
-__all__ = ["iterate", "read_nodes", "snapshot", "walk"]
+__all__ = [
+    "await_events",
+    "child_paths",
+    "iterate",
+    "reachable",
+    "read_again",
+    "read_nodes",
+    "set_watches",
+    "snapshot",
+    "take_events",
+    "walk",
+]
 
 _NODES_AT_ONCE = 4096  # nodes read in one go: what is on its way is bounded, however wide a level of the tree
 _EVENTS_MAX = 65536  # events taken in one go
+
+
+class Known(Protocol):
+    """The nodes that are known, by their paths: a dict, or what is one as far as this goes."""
+
+    def __contains__(self, path: object) -> bool:
+        raise NotImplementedError
+
+    def __getitem__(self, path: str) -> Node:
+        raise NotImplementedError
+
+    def __setitem__(self, path: str, node: Node) -> None:
+        raise NotImplementedError
+
+    def get(self, path: str) -> Node | None:
+        raise NotImplementedError
+
+    def pop(self, path: str, default: None) -> Node | None:
+        raise NotImplementedError
+
+    def clear(self) -> None:
+        raise NotImplementedError
 
 
 def read_nodes(paths: Sequence[str]) -> Program[list[Node | XenStoreError]]:
@@ -111,7 +145,7 @@ def walk(top: str) -> Walk:
         for start in range(0, len(level), _NODES_AT_ONCE):
             for node in (yield from read_nodes(level[start : start + _NODES_AT_ONCE])):
                 if isinstance(node, Node):
-                    below += _child_paths(node)
+                    below += child_paths(node)
                     yield node
                 elif level == [top] or not isinstance(node, NodeNotFoundError):
                     yield node
@@ -140,17 +174,17 @@ def snapshot(top: str, rounds: int, token: bytes, released: bytes) -> Program[li
     """
     known: dict[str, Node] = {}
     failed: dict[str, XenStoreError] = {}
-    name = released.decode("ascii")
-    yield from _set_watches(top, token, released)
-    yield from _take_events(top, name, known)
+    yield from set_watches(top, token, released)
+    yield from take_events(top, token, released, known, set())
     changed = {top}
     for _ in range(rounds):
-        yield from _read_again(top, changed, known, failed)
-        yield from _await_events(top)
-        changed = yield from _take_events(top, name, known)
+        yield from read_again(top, changed, known, failed)
+        yield from await_events(top)
+        changed = set()
+        yield from take_events(top, token, released, known, changed)
         if changed:
             continue
-        nodes, unknown = _reachable(top, known)
+        nodes, unknown = reachable(top, known)
         for path in unknown:
             if path == top or not isinstance(failed[path], NodeNotFoundError):
                 raise failed[path]
@@ -162,25 +196,25 @@ def snapshot(top: str, rounds: int, token: bytes, released: bytes) -> Program[li
     )
 
 
-def _set_watches(top: str, token: bytes, released: bytes) -> Program[None]:
-    """Set the watches of a snapshot. The event that each brings at once has come then."""
+def set_watches(top: str, token: bytes, released: bytes) -> Program[None]:
+    """Set the watches of a snapshot, as it tells. The event that each brings at once has come then."""
     yield Watch(encode_known(top), token, None)
     yield NextEvent(wait=True)
     try:
         yield Watch(encode_known(RELEASE_DOMAIN), released, None)
     except XenStoreError:
         return  # a guest may have no more watches, and is not told of releases either
-    yield from _await_events(top)
+    yield from await_events(top)
 
 
-def _await_events(top: str) -> Program[None]:
+def await_events(top: str) -> Program[None]:
     """The events of all that has happened have come then: they come before the reply to what the connection of the
     watches is asked last. What was read may have been read over others."""
     yield [Read(encode_known(top))]
 
 
-def _read_again(top: str, changed: set[str], known: dict[str, Node], failed: dict[str, XenStoreError]) -> Program[None]:
-    """Read what changed, all above it, and what is not known below."""
+def read_again(top: str, changed: set[str], known: Known, failed: dict[str, XenStoreError]) -> Program[None]:
+    """Read what changed, all above it, and what those list that they did not before, and is not known."""
     level = sorted(changed.union(*(_paths_above(path, top) for path in changed)))
     seen: set[str] = set()
     while level:
@@ -190,38 +224,42 @@ def _read_again(top: str, changed: set[str], known: dict[str, Node], failed: dic
             paths = level[start : start + _NODES_AT_ONCE]
             for path, node in zip(paths, (yield from read_nodes(paths))):
                 if isinstance(node, Node):
+                    before = known.get(path)
                     known[path] = node
-                    below += _child_paths(node)
+                    if before is None or before.children != node.children:
+                        below += child_paths(node)
                 else:
                     known.pop(path, None)
                     failed[path] = node
         level = [path for path in below if path not in known and path not in seen]
 
 
-def _take_events(top: str, released: str, known: dict[str, Node]) -> Program[set[str]]:
-    """The paths that the events name which have come; where they do not cease to come, those of the first of them.
+def take_events(top: str, token: bytes, released: bytes, known: Known, changed: set[str]) -> Program[None]:
+    """Add to what has `changed` the paths that the events name which have come; where they do not cease to come, those
+    of the first of them. Events of other watches than these two are of some that were taken away.
 
     Where a domain was released, nothing is `known` any more.
     """
-    paths: set[str] = set()
+    of_top, of_release = token.decode("ascii"), released.decode("ascii")
     for _ in range(_EVENTS_MAX):
         event = yield NextEvent(wait=False)
         if event is None:
             break
-        if event.token == released:
+        if event.token == of_release:
+            changed.add(top)
             known.clear()
-            paths.add(top)
+        elif event.token != of_top:
+            continue
         elif is_subpath(event.path, top):
-            paths.add(event.path)
+            changed.add(event.path)
         # xenstored of Xen 4.18 and 4.20 tells a watch of the root of its special paths too.
         elif top != "/" or not event.path.startswith("@"):
             raise ProtocolError(
                 errno.EPROTO, f"the daemon told of a change at {event.path!r}, which is not below what is watched", top
             )
-    return paths
 
 
-def _reachable(top: str, known: dict[str, Node]) -> tuple[list[Node], list[str]]:
+def reachable(top: str, known: Known) -> tuple[list[Node], list[str]]:
     """The nodes that are listed, from `top` down, level by level, and the paths of those that are not known."""
     nodes: list[Node] = []
     unknown: list[str] = []
@@ -230,7 +268,7 @@ def _reachable(top: str, known: dict[str, Node]) -> tuple[list[Node], list[str]]
         found = [known[path] for path in level if path in known]
         unknown += [path for path in level if path not in known]
         nodes += found
-        level = [path for node in found for path in _child_paths(node)]
+        level = [path for node in found for path in child_paths(node)]
     return nodes, unknown
 
 
@@ -243,7 +281,8 @@ def _paths_above(path: str, top: str) -> list[str]:
     return above
 
 
-def _child_paths(node: Node) -> list[str]:
+def child_paths(node: Node) -> list[str]:
+    """The paths of a node's children."""
     names = node.children
     if not names:
         return []

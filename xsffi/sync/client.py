@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 
-from ..addresses import Kind
+from ..addresses import Kind, absolute
 from ..backends.selection import open_backend
 from ..errors import closed_error
 from ..lazy import lazy_module
@@ -25,18 +25,24 @@ if TYPE_CHECKING:
     from typing import Any, SupportsIndex
 
     from ..backends.base import Backend
-    from ..protocol import loading
+    from ..protocol import conditions, loading
+    from ..protocol.conditions import Condition, Wanted
     from ..protocol.requests import Request
     from ..records import Node, WatchEvent
     from ..static_types import T
-    from . import pipeline, trees
+    from . import mirror as mirrors
+    from . import pipeline, trees, waiting
+    from .mirror import Mirror
     from .pipeline import Pipeline
     from .transaction import Transaction
     from .watches import Callback, Watch
 else:
+    conditions = lazy_module("xsffi.protocol.conditions")
     loading = lazy_module("xsffi.protocol.loading")
+    mirrors = lazy_module("xsffi.sync.mirror")
     pipeline = lazy_module("xsffi.sync.pipeline")
     trees = lazy_module("xsffi.sync.trees")
+    waiting = lazy_module("xsffi.sync.waiting")
 
 __all__ = ["Client"]
 
@@ -81,6 +87,9 @@ class Client(NodeOperations, DomainVerbs):
         self._any_domain = AnyDomain(self.backend.kind == Kind.SOCKET)
         self._watches = Watches(self.backend)
         self._transactions = Transactions(self.backend, self._any_domain)
+        self._waits_opened: list[waiting.Waits] = []  # the first of them is that of all waits
+        self._mirrors_opened: list[mirrors.Mirrors] = []  # the first of them is that of all mirrors
+        self._opening = None if path is None else absolute(os.fsdecode(path)), timeout, connections
 
     def read(self, path: str) -> bytes:
         return self.backend.read(path)
@@ -169,6 +178,54 @@ class Client(NodeOperations, DomainVerbs):
         """
         return self._watches.add(path, token, callback, depth, try_depth)
 
+    def wait(self, condition: Condition[T], timeout: float | None = None) -> T:
+        """Wait until a condition is true, and give its first true result.
+
+        :param condition: a plain function of a :class:`~xsffi.protocol.conditions.View`, which has ``read``, ``get``,
+            ``ls``, ``exists``, ``get_permissions``, ``view[path]`` and ``path in view``: a function of what it reads
+            there, without side effects. It is run again when any of that has changed, a listing or an absence too, and
+            sees nodes as they are at one moment; so what lasts too short may be missed, the last state never.
+            :mod:`xsffi.conditions` has the commonest.
+        :param timeout: how many seconds to wait (None: for ever); then :class:`~xsffi.errors.WaitTimeoutError` is
+            raised. How long the daemon may take to reply
+            meanwhile is not bounded by it, but by the client's own timeout.
+
+        What the condition raises ends the wait, and so does ValueError where it looks at no node at all. Its watches
+        are shared with other waits of this client, do not show among its events, and are taken away in the end, however
+        that comes. Raises what :meth:`watch` does where one cannot be set, and ConnectionLostError where the daemon is
+        gone.
+        """
+        return self._waits.wait(condition, timeout)
+
+    def wait_for(self, path: str, value: Wanted, timeout: float | None = None) -> bytes | None:
+        """Wait until a node has a value, and give that.
+
+        :param path: the node, there or not.
+        :param value: bytes as they are, a str as UTF-8; None waits until there is no such node; or a function that is
+            given the value, None for no node, and tells whether that is it.
+        :param timeout: as for :meth:`wait`, which this is.
+        """
+        return self.wait(conditions.value_of(path, value), timeout)[0]
+
+    def mirror(self, top: str = "/", reconnect: bool = False) -> Mirror:
+        """A tree in memory that is kept true by a watch: ``with xs.mirror(top) as mirror: mirror.update()``.
+
+        :param top: the node from which on it has all nodes, there or not.
+        :param reconnect: have the mirror outlive the connection, which this client does not: once the daemon is gone,
+            the mirror opens a connection of its own to where this client was opened, as soon as one answers there, and
+            tells the difference as changes.
+
+        It is a mapping from paths to nodes, as :meth:`dump` would give them; a missing `top` is an empty mirror. The
+        tree at the start is no change. Its watches, of `top` and of the release of domains, do not show among the
+        events of this client. Raises as :meth:`dump` does: :class:`~xsffi.errors.AccessDeniedError` where a node may
+        not be read, :class:`~xsffi.errors.TransactionConflictError` where it changed all the time, what :meth:`watch`
+        raises for a guest that has set as many as it may, and ConnectionLostError where the daemon is gone.
+        """
+        validate(top)
+        if not self._mirrors_opened:
+            self._mirrors_opened.append(mirrors.Mirrors(self.backend, *self._opening))
+        return self._mirrors_opened[0].add(top, reconnect, self)  # of two threads that come at once, the first one's
+
     def unwatch(self, watch: Watch) -> None:
         """Take a watch away; events of it that are on their way are not delivered. Raises NodeNotFoundError if it is
         not set, and ConnectionLostError where the daemon is gone."""
@@ -178,6 +235,10 @@ class Client(NodeOperations, DomainVerbs):
         """Take away all watches, and end all transactions, of this connection. libxenstore has no call for this
         (NotSupportedError); the wire has."""
         self._watches.reset()
+        for waits in self._waits_opened[:1]:
+            waits.set_again()
+        for opened in self._mirrors_opened[:1]:
+            opened.set_again()
 
     def fileno(self) -> int:
         """A descriptor for select, poll, epoll or an event loop: it is readable whenever :meth:`check_watch` would
@@ -240,6 +301,8 @@ class Client(NodeOperations, DomainVerbs):
         self._closed = True
         self.backend.close()
         self._watches.close()
+        for opened in self._mirrors_opened[:1]:
+            opened.close()
 
     def __enter__(self) -> Client:
         """Raises :class:`~xsffi.errors.ClientClosedError` where it is closed already."""
@@ -265,6 +328,12 @@ class Client(NodeOperations, DomainVerbs):
 
     def __repr__(self) -> str:
         return f"<xsffi.Client {self.backend.name}{' closed' if self._closed else ''}>"
+
+    @property
+    def _waits(self) -> waiting.Waits:
+        if not self._waits_opened:
+            self._waits_opened.append(waiting.Waits(self.backend))
+        return self._waits_opened[0]  # of two threads that come at once, the first one's
 
     def _call(self, request: Request[T]) -> T:
         return self.backend.call(request)

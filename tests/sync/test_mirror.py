@@ -1,0 +1,303 @@
+"""mirror(): what it leaves behind, how it ends, and what comes in between; what it gives is the conformance suite's
+affair."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from harness.alarms import Interrupt
+from harness.fakes import FakeBackend, make_client
+from harness.inprocess import InProcessBackend
+from harness.mirrors import apply, check_is_dump
+
+from xsffi import Client
+from xsffi.errors import (
+    BackendUnavailableError,
+    ClientClosedError,
+    ConnectionLostError,
+    NodeNotFoundError,
+    WaitTimeoutError,
+    XenStoreError,
+)
+from xsffi.protocol.requests import Request, Unwatch, Watch
+from xsffi.server.store import Store
+
+
+class Disturbed(InProcessBackend):
+    """Something happens before each of its requests, or after it."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.before: Any = lambda: None
+        self.after: Any = lambda: None
+        self.is_lost = False
+
+    def call(self, request: Request[Any], tx_id: int = 0) -> Any:
+        self.before()
+        reply = super().call(request, tx_id)
+        self.after()
+        return reply
+
+    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
+        if self.is_lost:
+            raise ConnectionLostError(errno.ECONNRESET, "lost")
+        return super().call_many(requests, tx_id)
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def backend(store: Store) -> Disturbed:
+    return Disturbed(store)
+
+
+@pytest.fixture
+def xs(backend: Disturbed) -> Iterator[Client]:
+    """A client whose mirrors go over its own connection, as they do over the wire."""
+    with make_client(backend) as client:
+        for path in ("/a/b/c", "/a/d"):
+            client.write(path, "1")
+        yield client
+
+
+def nothing_is_left(store: Store, backend: InProcessBackend) -> bool:
+    return store.dom0.watches == 0 and list(backend.session.queues) == []
+
+
+def raise_it() -> None:
+    raise Interrupt
+
+
+def test_nothing_is_left(xs: Client, store: Store, backend: Disturbed) -> None:
+    with xs.mirror("/a") as mirror:
+        assert store.dom0.watches == 2
+        xs.write("/a/e", "")
+        assert [change.path for change in mirror.update()] == ["/a", "/a/e"]
+        mirror.resync()
+        assert mirror.update() == []
+        assert store.dom0.watches == 2
+    assert nothing_is_left(store, backend)
+    mirrors = [xs.mirror("/a") for _ in range(3)]
+    xs.close()
+    assert all(mirror.closed for mirror in mirrors)
+    assert xs._mirrors_opened[0]._open == {}
+
+
+def test_two_mirrors_of_one_client(xs: Client) -> None:
+    with xs.mirror("/a") as one, xs.mirror("/a/b") as other:
+        assert one != other
+        xs.write("/a/b/c", "2")
+        assert [change.path for change in one.update()] == ["/a/b/c"]
+        assert [change.path for change in other.update()] == ["/a/b/c"]
+        assert repr(other) == "<xsffi.Mirror '/a/b', 2 nodes>"
+    assert repr(other) == "<xsffi.Mirror '/a/b', 2 nodes closed>"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_an_opening_that_is_interrupted(xs: Client, store: Store, backend: Disturbed, when: str) -> None:
+    for request in itertools.count():
+        countdown = itertools.count(-request)
+        setattr(backend, when, lambda countdown=countdown: raise_it() if next(countdown) == 0 else None)
+        try:
+            xs.mirror("/a").close()
+            break
+        except Interrupt:
+            setattr(backend, when, lambda: None)
+            assert nothing_is_left(store, backend), f"at request {request}"
+            assert xs._mirrors_opened[0]._open == {}
+    assert request > 5
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+@pytest.mark.parametrize("is_anew", [False, True])
+def test_an_update_that_is_interrupted(xs: Client, backend: Disturbed, when: str, is_anew: bool) -> None:
+    for request in itertools.count():
+        mirror = xs.mirror("/a")
+        known = mirror.copy()
+        xs.write("/a/b/c", str(request))
+        xs.rm("/a/d") if request % 2 else xs.write("/a/d/e", "")
+        if is_anew:
+            mirror.resync()
+        countdown = itertools.count(-request)
+        setattr(backend, when, lambda countdown=countdown: raise_it() if next(countdown) == 0 else None)
+        try:
+            apply(mirror.update(), known)
+            break
+        except Interrupt:
+            pass
+        finally:
+            setattr(backend, when, lambda: None)
+        assert mirror.copy() == known
+        apply(mirror.update(), known)
+        check_is_dump(known, xs, "/a")
+        assert mirror.copy() == known
+        mirror.close()
+    assert request > 3
+
+
+def test_an_event_that_is_lost_by_an_interruption(xs: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the queue and the mirror: all is read again."""
+    with xs.mirror("/a") as mirror:
+        xs.write("/a/b/c", "2")
+        link: Any = mirror._link
+        next_event = link.events.next_event
+
+        def interrupted(timeout: float | None) -> None:
+            assert next_event(timeout) is not None
+            monkeypatch.undo()
+            raise Interrupt
+
+        monkeypatch.setattr(link.events, "next_event", interrupted)
+        with pytest.raises(Interrupt):
+            mirror.update(1)
+        assert [change.path for change in mirror.update()] == ["/a/b/c"]
+
+
+def test_what_a_callback_may_do(xs: Client) -> None:
+    with xs.mirror("/a") as mirror:
+        told: list[str] = []
+
+        def callback(change: Any) -> None:
+            told.append(change.path)
+            with pytest.raises(RuntimeError, match="running already"):
+                mirror.run(callback, 0)
+            if len(told) == 1:
+                xs.write("/a/f", "")
+                told.extend(change.path for change in mirror.update())
+
+        xs.write("/a/e", "")
+        mirror.run(callback, 0)
+        assert sorted(set(told)) == ["/a", "/a/e", "/a/f"]
+        with pytest.raises(ZeroDivisionError):
+            mirror.wait(lambda view: 1 // 0)
+        assert mirror.wait(lambda view: view.exists("/a/f")) is True
+
+
+class TestDaemons:
+    """Daemons that go, or do not answer."""
+
+    @pytest.mark.parametrize(
+        "error",
+        [ConnectionLostError(errno.ECONNRESET, "lost"), ClientClosedError(errno.EBADF, "the client is closed")],
+        ids=["lost", "closed"],
+    )
+    @pytest.mark.parametrize("reconnect", [False, True])
+    def test_an_opening_that_fails(self, fake: FakeBackend, error: XenStoreError, reconnect: bool) -> None:
+        def answer(request: Request[Any], tx_id: int) -> Any:
+            if not isinstance(request, Watch):
+                return error
+            fake.put_event("/", request.token.decode())
+            return None
+
+        fake.answer = answer
+        with make_client(fake) as xs, pytest.raises(type(error)):
+            xs.mirror(reconnect=reconnect)
+        assert all(queue.closed for queue in fake.queues.values())
+
+    def test_an_event_that_does_not_come(self, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+        with make_client(fake) as xs:
+            xs._opening = None, 0.01, None
+            with pytest.raises(WaitTimeoutError, match=r"for 0\.01 seconds"):
+                xs.mirror("/a")
+        watch, unwatch = fake.requests
+        assert isinstance(watch, Watch)
+        assert unwatch == Unwatch(watch.path, watch.token)
+        assert all(queue.closed for queue in fake.queues.values())
+
+
+class TestReconnecting:
+    """By a client whose connections are to stores in this process."""
+
+    @pytest.fixture
+    def opened(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+        """What is opened next: a backend, or why there is none."""
+        to_open: list[Any] = []
+
+        def open_backend(*arguments: Any) -> Any:
+            assert arguments == ("wire", None, None, None)
+            found = to_open.pop(0)
+            if isinstance(found, BaseException):
+                raise found
+            return found
+
+        monkeypatch.setattr("xsffi.sync.mirror.open_backend", open_backend)
+        return to_open
+
+    def test_what_is_different_is_told(
+        self, xs: Client, backend: Disturbed, opened: list[Any], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        mirror = xs.mirror("/a", reconnect=True)
+        known = mirror.copy()
+        other = Store()
+        with make_client(InProcessBackend(other)) as client:
+            client.write("/a/b/c", "1")
+            client.write("/a/new", "")
+            backend.is_lost = True
+            unavailable = BackendUnavailableError(errno.ENOENT, "nobody")
+            second = Disturbed(other)
+            opened += [unavailable, unavailable, second]
+            assert mirror.update() == []
+            assert not mirror.connected
+            assert mirror.copy() == known
+            with pytest.raises(ConnectionLostError, match="away"):
+                mirror.fileno()
+            apply(mirror.update(10), known)
+            assert opened == []
+            check_is_dump(known, client, "/a")
+            assert [record.levelname for record in caplog.records].count("WARNING") == 1
+            # It is lost while it is being read: at once there is another one.
+            second.is_lost = True
+            client.write("/a/newer", "")
+            third = InProcessBackend(other)
+            opened += [third]
+            apply(mirror.update(), known)
+            assert "/a/newer" in known
+            assert other.dom0.watches == 2  # those of the second went with its connection
+            mirror.close()
+            with pytest.raises(ClientClosedError):
+                mirror.update()
+
+    def test_one_that_is_lost_again_and_again(self, xs: Client, backend: Disturbed, opened: list[Any]) -> None:
+        """It does not try without pause."""
+        mirror = xs.mirror("/a", reconnect=True)
+        backend.is_lost = True
+        for _ in range(100):
+            another = Disturbed(Store())
+            another.is_lost = True
+            opened.append(another)
+        assert mirror.update(0.5) == []
+        assert 90 <= len(opened) < 99
+        mirror.close()
+
+
+def test_a_child_process(tmp_path: Path) -> None:
+    """It has a mirror of its parent's to read, and cannot update it; nor does it reconnect."""
+    import os
+
+    from xsffi.testing import EmbeddedStore
+
+    with EmbeddedStore({"/a": b"1"}) as store, store.connect(backend="wire") as xs:
+        mirror = xs.mirror("/", reconnect=True)
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                if mirror["/a"].value == b"1":
+                    mirror.update()
+            except RuntimeError as error:
+                status = 0 if "parent" in str(error) else 2
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        xs.write("/a", "2")
+        assert [change.path for change in mirror.update()] == ["/a"]
+        with pytest.raises(NodeNotFoundError):
+            mirror.wait(lambda view: view.read("/b"), 1)

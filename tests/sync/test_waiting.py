@@ -1,0 +1,272 @@
+"""Waiting in threads: what is shared, who reads, and what an interruption leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from harness.alarms import Interrupt, at_moment, interrupted_after, of_finalizers, silence
+
+import xsffi
+from xsffi import Client
+from xsffi.conditions import View, any_of, node_appears, value_becomes
+from xsffi.testing import EmbeddedStore
+
+LONG = 60.0  # seconds
+
+
+@pytest.fixture
+def store() -> Iterator[EmbeddedStore]:
+    with EmbeddedStore() as store:
+        yield store
+
+
+@pytest.fixture(params=["c", "python"])
+def xs(store: EmbeddedStore, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """A client over the wire's connection in C, and in Python."""
+    if request.param == "python":
+        monkeypatch.setattr("xsffi.backends.wire.native.open_in_c", None)
+    with store.connect(backend="wire") as client:
+        yield client
+
+
+@pytest.fixture
+def other(store: EmbeddedStore) -> Iterator[Client]:
+    with store.connect(backend="wire") as client:
+        yield client
+
+
+def watches(store: EmbeddedStore, xs: Client) -> int:
+    """How many watches dom0 has set, by what the daemon counts, once it has done all that was asked."""
+    xs.exists("/")
+    count: int = store._loop.call(lambda: store._store.dom0.watches)
+    return count
+
+
+def begun(waiting: threading.Event, condition: Callable[[View], Any]) -> Callable[[View], Any]:
+    """The condition, which tells that it is judged."""
+
+    def judged(view: View) -> Any:
+        result = condition(view)
+        waiting.set()
+        return result
+
+    return judged
+
+
+class Waiting:
+    """A wait in a thread of its own."""
+
+    def __init__(self, xs: Client, condition: Callable[[View], Any], timeout: float | None = LONG) -> None:
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self._judged = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(xs, begun(self._judged, condition), timeout))
+        self._thread.start()
+        assert self._judged.wait(LONG)
+
+    def _run(self, xs: Client, condition: Callable[[View], Any], timeout: float | None) -> None:
+        try:
+            self.result = xs.wait(condition, timeout)
+        except BaseException as error:
+            self.error = error
+
+    def end(self) -> Any:
+        """Its result; raises its error."""
+        self._thread.join(LONG)
+        assert not self._thread.is_alive()
+        if self.error is not None:
+            raise self.error
+        return self.result
+
+
+class TestSharing:
+    def test_watches_are_shared_by_path(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
+        waits = [Waiting(xs, value_becomes(f"/node/{number % 3}", str(number))) for number in range(30)]
+        assert watches(store, other) == 4  # of the three nodes, and of the release of domains
+        for number in range(30):
+            other.write(f"/node/{number % 3}", str(number))
+            assert waits[number].end() is True
+        assert watches(store, xs) == 0
+
+    def test_whoever_reads_may_leave(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
+        """By its time, by its condition, by what that raises: another one reads on."""
+        first = Waiting(xs, node_appears("/a"), timeout=0.2)
+        second = Waiting(xs, node_appears("/b"))
+        third = Waiting(xs, lambda view: view.exists("/c") and 1 / 0)
+        last = Waiting(xs, node_appears("/d"))
+        with pytest.raises(xsffi.WaitTimeoutError):
+            first.end()
+        other.mkdir("/b")
+        assert second.end() is True
+        other.mkdir("/c")
+        with pytest.raises(ZeroDivisionError):
+            third.end()
+        other.mkdir("/d")
+        assert last.end() is True
+        assert watches(store, xs) == 0
+
+    def test_close_ends_all(self, xs: Client) -> None:
+        waits = [Waiting(xs, node_appears(f"/{number}")) for number in range(10)]
+        xs.close()
+        for wait in waits:
+            with pytest.raises(xsffi.ClientClosedError):
+                wait.end()
+
+    def test_the_daemons_end_ends_all(self, store: EmbeddedStore, xs: Client) -> None:
+        waits = [Waiting(xs, node_appears(f"/{number}")) for number in range(10)]
+        store.stop()
+        for wait in waits:
+            with pytest.raises(xsffi.ConnectionLostError):
+                wait.end()
+
+    def test_a_storm(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
+        """Of waits that come and go, and of changes."""
+        failures: list[BaseException] = []
+        over = threading.Event()
+
+        def work(number: int) -> None:
+            try:
+                for turn in range(20):
+                    xs.wait_for(f"/storm/{(number + turn) % 4}", lambda value: value is not None, LONG)
+                    with pytest.raises(xsffi.WaitTimeoutError):
+                        xs.wait_for("/storm/never", "1", timeout=0.001 * (turn % 3))
+            except BaseException as error:
+                failures.append(error)
+
+        def change() -> None:
+            for number in itertools.cycle(range(4)):
+                if over.is_set():
+                    return
+                other.write(f"/storm/{number}", "1")
+                other.rm(f"/storm/{number}")
+                other.write(f"/storm/{number}", "1")
+
+        changing = threading.Thread(target=change)
+        changing.start()
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(LONG)
+        over.set()
+        changing.join()
+        assert failures == []
+        assert not any(thread.is_alive() for thread in threads)
+        assert watches(store, xs) == 0
+
+
+class TestInterruptions:
+    def test_ctrl_c(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
+        for _ in range(5):
+            with pytest.raises(Interrupt), interrupted_after(0.02):
+                xs.wait(node_appears("/a"), LONG)
+        assert watches(store, xs) == 0
+        other.mkdir("/a")
+        assert xs.wait(node_appears("/a"), LONG)
+
+    def test_ctrl_c_of_the_one_who_reads(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
+        """Another one reads on."""
+        inner: list[Waiting] = []
+
+        def condition(view: View) -> bool:
+            found = view.exists("/mine")
+            if not inner:
+                inner.append(Waiting(xs, node_appears("/theirs")))
+            return found
+
+        with pytest.raises(Interrupt), interrupted_after(0.1):
+            xs.wait(condition, LONG)
+        other.mkdir("/theirs")
+        assert inner[0].end() is True
+        assert watches(store, xs) == 0
+
+    @of_finalizers
+    def test_at_any_moment(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
+        """In C nothing is left, and the connection goes on; in Python it may have ended, and says so."""
+        in_c = "in C" in xs.backend.description
+
+        def raise_it() -> None:
+            raise Interrupt
+
+        for moment in itertools.count(0, 7):
+            with store.connect(backend="wire") as client:
+                try:
+                    with at_moment(moment, raise_it) as was_there, pytest.raises(xsffi.WaitTimeoutError):
+                        client.wait(any_of(node_appears("/a"), node_appears("/b")), timeout=0)
+                except Interrupt:
+                    pass
+                if not was_there():
+                    break
+                try:
+                    assert watches(store, client) == 0, f"at moment {moment}"
+                except xsffi.ConnectionLostError:
+                    assert not in_c
+                    continue
+                other.mkdir("/c")
+                assert client.wait(node_appears("/c"), timeout=5)
+                other.rm("/c")
+        assert moment > 100
+
+    def test_a_signal_handler_that_waits(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
+        """While its own thread waits, which it interrupts: both get what they wait for."""
+        inner: list[object] = []
+
+        def handle(number: int, frame: object) -> None:
+            silence()
+            threading.Timer(0.05, other.write, ("/inner", "1")).start()
+            inner.append(xs.wait_for("/inner", "1", LONG))
+            other.write("/outer", "1")
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            assert xs.wait_for("/outer", "1", LONG) == b"1"
+        finally:
+            silence()
+        assert inner == [b"1"]
+        assert watches(store, xs) == 0
+
+    def test_what_a_handler_took_in_is_not_missed(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
+        """The handler's wait reads the event for which the one that it interrupts waits."""
+
+        def handle(number: int, frame: object) -> None:
+            silence()
+            other.write("/outer", "1")
+            other.write("/inner", "1")
+            xs.wait_for("/inner", "1", LONG)
+
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            assert xs.wait_for("/outer", "1", LONG) == b"1"
+        finally:
+            silence()
+
+    def test_a_finalizer_that_waits(self, xs: Client, other: Client) -> None:
+        """At any moment of its own thread's wait: it is carried out, or told EDEADLK."""
+        outcomes: list[object] = []
+
+        class Waiter:
+            def __del__(self) -> None:
+                try:
+                    outcomes.append(xs.wait_for("/there", "1", timeout=5))
+                except xsffi.XenStoreError as error:
+                    outcomes.append(error.errno)
+
+        other.write("/there", "1")
+        for moment in itertools.count(0, 11):
+            waiter = [Waiter()]
+            with at_moment(moment, waiter.clear) as was_there, pytest.raises(xsffi.WaitTimeoutError):
+                xs.wait(node_appears("/a"), timeout=0)
+            waiter.clear()
+            gc.collect()
+            if not was_there():
+                break
+        assert set(outcomes) <= {b"1", 35}
+        assert b"1" in outcomes

@@ -1,0 +1,175 @@
+"""Waiting for a condition: tasks that wait share their watches."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+from ..errors import WaitTimeoutError, WatchExistsError, XenStoreError
+from ..options import validate_timeout
+from ..protocol import conditions
+from ..protocol.programs import NextEvent
+from ..protocol.requests import Request, Unwatch, Watch
+from ..protocol.shared_watches import SharedWatches
+from ..records import WatchEvent
+from .driver import run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..protocol.conditions import Condition
+    from ..protocol.programs import Effect
+    from ..protocol.session import EventQueue
+    from ..protocol.shared_watches import SharedWatch
+    from ..static_types import T
+    from .backend import Backend
+
+__all__ = ["Waits"]
+
+_LAST_LOOK = 1.0  # seconds for which a look that was begun in time may go on, so that with no time at all there is one
+
+
+class _Wait:
+    """One wait, in one task."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
+        self._loop = loop
+        self._deadline = None if timeout is None else loop.time() + timeout
+        self.changed: dict[str, None] = {}  # the watched paths at which there was an event, in order
+        self.sleeper: asyncio.Future[None] | None = None  # what it waits for
+        self.is_up = False  # its time
+
+    def time_for_a_reply(self) -> float | None:
+        """How many seconds a reply may take (None: any number)."""
+        return None if self._deadline is None else max(_LAST_LOOK, self._deadline - self._loop.time())
+
+    def wake(self) -> None:
+        """End its sleep."""
+        if self.sleeper is not None and not self.sleeper.done():
+            self.sleeper.set_result(None)
+
+    def end(self) -> None:
+        """Its time is up."""
+        self.is_up = True
+        self.wake()
+
+
+class Waits:
+    """The waits of one client."""
+
+    def __init__(self, backend: Backend, loop: asyncio.AbstractEventLoop) -> None:
+        self._backend = backend
+        self._loop = loop
+        self._queue: EventQueue | None = None
+        self._watches: SharedWatches[_Wait] = SharedWatches()
+        self._setters: dict[SharedWatch[_Wait], _Wait] = {}  # who is setting a watch
+        self._over: Callable[[], XenStoreError] | None = None
+
+    async def wait(self, condition: Condition[T], timeout: float | None) -> T:
+        """See :meth:`xsffi.aio.Client.wait`."""
+        conditions.check(condition)
+        validate_timeout(timeout)
+        self._backend.check()
+        wait = _Wait(self._loop, timeout)
+        timer = None if timeout is None else self._loop.call_later(timeout, wait.end)
+        try:
+            return await run(conditions.wait(condition), lambda effect: self._carry(wait, effect))
+        except _TimeIsUp:
+            raise WaitTimeoutError(
+                errno.ETIMEDOUT, f"the condition did not become true within {timeout} seconds"
+            ) from None
+        finally:
+            if timer is not None:
+                timer.cancel()
+            unused: list[SharedWatch[_Wait]] = []
+            self._watches.leave(wait, unused)
+            for watch in unused:
+                if watch.is_set:
+                    self._backend.post(Unwatch(watch.path.encode("ascii"), watch.wire_token))
+
+    async def set_again(self) -> None:
+        """The daemon was told to forget all watches of the connection."""
+        for watch in self._watches:
+            try:
+                await self._backend.call(Watch(watch.path.encode("ascii"), watch.wire_token, None))
+            except WatchExistsError:
+                pass  # another task has just set it
+            self._tell(watch)  # of what happened meanwhile
+
+    def receive(self, event: WatchEvent) -> None:
+        """See :class:`~xsffi.aio.connection.Receiver`."""
+        watch = self._watches.of(event.token)
+        if watch is not None:
+            self._tell(watch)
+
+    def end(self, error: Callable[[], XenStoreError]) -> None:
+        """See :class:`~xsffi.aio.connection.Receiver`."""
+        self._over = error
+        for watch in self._watches:
+            for wait in watch.waits:
+                wait.wake()
+
+    async def _carry(self, wait: _Wait, effect: Effect) -> Any:
+        if isinstance(effect, NextEvent):
+            return await self._next_event(wait, effect.wait)
+        if isinstance(effect, Watch):
+            return await self._set(wait, effect)
+        if isinstance(effect, Request):
+            return await self._backend.call(effect, within=wait.time_for_a_reply())
+        return await self._backend.call_many(effect, within=wait.time_for_a_reply())
+
+    async def _set(self, wait: _Wait, request: Watch) -> None:
+        """Have the wait told of events at a path. Where another task is setting that watch, this one waits for it."""
+        path = request.path.decode("ascii")
+        while not (watch := self._watches.join(path, wait, self._new_token)).is_set:
+            if self._setters.setdefault(watch, wait) is not wait:
+                await self._sleep(wait)
+                continue
+            try:
+                await self._backend.call(Watch(request.path, watch.wire_token, None), within=wait.time_for_a_reply())
+                watch.is_set = True
+            except WatchExistsError:
+                watch.is_set = True  # by set_again()
+            finally:
+                del self._setters[watch]
+                for other in watch.waits:
+                    other.wake()
+
+    async def _next_event(self, wait: _Wait, is_waiting: bool) -> WatchEvent | None:
+        """The next event at a watched path, with that path as its token; None where there is none and it is not waited
+        for."""
+        while True:
+            if wait.changed:
+                path, _ = wait.changed.popitem()
+                return WatchEvent(path, path)
+            if not is_waiting:
+                return None
+            await self._sleep(wait)
+
+    async def _sleep(self, wait: _Wait) -> None:
+        """Sleep until the wait is woken; raises what ends it."""
+        if self._over is not None:
+            raise self._over()
+        if wait.is_up:
+            raise _TimeIsUp
+        wait.sleeper = self._loop.create_future()
+        try:
+            await wait.sleeper
+        finally:
+            wait.sleeper = None
+
+    def _tell(self, watch: SharedWatch[_Wait]) -> None:
+        for wait in watch.waits:
+            wait.changed[watch.path] = None
+            wait.wake()
+
+    def _new_token(self) -> bytes:
+        if self._queue is None:
+            self._queue = self._backend.open_queue("wait:", self)
+        return self._queue.new_token()
+
+
+class _TimeIsUp(Exception):
+    """The wait's time is up; no program that it goes through has use for it."""

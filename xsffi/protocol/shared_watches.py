@@ -1,0 +1,62 @@
+"""Watches that several waits of one client share, by their paths: a guest may set 128 in all."""
+
+from __future__ import annotations
+
+from ..static_types import Generic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterator
+    from typing import TypeVar
+
+    W = TypeVar("W", bound=Hashable)
+else:
+    W = None
+
+__all__ = ["SharedWatch", "SharedWatches"]
+
+
+class SharedWatch(Generic[W]):
+    """A watch that is set, or about to be, and who waits for its events."""
+
+    def __init__(self, path: str, wire_token: bytes) -> None:
+        self.path = path
+        self.wire_token = wire_token
+        self.is_set = False  # the daemon has said so
+        self.may_be_set = False  # it was asked to set it
+        self.waits: set[W] = set()
+
+
+class SharedWatches(Generic[W]):
+    """Which watches there are. The methods are for one thread at a time."""
+
+    def __init__(self) -> None:
+        self._by_path: dict[str, SharedWatch[W]] = {}
+        self._by_token: dict[str, SharedWatch[W]] = {}
+
+    def join(self, path: str, wait: W, new_token: Callable[[], bytes]) -> SharedWatch[W]:
+        """Have a wait told of the events at a path: the watch, which is to be set where it is not."""
+        watch = self._by_path.get(path)
+        if watch is None:
+            watch = SharedWatch(path, new_token())
+            self._by_token[watch.wire_token.decode("ascii")] = watch
+            self._by_path[path] = watch
+        watch.waits.add(wait)
+        return watch
+
+    def leave(self, wait: W, unused: list[SharedWatch[W]]) -> None:
+        """Tell a wait of nothing any more. The watches that nobody needs now are added to those that are to be taken
+        away. Where an exception comes in the middle, it can be called again."""
+        for watch in self:
+            watch.waits.discard(wait)
+            if not watch.waits:
+                unused.append(watch)
+                self._by_token.pop(watch.wire_token.decode("ascii"), None)
+                self._by_path.pop(watch.path, None)
+
+    def of(self, wire_token: str) -> SharedWatch[W] | None:
+        """The watch that an event with this token is of; None where it was taken away."""
+        return self._by_token.get(wire_token)
+
+    def __iter__(self) -> Iterator[SharedWatch[W]]:
+        return iter(list(self._by_path.values()))

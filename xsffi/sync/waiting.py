@@ -1,0 +1,276 @@
+"""Waiting for a condition: threads that wait share their watches, and one of them at a time reads the events of all."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from contextlib import suppress
+from functools import partial
+from threading import get_ident
+from time import monotonic
+
+from ..errors import WaitTimeoutError, WatchExistsError, XenStoreError, reentered_error
+from ..options import validate_timeout
+from ..protocol import conditions, programs
+from ..protocol.programs import NextEvent
+from ..protocol.requests import Request, Unwatch, Watch
+from ..protocol.shared_watches import SharedWatches
+from ..records import WatchEvent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..backends.base import Backend, Events
+    from ..protocol.conditions import Condition
+    from ..protocol.programs import Effect
+    from ..protocol.shared_watches import SharedWatch
+    from ..static_types import T
+
+__all__ = ["Waits"]
+
+_OF_NO_WATCH = WatchEvent("", "")
+
+
+class _Wait:
+    """One wait, in one thread."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self.deadline = deadline
+        self.thread = get_ident()
+        self.changed: dict[str, None] = {}  # the watched paths at which there was an event, in order
+        # Held while the wait is to sleep. A lock, and no event of threading's: what interrupts one of its methods may
+        # call it again.
+        self._asleep = threading.Lock()
+        self._asleep.acquire()
+
+    def remaining(self) -> float | None:
+        """How many seconds are left (None: any number)."""
+        return None if self.deadline is None else max(0.0, self.deadline - monotonic())
+
+    def sleep(self) -> None:
+        """Sleep until :meth:`wake` is called, or was since the last time; raises _TimeIsUp."""
+        seconds = -1.0 if self.deadline is None else min(max(0.0, self.deadline - monotonic()), threading.TIMEOUT_MAX)
+        if not self._asleep.acquire(timeout=seconds):
+            raise _TimeIsUp
+
+    def wake(self) -> None:
+        """End its sleep, or the next one."""
+        try:
+            self._asleep.release()
+        except RuntimeError:
+            pass  # it is awake
+
+
+class Waits:
+    """The waits of one client.
+
+    A call of a signal handler or a finalizer that interrupts its own thread's wait is carried out while that sleeps,
+    and raises EDEADLK else.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._lock = threading.Lock()  # of all below
+        self._inside: set[int] = set()  # the threads that have the lock, or are about to
+        self._opened: list[Events] = []  # the queue of the events of all waits, once there is one
+        self._watches: SharedWatches[_Wait] = SharedWatches()
+        self._setters: dict[SharedWatch[_Wait], _Wait] = {}  # who is setting a watch
+        self._taken: list[WatchEvent | None] = []  # events that came out of the queue, and were not yet told
+        self._reader: _Wait | None = None  # who sleeps until an event comes
+        self._sleepers: set[_Wait] = set()  # those who sleep until they are told of one
+        self._unused: list[SharedWatch[_Wait]] = []  # watches that are to be taken away
+
+    def wait(self, condition: Condition[T], timeout: float | None) -> T:
+        """See :meth:`xsffi.Client.wait`."""
+        conditions.check(condition)
+        validate_timeout(timeout)
+        wait = _Wait(None if timeout is None else monotonic() + timeout)
+        try:
+            return programs.run(conditions.wait(condition), lambda effect: self._carry(wait, effect))
+        except _TimeIsUp:
+            raise WaitTimeoutError(
+                errno.ETIMEDOUT, f"the condition did not become true within {timeout} seconds"
+            ) from None
+        finally:
+            _twice(lambda: self._leave(wait))
+
+    def set_again(self) -> None:
+        """The daemon was told to forget all watches of the connection."""
+        for watch in self._locked(lambda: list(self._watches)):
+            try:
+                self._backend.call(Watch(watch.path.encode("ascii"), watch.wire_token, None))
+            except WatchExistsError:
+                pass  # another thread has just set it
+            self._locked(partial(self._tell, watch))  # of what happened meanwhile
+        self._locked(self._wake_reader)
+
+    def _carry(self, wait: _Wait, effect: Effect) -> Any:
+        if isinstance(effect, NextEvent):
+            return self._next_event(wait, effect.wait)
+        if isinstance(effect, Watch):
+            return self._set(wait, effect)
+        return self._backend.call(effect) if isinstance(effect, Request) else self._backend.call_many(effect)
+
+    # Watches.
+
+    def _set(self, wait: _Wait, request: Watch) -> None:
+        """Have the wait told of events at a path. Where another thread is setting that watch, this one waits for it."""
+        path = request.path.decode("ascii")
+
+        def step() -> SharedWatch[_Wait] | None:
+            watch = self._watches.join(path, wait, self._queue().new_token)
+            if watch.is_set:
+                return None
+            setter = self._setters.setdefault(watch, wait)
+            if setter is not wait and setter.thread == wait.thread:
+                raise reentered_error()
+            return watch
+
+        while (watch := self._locked(step)) is not None:
+            if self._setters.get(watch) is not wait:
+                wait.sleep()
+                continue
+            watch.may_be_set = True
+            try:
+                self._backend.call(Watch(request.path, watch.wire_token, None))
+                watch.is_set = True
+            except WatchExistsError:
+                watch.is_set = True  # by set_again()
+            except XenStoreError:
+                watch.may_be_set = False
+                raise
+            finally:
+                _twice(partial(self._stop_setting, watch))
+            return
+
+    def _stop_setting(self, watch: SharedWatch[_Wait]) -> None:
+        """Nobody is setting that watch now: those who wait for it go on."""
+        self._setters.pop(watch, None)
+        for other in list(watch.waits):
+            other.wake()
+
+    def _leave(self, wait: _Wait) -> None:
+        """The wait is over."""
+
+        def step() -> None:
+            self._watches.leave(wait, self._unused)
+            self._sleepers.discard(wait)
+            self._stop_reading(wait)
+
+        self._locked(step)
+        for watch in list(self._unused):
+            if watch.may_be_set:
+                self._backend.post(Unwatch(watch.path.encode("ascii"), watch.wire_token))
+            with suppress(ValueError):  # another thread was faster
+                self._unused.remove(watch)
+
+    # Events.
+
+    def _next_event(self, wait: _Wait, is_waiting: bool) -> WatchEvent | None:
+        """The next event at a watched path, with that path as its token; None where there is none and it is not waited
+        for."""
+        try:
+            while True:
+                may_read = self._locked(lambda: self._look(wait, is_waiting))
+                if wait.changed:
+                    path, _ = wait.changed.popitem()
+                    return WatchEvent(path, path)
+                if not is_waiting:
+                    return None
+                if wait.remaining() == 0:
+                    raise _TimeIsUp
+                if not may_read:
+                    wait.sleep()
+                    continue
+                # In one call, so that no exception comes between taking an event and knowing it.
+                self._taken.extend(map(self._opened[0].next_event, (wait.remaining(),)))
+        finally:
+            _twice(lambda: self._locked(lambda: self._stop_reading(wait)))
+
+    def _look(self, wait: _Wait, is_waiting: bool) -> bool:
+        """Tell all who wait of the events that have come. Whether this one may sleep until the next comes, where it
+        waits; the lock is held."""
+        queue = self._queue()
+        self._sleepers.discard(wait)
+        while True:
+            for event in self._taken:
+                watch = self._watches.of(event.token) if event is not None else None
+                if watch is not None:
+                    self._tell(watch)
+            self._taken.clear()
+            event = queue.next_event(0.0)
+            if event is None:
+                break
+            self._taken.append(event)
+        if self._reader is not None and self._reader.thread != wait.thread:
+            self._wake_reader()
+        if not is_waiting or wait.changed:
+            return False
+        if self._reader is None:
+            self._reader = wait
+        # The reader may be what this has interrupted: it sleeps in the same thread, and cannot go on before.
+        if self._reader.thread == wait.thread:
+            return True
+        self._sleepers.add(wait)
+        return False
+
+    def _stop_reading(self, wait: _Wait) -> None:
+        """A wait goes on, or is over: where nobody reads then, one of those who sleep is the next to do so. The lock is
+        held."""
+        if self._reader is wait:
+            self._reader = None
+        if self._reader is not None:
+            self._wake_reader()
+            return
+        for other in self._sleepers:
+            other.wake()
+            return
+
+    def _wake_reader(self) -> None:
+        """End the sleep of the reader where another has told it of an event. Not by the queue's wake(), which may end
+        the next call of any thread instead: by an event that is of no watch, and is put there again until the reader
+        has gone on."""
+        if self._reader is not None and self._reader.changed:
+            self._opened[0].put_back(_OF_NO_WATCH)
+
+    def _tell(self, watch: SharedWatch[_Wait]) -> None:
+        for wait in watch.waits:
+            wait.changed[watch.path] = None
+            wait.wake()
+
+    def _queue(self) -> Events:
+        if not self._opened:
+            self._opened.append(self._backend.events("wait:"))
+        return self._opened[0]
+
+    def _locked(self, step: Callable[[], T]) -> T:
+        """Take a step with the lock held."""
+        me = get_ident()
+        if me in self._inside:
+            raise reentered_error()
+        held: list[bool] = []
+        try:
+            self._inside.add(me)
+            try:
+                held.extend(map(self._lock.acquire, (True,)))
+                return step()
+            finally:
+                if held:
+                    self._lock.release()
+        finally:
+            self._inside.discard(me)
+
+
+def _twice(step: Callable[[], object]) -> None:
+    """Do what has to be done in the end, whatever comes: once more where an interruption comes in between."""
+    try:
+        step()
+    except BaseException:
+        step()
+        raise
+
+
+class _TimeIsUp(Exception):
+    """The wait's time is up; no program that it goes through has use for it."""
