@@ -19,7 +19,7 @@ from daemons import DAEMON_KINDS, Packages, start_daemon
 from rich.console import Console
 from rich.table import Table
 
-from . import aio, growth, mirrors, ratios, several, starts
+from . import aio, growth, mirrors, ratios, several, starts, waiting
 from .peers import build_ceiling, packages_or_exit, prepare
 
 
@@ -81,6 +81,12 @@ def _aio(run: Run) -> None:
     run.console.print(aio.text(run.found["aio"]), highlight=False)
 
 
+def _waiting(run: Run) -> None:
+    with start_daemon("xenstored") as daemon:
+        run.found["waiting"] = waiting.measure(daemon, run.rounds)
+    run.console.print(waiting.text(run.found["waiting"]), highlight=False)
+
+
 def _mirrors(run: Run) -> None:
     with start_daemon("xenstored") as daemon:
         run.found["mirrors"] = mirrors.measure(daemon, run.rounds)
@@ -109,6 +115,7 @@ PARTS = {
     "several": _several,
     "aio": _aio,
     "mirrors": _mirrors,
+    "waiting": _waiting,
     "growth": _growth,
     "starts": _starts,
 }

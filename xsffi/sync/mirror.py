@@ -58,7 +58,7 @@ class Mirror(Mapping[str, Node]):
     Iterating over a mirror that is updated raises RuntimeError too; what another thread reads meanwhile may be of the
     moment before or after. It ends by :meth:`close`, or with a ``with`` block, and with its client.
 
-    Its events wait until it is updated: a mirror is there to be.
+    Its events wait in memory until it is updated, so that is to be done from time to time.
     """
 
     def __init__(self, mirrors: Mirrors, top: str, reconnect: bool, client: object) -> None:
