@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import threading
 from contextlib import suppress
 from functools import partial
 from threading import get_ident
 from time import monotonic
 
-from ..errors import WaitTimeoutError, WatchExistsError, XenStoreError, reentered_error
+from ..errors import WatchExistsError, XenStoreError, reentered_error
 from ..options import validate_timeout
 from ..protocol import conditions, programs
 from ..protocol.programs import NextEvent
@@ -50,10 +49,10 @@ class _Wait:
         return None if self.deadline is None else max(0.0, self.deadline - monotonic())
 
     def sleep(self) -> None:
-        """Sleep until :meth:`wake` is called, or was since the last time; raises _TimeIsUp."""
+        """Sleep until :meth:`wake` is called, or was since the last time; raises TimeIsUp."""
         seconds = -1.0 if self.deadline is None else min(max(0.0, self.deadline - monotonic()), threading.TIMEOUT_MAX)
         if not self._asleep.acquire(timeout=seconds):
-            raise _TimeIsUp
+            raise conditions.TimeIsUp
 
     def wake(self) -> None:
         """End its sleep, or the next one."""
@@ -89,12 +88,15 @@ class Waits:
         wait = _Wait(None if timeout is None else monotonic() + timeout)
         try:
             return programs.run(conditions.wait(condition), lambda effect: self._carry(wait, effect))
-        except _TimeIsUp:
-            raise WaitTimeoutError(
-                errno.ETIMEDOUT, f"the condition did not become true within {timeout} seconds"
-            ) from None
+        except conditions.TimeIsUp:
+            raise conditions.no_time_error(timeout) from None
         finally:
-            _twice(lambda: self._leave(wait))
+            # Not by a function: an interruption may come where that begins.
+            try:
+                self._leave(wait)
+            except BaseException:
+                self._leave(wait)  # an interruption came in between
+                raise
 
     def set_again(self) -> None:
         """The daemon was told to forget all watches of the connection."""
@@ -142,7 +144,7 @@ class Waits:
                 watch.may_be_set = False
                 raise
             finally:
-                _twice(partial(self._stop_setting, watch))
+                self._stop_setting(watch)
             return
 
     def _stop_setting(self, watch: SharedWatch[_Wait]) -> None:
@@ -152,9 +154,11 @@ class Waits:
             other.wake()
 
     def _leave(self, wait: _Wait) -> None:
-        """The wait is over."""
+        """The wait is over, however far it had got."""
 
         def step() -> None:
+            for watch in [watch for watch, setter in self._setters.items() if setter is wait]:
+                self._stop_setting(watch)
             self._watches.leave(wait, self._unused)
             self._sleepers.discard(wait)
             self._stop_reading(wait)
@@ -180,14 +184,14 @@ class Waits:
                 if not is_waiting:
                     return None
                 if wait.remaining() == 0:
-                    raise _TimeIsUp
+                    raise conditions.TimeIsUp
                 if not may_read:
                     wait.sleep()
                     continue
                 # In one call, so that no exception comes between taking an event and knowing it.
                 self._taken.extend(map(self._opened[0].next_event, (wait.remaining(),)))
         finally:
-            _twice(lambda: self._locked(lambda: self._stop_reading(wait)))
+            self._locked(lambda: self._stop_reading(wait))
 
     def _look(self, wait: _Wait, is_waiting: bool) -> bool:
         """Tell all who wait of the events that have come. Whether this one may sleep until the next comes, where it
@@ -261,16 +265,3 @@ class Waits:
                     self._lock.release()
         finally:
             self._inside.discard(me)
-
-
-def _twice(step: Callable[[], object]) -> None:
-    """Do what has to be done in the end, whatever comes: once more where an interruption comes in between."""
-    try:
-        step()
-    except BaseException:
-        step()
-        raise
-
-
-class _TimeIsUp(Exception):
-    """The wait's time is up; no program that it goes through has use for it."""
