@@ -6,7 +6,6 @@ Usage: PYTHONPATH=tests:. python -m benchmarks.aio [--rounds N]
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import subprocess
 import sys
@@ -14,12 +13,12 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from daemons import Daemon, start_xenstored
+from daemons import Daemon
 
 import xsffi
 
 from .measure import PURE_PYTHON, PYXS, compare
-from .peers import packages_or_exit
+from .peers import measure_alone
 
 __all__ = ["RATIOS", "measure", "text"]
 
@@ -138,14 +137,5 @@ def _process(program: str, environment: dict[str, str]) -> Iterator[Callable[[],
         yield contender  # it ends when its input does
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.aio", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each contender takes its turn")
-    options = parser.parse_args()
-    packages_or_exit(parser)
-    with start_xenstored() as daemon:
-        print(text(measure(daemon, options.rounds)))
-
-
 if __name__ == "__main__":
-    main()
+    measure_alone("python -m benchmarks.aio", __doc__, measure, text)

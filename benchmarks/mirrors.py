@@ -5,7 +5,6 @@ Usage: PYTHONPATH=tests:. python -m benchmarks.mirrors [--rounds N]
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import itertools
 import statistics
@@ -13,11 +12,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from daemons import Daemon, start_xenstored
+from daemons import Daemon
 
 from xsffi import Client, Node, Permission, aio
 
-from .peers import packages_or_exit
+from .peers import measure_alone
 
 __all__ = ["measure", "text"]
 
@@ -108,14 +107,5 @@ def _row(work: str, seconds: list[float], most: float | None = None) -> dict[str
     return {"work": work, "seconds": statistics.median(seconds), "most": most}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mirrors", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each is done")
-    options = parser.parse_args()
-    packages_or_exit(parser)
-    with start_xenstored() as daemon:
-        print(text(measure(daemon, options.rounds)))
-
-
 if __name__ == "__main__":
-    main()
+    measure_alone("python -m benchmarks.mirrors", __doc__, measure, text)

@@ -8,17 +8,26 @@ import importlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from daemons import Daemon, Packages, load_packages
+from daemons import Daemon, Packages, load_packages, start_xenstored
 
 import xsffi
 from xsffi.backends.wire import native
 
-__all__ = ["build_ceiling", "clients", "lowlevel", "packages_or_exit", "prepare", "processor_time", "pyxs_client"]
+__all__ = [
+    "build_ceiling",
+    "clients",
+    "lowlevel",
+    "measure_alone",
+    "packages_or_exit",
+    "prepare",
+    "processor_time",
+    "pyxs_client",
+]
 
 
 def prepare(packages: Packages) -> None:
@@ -37,6 +46,21 @@ def packages_or_exit(parser: argparse.ArgumentParser) -> Packages:
     if packages is None:
         parser.error("Xen's store daemons are not unpacked: run ci/fetch-xen")
     return packages
+
+
+def measure_alone(
+    program: str,
+    description: str | None,
+    measure: Callable[[Daemon, int], list[dict[str, Any]]],
+    text: Callable[[list[dict[str, Any]]], str],
+) -> None:
+    """What a part of the benchmarks that needs no more than a daemon does as a program of its own."""
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--rounds", type=int, default=9, help="how often each takes its turn")
+    options = parser.parse_args()
+    packages_or_exit(parser)
+    with start_xenstored() as daemon:
+        print(text(measure(daemon, options.rounds)))
 
 
 def lowlevel(packages: Packages) -> Any:

@@ -5,19 +5,18 @@ Usage: PYTHONPATH=tests:. python -m benchmarks.waiting [--rounds N]
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import statistics
 import threading
 import time
 from typing import Any
 
-from daemons import Daemon, start_xenstored
+from daemons import Daemon
 
 import xsffi
 from xsffi import aio
 
-from .peers import packages_or_exit
+from .peers import measure_alone
 
 __all__ = ["measure", "text"]
 
@@ -79,14 +78,5 @@ async def _tasks(daemon: Daemon, other: xsffi.Client, value: str) -> float:
         return time.perf_counter() - begin
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.waiting", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each takes its turn")
-    options = parser.parse_args()
-    packages_or_exit(parser)
-    with start_xenstored() as daemon:
-        print(text(measure(daemon, options.rounds)))
-
-
 if __name__ == "__main__":
-    main()
+    measure_alone("python -m benchmarks.waiting", __doc__, measure, text)

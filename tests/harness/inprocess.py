@@ -15,7 +15,7 @@ from xsffi.records import WatchEvent
 from xsffi.server.connection import Connection
 from xsffi.server.store import Store
 
-__all__ = ["InProcessBackend", "outcomes"]
+__all__ = ["DisturbedBackend", "InProcessBackend", "nothing_is_left", "outcomes"]
 
 T = TypeVar("T")
 
@@ -104,3 +104,23 @@ class InProcessEvents:
 
     def close(self) -> None:
         self._backend.session.queues.close(self._queue)
+
+
+class DisturbedBackend(InProcessBackend):
+    """Something happens before each of its requests, or after it."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.before: Callable[[], object] = lambda: None
+        self.after: Callable[[], object] = lambda: None
+
+    def call(self, request: Request[Any], tx_id: int = 0) -> Any:
+        self.before()
+        reply = super().call(request, tx_id)
+        self.after()
+        return reply
+
+
+def nothing_is_left(store: Store, backend: InProcessBackend) -> bool:
+    """Whether neither the daemon nor the client holds a watch or a queue."""
+    return store.dom0.watches == 0 and list(backend.session.queues) == []

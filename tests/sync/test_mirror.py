@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from harness.alarms import Interrupt
 from harness.fakes import FakeBackend, make_client
-from harness.inprocess import InProcessBackend
+from harness.inprocess import DisturbedBackend, InProcessBackend, nothing_is_left
 from harness.mirrors import apply, check_is_dump
 
 from xsffi import Client
@@ -28,20 +28,10 @@ from xsffi.protocol.requests import Request, Unwatch, Watch
 from xsffi.server.store import Store
 
 
-class Disturbed(InProcessBackend):
-    """Something happens before each of its requests, or after it."""
+class Disturbed(DisturbedBackend):
+    """Its connection may be lost, too."""
 
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self.before: Any = lambda: None
-        self.after: Any = lambda: None
-        self.is_lost = False
-
-    def call(self, request: Request[Any], tx_id: int = 0) -> Any:
-        self.before()
-        reply = super().call(request, tx_id)
-        self.after()
-        return reply
+    is_lost = False
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
         if self.is_lost:
@@ -66,10 +56,6 @@ def xs(backend: Disturbed) -> Iterator[Client]:
         for path in ("/a/b/c", "/a/d"):
             client.write(path, "1")
         yield client
-
-
-def nothing_is_left(store: Store, backend: InProcessBackend) -> bool:
-    return store.dom0.watches == 0 and list(backend.session.queues) == []
 
 
 def raise_it() -> None:

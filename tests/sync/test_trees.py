@@ -6,13 +6,13 @@ import errno
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from harness.alarms import Interrupt
 from harness.fakes import PATIENCE, FakeBackend, make_client
-from harness.inprocess import InProcessBackend
+from harness.inprocess import DisturbedBackend, InProcessBackend, nothing_is_left
 
 from xsffi import Client
 from xsffi.errors import (
@@ -28,33 +28,18 @@ from xsffi.server.store import Store
 from xsffi.sync.trees import snapshot
 
 
-class Disturbed(InProcessBackend):
-    """Something happens before each of its requests, or after it."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store)
-        self.before: Callable[[], object] = lambda: None
-        self.after: Callable[[], object] = lambda: None
-
-    def call(self, request: Request[Any], tx_id: int = 0) -> Any:
-        self.before()
-        reply = super().call(request, tx_id)
-        self.after()
-        return reply
-
-
 @pytest.fixture
 def store() -> Store:
     return Store()
 
 
 @pytest.fixture
-def backend(store: Store) -> Disturbed:
-    return Disturbed(store)
+def backend(store: Store) -> DisturbedBackend:
+    return DisturbedBackend(store)
 
 
 @pytest.fixture
-def xs(backend: Disturbed) -> Iterator[Client]:
+def xs(backend: DisturbedBackend) -> Iterator[Client]:
     """A client whose dumps go over its own connection, as they do over the wire."""
     with make_client(backend) as client:
         for path in ("/a/b/c", "/a/d"):
@@ -66,15 +51,11 @@ def paths(xs: Client, top: str = "/a") -> list[str]:
     return [node.path for node in xs.dump(top)]
 
 
-def nothing_is_left(store: Store, backend: InProcessBackend) -> bool:
-    return store.dom0.watches == 0 and list(backend.session.queues) == []
-
-
 def raise_it() -> None:
     raise Interrupt
 
 
-def test_nothing_is_left_of_a_dump(xs: Client, store: Store, backend: Disturbed) -> None:
+def test_nothing_is_left_of_a_dump(xs: Client, store: Store, backend: DisturbedBackend) -> None:
     watches: list[int] = []
     backend.before = lambda: watches.append(store.dom0.watches)
     assert paths(xs) == ["/a", "/a/b", "/a/d", "/a/b/c"]
@@ -82,7 +63,7 @@ def test_nothing_is_left_of_a_dump(xs: Client, store: Store, backend: Disturbed)
     assert nothing_is_left(store, backend)
 
 
-def test_nor_of_one_that_fails(xs: Client, store: Store, backend: Disturbed) -> None:
+def test_nor_of_one_that_fails(xs: Client, store: Store, backend: DisturbedBackend) -> None:
     with pytest.raises(NodeNotFoundError):
         xs.dump("/missing")
     assert nothing_is_left(store, backend)
@@ -93,7 +74,7 @@ def test_nor_of_one_that_fails(xs: Client, store: Store, backend: Disturbed) -> 
     assert nothing_is_left(store, backend)
 
 
-def test_the_events_of_a_dump_and_of_the_user_are_apart(xs: Client, store: Store, backend: Disturbed) -> None:
+def test_the_events_of_a_dump_and_of_the_user_are_apart(xs: Client, store: Store, backend: DisturbedBackend) -> None:
     watch = xs.watch("/a")
     xs.read_watch(0)
     changes = iter(["/a/e", "/a/f"])
@@ -105,7 +86,7 @@ def test_the_events_of_a_dump_and_of_the_user_are_apart(xs: Client, store: Store
     watch.close()
 
 
-def test_two_dumps_at_once(xs: Client, store: Store, backend: Disturbed) -> None:
+def test_two_dumps_at_once(xs: Client, store: Store, backend: DisturbedBackend) -> None:
     """Of threads, or of a signal handler in the middle of another: each has its own events."""
     expected = paths(xs)
     inner: list[list[str]] = []
@@ -124,7 +105,7 @@ def test_two_dumps_at_once(xs: Client, store: Store, backend: Disturbed) -> None
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_one_that_is_interrupted_at_a_request(xs: Client, store: Store, backend: Disturbed, when: str) -> None:
+def test_one_that_is_interrupted_at_a_request(xs: Client, store: Store, backend: DisturbedBackend, when: str) -> None:
     for request in itertools.count():
         countdown = itertools.count(-request)
         setattr(backend, when, lambda countdown=countdown: raise_it() if next(countdown) == 0 else None)

@@ -4,7 +4,7 @@ one connection: a further one would gain nothing where all is done in one thread
 from __future__ import annotations
 
 from ..addresses import Kind
-from ..protocol.batches import Lane
+from ..protocol.batches import BATCHES, Lane
 from ..protocol.lookups import Lookups
 from ..protocol.session import reply_of
 from ..protocol.wire import DEVICE_PAYLOAD_MAX, PAYLOAD_MAX, too_big_error
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .connection import Connection, Receiver
 
 __all__ = ["Backend"]
-
-_BATCHES = 8  # of many requests, how many are on their way at a time
 
 
 class Backend:
@@ -57,7 +55,7 @@ class Backend:
         # All are made, and so checked, before any is sent.
         lane = Lane(list(requests), self._payload_max, lambda messages: connection.send_many(messages, tx_id))
         try:
-            while lane.send(_BATCHES):
+            while lane.send(BATCHES):
                 lane.take(await connection.replies(lane.exchanges[0], within))
         except BaseException:
             for exchange in lane.exchanges:

@@ -24,7 +24,7 @@ from ..errors import (
     lost_error,
     timeout_error,
 )
-from ..protocol.session import Session
+from ..protocol.session import SUSPECTS_GRACE, Session
 from ..static_types import Protocol
 
 TYPE_CHECKING = False
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Receiver"]
 
-# How long a reply with an id of ours may take, once one with another id has come: see Session.suspects.
-_GRACE = 0.02  # seconds
 # What a device says that is gone, other than of one message.
 _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EPIPE, errno.EBADF)
 
@@ -228,7 +226,7 @@ class Connection:
             self._lose(ended)
             return False
         if self._session.suspects and self._grace is None:
-            self._grace = self._loop.call_later(_GRACE, self._accept_suspects)
+            self._grace = self._loop.call_later(SUSPECTS_GRACE, self._accept_suspects)
         if self._session.has_data_to_send:
             self._flush_soon()  # a transaction that nobody waits for is to be taken back
         return True

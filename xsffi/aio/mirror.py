@@ -21,7 +21,7 @@ from ..errors import (
 )
 from ..options import validate_timeout
 from ..protocol import conditions
-from ..protocol.mirroring import BackOff, Replica, closed_mirror_error, no_time_error
+from ..protocol.mirroring import BackOff, Replica, closed_mirror_error
 from ..protocol.programs import NextEvent
 from ..protocol.requests import Request, Unwatch, Watch
 from ..records import Change, Node, WatchEvent
@@ -147,7 +147,7 @@ class Mirror(Mapping[str, Node]):
         while True:
             with self._updating():
                 if not await self._advance(deadline, partial(self._is_news, judged)):
-                    raise no_time_error(timeout)
+                    raise conditions.no_time_error(timeout)
                 judged = self._replica.version
             result = self._replica.judge(condition)
             if result:

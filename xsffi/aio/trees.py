@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import itertools
 
-from ..errors import WaitTimeoutError
 from ..protocol import trees
 from ..protocol.programs import NextEvent
 from ..protocol.requests import Request, Unwatch, Watch
@@ -52,7 +50,7 @@ async def _read(
         if isinstance(effect, NextEvent):
             taken = await events.next(timeout) if effect.wait else events.take()
             if taken is None and effect.wait:
-                raise WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch came for {timeout} seconds", top)
+                raise trees.no_event_error(timeout, top)
             return None if taken is None else taken[1]
         outcome = await (backend.call(effect) if isinstance(effect, Request) else backend.call_many(effect))
         if isinstance(effect, Watch):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 
-from ..errors import WaitTimeoutError, WatchExistsError, XenStoreError
+from ..errors import WatchExistsError, XenStoreError
 from ..options import validate_timeout
 from ..protocol import conditions
 from ..protocol.programs import NextEvent
@@ -76,10 +75,8 @@ class Waits:
         timer = None if timeout is None else self._loop.call_later(timeout, wait.end)
         try:
             return await run(conditions.wait(condition), lambda effect: self._carry(wait, effect))
-        except _TimeIsUp:
-            raise WaitTimeoutError(
-                errno.ETIMEDOUT, f"the condition did not become true within {timeout} seconds"
-            ) from None
+        except conditions.TimeIsUp:
+            raise conditions.no_time_error(timeout) from None
         finally:
             if timer is not None:
                 timer.cancel()
@@ -153,7 +150,7 @@ class Waits:
         if self._over is not None:
             raise self._over()
         if wait.is_up:
-            raise _TimeIsUp
+            raise conditions.TimeIsUp
         wait.sleeper = self._loop.create_future()
         try:
             await wait.sleeper
@@ -169,7 +166,3 @@ class Waits:
         if self._queue is None:
             self._queue = self._backend.open_queue("wait:", self)
         return self._queue.new_token()
-
-
-class _TimeIsUp(Exception):
-    """The wait's time is up; no program that it goes through has use for it."""

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from .requests import Request
     from .session import Message, Reply
 
-__all__ = ["Lane"]
+__all__ = ["BATCHES", "Lane"]
+
+BATCHES = 8  # how many are on their way at a time, over one connection
 
 # What makes a batch: few enough that the daemon has not answered it all, and found the buffer of the socket full,
 # before it is received, while others are encoded and decoded.

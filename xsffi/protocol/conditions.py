@@ -6,7 +6,9 @@ does when anything has changed that it read, a listing or an absence too. It sho
 
 from __future__ import annotations
 
-from ..errors import NodeNotFoundError, TooBigError, XenStoreError
+import errno
+
+from ..errors import NodeNotFoundError, TooBigError, WaitTimeoutError, XenStoreError
 from ..paths import RELEASE_DOMAIN, encode, validate
 from .programs import NextEvent, directory_in_parts
 from .requests import Directory, GetPermissions, Read, Watch
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
     Wanted = Union[bytes, str, None, Callable[["bytes | None"], object]]
 
 __all__ = [
+    "TimeIsUp",
     "View",
     "all_of",
     "any_of",
+    "no_time_error",
     "node_appears",
     "node_disappears",
     "value_becomes",
@@ -42,6 +46,15 @@ __all__ = [
 
 class Unknown(BaseException):
     """What was asked of a view is not known yet. No condition should catch it: so it is no Exception."""
+
+
+class TimeIsUp(Exception):
+    """The time of a wait is up, whose program has no use for that. Whoever drives it raises :func:`no_time_error`."""
+
+
+def no_time_error(timeout: float | None) -> WaitTimeoutError:
+    """What is raised where a condition did not become true in time."""
+    return WaitTimeoutError(errno.ETIMEDOUT, f"the condition did not become true within {timeout} seconds")
 
 
 class View:

@@ -11,7 +11,6 @@ from ..errors import (
     InvalidArgumentError,
     NodeNotFoundError,
     TransactionConflictError,
-    WaitTimeoutError,
 )
 from ..paths import RELEASE_DOMAIN, is_subpath, parent_path
 from ..records import Change, Node, WatchEvent
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from .conditions import Condition, Kind
     from .programs import Program
 
-__all__ = ["BackOff", "Replica", "closed_mirror_error", "no_time_error"]
+__all__ = ["BackOff", "Replica", "closed_mirror_error"]
 
 _ROUNDS = 100  # of reading, in one update, each of which brought events
 _FIRST_DELAY = 0.05  # seconds
@@ -306,8 +305,3 @@ class BackOff:
 def closed_mirror_error() -> ClientClosedError:
     """What a closed mirror raises."""
     return ClientClosedError(errno.EBADF, "the mirror is closed")
-
-
-def no_time_error(timeout: float | None) -> WaitTimeoutError:
-    """What is raised where a condition did not become true in time."""
-    return WaitTimeoutError(errno.ETIMEDOUT, f"the condition did not become true within {timeout} seconds")

@@ -28,12 +28,14 @@ if TYPE_CHECKING:
     #: one.
     Reply = Union[bytes, "tuple[int, bytes]", XenStoreError]
 
-__all__ = ["STRANGE_EVENTS_MAX", "EventQueue", "EventQueues", "Exchange", "Session", "reply_of"]
+__all__ = ["STRANGE_EVENTS_MAX", "SUSPECTS_GRACE", "EventQueue", "EventQueues", "Exchange", "Session", "reply_of"]
 
 # Where ids begin: those that kernels give by themselves, which count from 1, are none of ours for a long time.
 _FIRST_ID = 0x10000000
 _LAST_ID = 0xFFFFFFFF
 _PIECES_MAX = 64  # pieces that are sent as one
+# How many seconds a reply with an id of ours may take, once one with another id has come: see Session.suspects.
+SUSPECTS_GRACE = 0.02
 STRANGE_EVENTS_MAX = 1000  # events of watches that nobody set, after which the other end is no daemon
 
 _ERROR = int(MessageType.ERROR)

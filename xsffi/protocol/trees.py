@@ -10,6 +10,7 @@ from ..errors import (
     ProtocolError,
     TooBigError,
     TransactionConflictError,
+    WaitTimeoutError,
     XenStoreError,
 )
 from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, is_subpath, parent_path
@@ -194,6 +195,11 @@ def snapshot(top: str, rounds: int, token: bytes, released: bytes) -> Program[li
     raise TransactionConflictError(
         errno.EAGAIN, f"something below changed each of {rounds} times while it was read; more attempts may do", top
     )
+
+
+def no_event_error(timeout: float | None, path: str) -> WaitTimeoutError:
+    """What is raised where the event did not come in time that a new watch brings at once."""
+    return WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch came for {timeout} seconds", path)
 
 
 def set_watches(top: str, token: bytes, released: bytes) -> Program[None]:

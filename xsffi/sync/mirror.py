@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..options import validate_timeout
 from ..protocol import conditions, programs
-from ..protocol.mirroring import BackOff, Replica, closed_mirror_error, no_time_error
+from ..protocol.mirroring import BackOff, Replica, closed_mirror_error
 from ..protocol.programs import NextEvent
 from ..protocol.requests import Request, Unwatch, Watch
 from ..records import Change, Node
@@ -150,7 +150,7 @@ class Mirror(Mapping[str, Node]):
         while True:
             with self._updating():
                 if not self._advance(deadline, partial(self._is_news, judged)):
-                    raise no_time_error(timeout)
+                    raise conditions.no_time_error(timeout)
                 judged = self._replica.version
             result = self._replica.judge(condition)
             if result:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 
-from ..errors import WaitTimeoutError, XenStoreError
+from ..errors import XenStoreError
 from ..protocol import programs, trees
 from ..protocol.programs import NextEvent
 from ..protocol.requests import Request, Unwatch, Watch
@@ -45,7 +44,7 @@ def _read(backend: Backend, events: Events, top: str, rounds: int, timeout: floa
         if isinstance(effect, NextEvent):
             event = events.next_event(timeout if effect.wait else 0.0)
             if event is None and effect.wait:
-                raise WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch came for {timeout} seconds", top)
+                raise trees.no_event_error(timeout, top)
             return event
         if not isinstance(effect, Watch):
             return backend.call(effect) if isinstance(effect, Request) else backend.call_many(effect)

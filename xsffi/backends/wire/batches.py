@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import islice
 
-from ...protocol.batches import Lane
+from ...protocol.batches import BATCHES, Lane
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 __all__ = ["carry"]
 
-_BATCHES = 8  # how many are on their way at a time
 _BATCHES_OF_SEVERAL = 2  # over each of several connections: the daemon has work enough with fewer
 
 
@@ -30,7 +29,7 @@ def carry(
         (connection, _lane(connection, parts[place::count], payload_max, tx_id))
         for place, connection in enumerate(connections)
     ]
-    batches = _BATCHES if count == 1 else _BATCHES_OF_SEVERAL
+    batches = BATCHES if count == 1 else _BATCHES_OF_SEVERAL
     try:
         on_their_way = lanes
         while on_their_way:

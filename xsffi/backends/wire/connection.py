@@ -31,7 +31,7 @@ from ...errors import (
     timeout_error,
 )
 from ...paths import encode
-from ...protocol.session import Session
+from ...protocol.session import SUSPECTS_GRACE, Session
 from ...protocol.wire import MessageType
 from .events import Queue
 from .polling import Poller, Wakeup, combine, one_wait
@@ -48,8 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 _READ = int(MessageType.READ)
-# How long a reply with an id of ours may take, once one with another id has come: see Session.suspects.
-_GRACE = 0.02  # seconds
 # How much is taken in at once when events are looked for: a peer that never stops must hold up nobody.
 _ROUNDS_MAX = 16
 
@@ -186,7 +184,7 @@ class Connection:
                 return True
         seconds = one_wait(None if deadline is None else deadline - monotonic())
         if self._session.suspects:
-            seconds = min(seconds, _GRACE)
+            seconds = min(seconds, SUSPECTS_GRACE)
         if unsent and self._transport.write_retry is not None:
             seconds = min(seconds, self._transport.write_retry)
         return bool(self._poller.wait(seconds, self._transport.fileno() if unsent else None))
