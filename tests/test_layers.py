@@ -74,6 +74,7 @@ STOREYS = (
             "protocol.conditions",
             "protocol.shared_watches",
             "protocol.mirroring",
+            "protocol.upkeep",
         ),
     ),
     Storey(
@@ -118,6 +119,7 @@ STOREYS = (
             "sync.watching",
             "sync.watches",
             "sync.waiting",
+            "sync.mirror_links",
             "sync.mirror",
             "sync.pipeline",
             "sync.client",

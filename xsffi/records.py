@@ -34,7 +34,7 @@ else:
     _Node = namedtuple("Node", ["path", "value", "children", "permissions"])
     _Change = namedtuple("Change", ["path", "old", "new"])
 
-__all__ = ["Change", "Node", "WatchEvent"]
+__all__ = ["OVERFLOW", "Change", "Node", "WatchEvent"]
 
 
 class WatchEvent(_WatchEvent):
@@ -45,6 +45,9 @@ class WatchEvent(_WatchEvent):
     """
 
     __slots__ = ()
+
+
+OVERFLOW = WatchEvent("", "")  # what a queue with a limit has in the place of events that were too many
 
 
 class Node(_Node):

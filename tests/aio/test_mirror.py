@@ -147,13 +147,13 @@ async def test_events_of_which_there_are_too_many(
     client: aio.Client, sync: Client, top: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They do not wait without bound: all is read again."""
-    monkeypatch.setattr("xsffi.aio.mirror._WAITING_MAX", 20)
+    monkeypatch.setattr("xsffi.aio.mirror_links._WAITING_MAX", 20)
     async with client as xs, xs.mirror(top) as mirror:
         known = mirror.copy()
         async with xs.pipeline() as p:
             for number in range(100):
                 p.write(f"{top}/{number}", "")
-        link: Any = mirror._link
+        link: Any = mirror._upkeep.link
         assert len(link._waiting) <= 21
         apply(await mirror.update(), known)
         check_is_dump(known, sync, top)

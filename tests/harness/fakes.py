@@ -40,6 +40,7 @@ class FakeBackend:
 
     name = "fake"
     kind = Kind.SOCKET
+    path = "/of/a/test"
     description = "of a test"
 
     def __init__(self, answer: Answer | None = None) -> None:
@@ -98,7 +99,7 @@ class FakeBackend:
         self._arrived[prefix + colon].append(WatchEvent(path, token))
         self.ring()
 
-    def events(self, prefix: str = "") -> FakeEvents:
+    def events(self, prefix: str = "", limit: int = 0) -> FakeEvents:
         self.check()
         if prefix in self.queues and not self.queues[prefix].closed:
             raise ValueError(f"another open queue has this prefix: {prefix!r}")

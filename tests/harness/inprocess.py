@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
 
 from xsffi.addresses import Kind
-from xsffi.errors import XenStoreError
+from xsffi.errors import XenStoreError, closed_error
 from xsffi.paths import encode
 from xsffi.protocol.lookups import Lookups
 from xsffi.protocol.requests import Read, Request
@@ -36,16 +36,20 @@ class InProcessBackend:
 
     name = "in process"
     kind = Kind.SOCKET
+    path = "/of/a/test"
     description = "of a test"
 
     def __init__(self, store: Store) -> None:
         self.session = Session()
         self._connection = Connection(store)
+        self._closed = False
 
     def read(self, path: str) -> bytes:
         return self.call(Read(encode(path)))
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
+        if self._closed:
+            raise closed_error()
         exchange = self.session.send([(request.type, request.payload())], tx_id)
         while (data := self.session.data_to_send()) is not None:
             self._connection.receive_data(bytes(data))
@@ -62,10 +66,11 @@ class InProcessBackend:
     def bulk(self) -> InProcessBackend:
         return self
 
-    def events(self, prefix: str = "") -> InProcessEvents:
-        return InProcessEvents(self, self.session.queues.open(prefix))
+    def events(self, prefix: str = "", limit: int = 0) -> InProcessEvents:
+        return InProcessEvents(self, self.session.queues.open(prefix, limit))
 
     def close(self) -> None:
+        self._closed = True
         self._connection.close()
 
     def receive(self) -> None:

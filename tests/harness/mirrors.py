@@ -50,6 +50,7 @@ def check_is_dump(mirror: Mapping[str, Node], client: Client, top: str) -> None:
 class _DisturbedBackend(Disturbed):
     name = "disturbed"
     kind = Kind.SOCKET
+    path = "/of/a/test"
     description = "of a test"
 
     def bulk(self) -> Any:

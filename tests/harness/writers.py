@@ -136,8 +136,8 @@ class Disturbed:
     def post(self, request: Request[Any]) -> None:
         self._backend.post(request)
 
-    def events(self, prefix: str) -> Any:
-        return self._backend.events(prefix)
+    def events(self, prefix: str, limit: int = 0) -> Any:
+        return self._backend.events(prefix, limit)
 
 
 def check_dump(client: Client, reader: Any, top: str, before: Change, schedule: Schedule) -> None:

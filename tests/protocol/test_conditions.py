@@ -15,11 +15,12 @@ from xsffi.errors import (
     NodeNotFoundError,
     QuotaExceededError,
     TooBigError,
+    WaitTimeoutError,
     error_from_wire,
 )
 from xsffi.paths import RELEASE_DOMAIN
 from xsffi.permissions import parse_permissions
-from xsffi.protocol.conditions import value_of, wait
+from xsffi.protocol.conditions import judge, value_of, wait
 from xsffi.protocol.programs import NextEvent
 from xsffi.protocol.requests import Directory, DirectoryPart, GetPermissions, Read, Watch
 
@@ -315,6 +316,41 @@ class TestTheProgram:
         driver.expects([Read(b"/a")], [MISSING])
         driver.sees()
         assert driver.effect == NextEvent(wait=True)
+
+    @pytest.mark.parametrize("instead", [lambda: False, lambda: 1 // 0])
+    def test_whatever_it_makes_of_what_is_not_known(self, instead: Callable[[], object]) -> None:
+        """It is asked again once that is known."""
+
+        def condition(view: View) -> object:
+            try:
+                return view.read("/a") == b"1"
+            except BaseException:
+                return instead()
+
+        driver = Driver(condition)
+        driver.begins("/a")
+        driver.expects([Read(b"/a")], [b"1"])
+        driver.sees()
+        assert driver.result == [True]
+
+    def test_an_error_of_a_watch_that_guests_are_not_told(self) -> None:
+        driver = Driver(node_appears("/a"))
+        with pytest.raises(WaitTimeoutError):
+            driver.expects(Watch(b"@releaseDomain", b"@releaseDomain", None), WaitTimeoutError(110, "late"))
+
+    def test_async_functions(self) -> None:
+        async def condition(view: View) -> bool:
+            return True
+
+        for wrong in (condition, any_of(condition), all_of(node_appears("/a"), condition)):
+            with pytest.raises(TypeError, match="plain function, not an async one"):
+                judge(wrong, View(lambda kind, path: b""))
+
+    def test_stop_iteration(self) -> None:
+        condition = all_of(lambda view: next(iter([])))
+        with pytest.raises(RuntimeError, match="the condition raised StopIteration") as caught:
+            judge(condition, View(lambda kind, path: b""))
+        assert isinstance(caught.value.__cause__, StopIteration)
 
 
 def test_the_names() -> None:

@@ -24,10 +24,10 @@ from xsffi.errors import (
 from xsffi.permissions import Permission
 from xsffi.protocol import programs
 from xsffi.protocol.lookups import Lookups
-from xsffi.protocol.mirroring import BackOff, Replica
+from xsffi.protocol.mirroring import Replica
 from xsffi.protocol.programs import NextEvent
 from xsffi.protocol.requests import Directory, Read, Request, Watch
-from xsffi.records import Node, WatchEvent
+from xsffi.records import OVERFLOW, Node, WatchEvent
 from xsffi.server.store import Store
 
 PERMISSIONS = [Permission(0, "n")]
@@ -242,7 +242,7 @@ class TestByHand:
         tree = a_tree()
         tree.nodes["/a/c/e"] = ["h"]
         tree.nodes["/a/c/e/h"] = []
-        tree.events.append(tree.replica.flood())
+        tree.events.append(OVERFLOW)
         assert tree.update() == [("/a/c/e", True, True), ("/a/c/e/h", False, True)]
 
     def test_where_something_changes_all_the_time_nothing_is_lost(self) -> None:
@@ -361,13 +361,3 @@ class TestReading:
         tree.update()
         with pytest.raises(RuntimeError, match="updated during iteration"):
             next(paths)
-
-
-def test_the_daemon_is_tried_again_at_once_and_then_more_seldom() -> None:
-    back_off = BackOff()
-    for _ in range(2):
-        delays = [back_off.next_delay() for _ in range(12)]
-        assert delays[0] == 0
-        most = [0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5, 5, 5, 5]
-        assert all(longest / 2 <= delay <= longest for delay, longest in zip(delays, most))
-        back_off.reset()

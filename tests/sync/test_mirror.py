@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import errno
 import itertools
-from collections.abc import Iterator, Sequence
+import os
+import select
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +17,20 @@ from harness.fakes import FakeBackend, make_client
 from harness.inprocess import DisturbedBackend, InProcessBackend, nothing_is_left
 from harness.mirrors import apply, check_is_dump
 
-from xsffi import Client
+from xsffi import Client, Mirror
 from xsffi.errors import (
+    AccessDeniedError,
     BackendUnavailableError,
     ClientClosedError,
     ConnectionLostError,
     NodeNotFoundError,
+    TransactionConflictError,
     WaitTimeoutError,
     XenStoreError,
 )
 from xsffi.protocol.requests import Request, Unwatch, Watch
 from xsffi.server.store import Store
+from xsffi.testing import EmbeddedStore
 
 
 class Disturbed(DisturbedBackend):
@@ -74,7 +79,7 @@ def test_nothing_is_left(xs: Client, store: Store, backend: Disturbed) -> None:
     mirrors = [xs.mirror("/a") for _ in range(3)]
     xs.close()
     assert all(mirror.closed for mirror in mirrors)
-    assert xs._mirrors_opened[0]._open == {}
+    assert not xs._mirrors_opened[0]._open
 
 
 def test_two_mirrors_of_one_client(xs: Client) -> None:
@@ -98,7 +103,7 @@ def test_an_opening_that_is_interrupted(xs: Client, store: Store, backend: Distu
         except Interrupt:
             setattr(backend, when, lambda: None)
             assert nothing_is_left(store, backend), f"at request {request}"
-            assert xs._mirrors_opened[0]._open == {}
+            assert not xs._mirrors_opened[0]._open
     assert request > 5
 
 
@@ -114,11 +119,11 @@ def test_an_update_that_is_interrupted(xs: Client, backend: Disturbed, when: str
             mirror.resync()
         countdown = itertools.count(-request)
         setattr(backend, when, lambda countdown=countdown: raise_it() if next(countdown) == 0 else None)
+        is_done = True
         try:
             apply(mirror.update(), known)
-            break
         except Interrupt:
-            pass
+            is_done = False
         finally:
             setattr(backend, when, lambda: None)
         assert mirror.copy() == known
@@ -126,6 +131,8 @@ def test_an_update_that_is_interrupted(xs: Client, backend: Disturbed, when: str
         check_is_dump(known, xs, "/a")
         assert mirror.copy() == known
         mirror.close()
+        if is_done:
+            break
     assert request > 3
 
 
@@ -133,18 +140,108 @@ def test_an_event_that_is_lost_by_an_interruption(xs: Client, monkeypatch: pytes
     """Between the queue and the mirror: all is read again."""
     with xs.mirror("/a") as mirror:
         xs.write("/a/b/c", "2")
-        link: Any = mirror._link
-        next_event = link.events.next_event
+        events: Any = mirror._upkeep.link._events  # type: ignore[union-attr]
+        next_event = events.next_event
 
         def interrupted(timeout: float | None) -> None:
             assert next_event(timeout) is not None
             monkeypatch.undo()
             raise Interrupt
 
-        monkeypatch.setattr(link.events, "next_event", interrupted)
+        monkeypatch.setattr(events, "next_event", interrupted)
         with pytest.raises(Interrupt):
             mirror.update(1)
         assert [change.path for change in mirror.update()] == ["/a/b/c"]
+
+
+def is_readable(mirror: Mirror) -> bool:
+    return bool(select.select([mirror.fileno()], [], [], 0)[0])
+
+
+class TestDescriptor:
+    """It is readable while there is something to be taken in, also where no event tells of that any more."""
+
+    @pytest.fixture
+    def store(self) -> Iterator[EmbeddedStore]:
+        with EmbeddedStore({"/a/b": b""}) as store:
+            yield store
+
+    @pytest.fixture
+    def xs(self, store: EmbeddedStore) -> Iterator[Client]:
+        with store.connect(backend="wire") as client:
+            yield client
+
+    def test_after_a_conflict(self, xs: Client, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("xsffi.protocol.mirroring._ROUNDS", 2)
+        with xs.mirror("/a") as mirror, store.connect(backend="wire") as other:
+            mirror.fileno()
+            link: Any = mirror._upkeep.link
+            with monkeypatch.context() as patch:
+
+                def carry(effect: Any, carry: Callable[[Any], Any] = link.carry) -> Any:
+                    if isinstance(effect, list):
+                        other.write("/a/b", os.urandom(4).hex())
+                    return carry(effect)
+
+                patch.setattr(link, "carry", carry)
+                with pytest.raises(TransactionConflictError):
+                    mirror.update()
+            assert is_readable(mirror)
+            assert [change.path for change in mirror.update()] == ["/a/b"]
+            assert not is_readable(mirror)
+
+    def test_after_an_interruption(self, xs: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        with xs.mirror("/a") as mirror:
+            mirror.fileno()
+            xs.write("/a/b", "1")
+            with monkeypatch.context() as patch:
+
+                def interrupted(effect: Any, carry: Callable[[Any], Any] = mirror._upkeep.link.carry) -> Any:  # type: ignore[union-attr]
+                    if isinstance(effect, list):
+                        raise Interrupt
+                    return carry(effect)
+
+                patch.setattr(mirror._upkeep.link, "carry", interrupted)
+                with pytest.raises(Interrupt):
+                    mirror.update()
+            assert is_readable(mirror)
+            assert [change.path for change in mirror.update()] == ["/a/b"]
+            assert not is_readable(mirror)
+
+    def test_not_where_a_node_cannot_be_read(self, xs: Client, store: EmbeddedStore) -> None:
+        """A loop over it would never sleep; an event tells where it can be read."""
+        store.create_domain(5)
+        xs.write("/a/c", "")
+        for path in ("/a", "/a/b", "/a/c"):
+            xs.set_permissions(path, ["n0", "r5"])
+        with store.connect(5) as guest, guest.mirror("/a") as mirror:
+            mirror.fileno()
+            xs.set_permissions("/a/c", ["n0"])
+            xs.write("/a/b", "1")
+            with pytest.raises(AccessDeniedError):
+                mirror.update(60)
+            assert not is_readable(mirror)
+
+
+def test_events_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a bound to them; all is read again then."""
+    monkeypatch.setattr("xsffi.sync.mirror_links._WAITING_MAX", 10)
+    with EmbeddedStore({"/a/b": b""}) as store, store.connect(backend="wire") as xs, xs.mirror("/a") as mirror:
+        known = mirror.copy()
+        for number in range(100):
+            xs.write(f"/a/{number}", "")
+        apply(mirror.update(), known)
+        check_is_dump(known, xs, "/a")
+        assert len(known) == 102
+
+
+def test_one_that_is_dropped(xs: Client, store: Store, backend: Disturbed) -> None:
+    mirror: Mirror | None = xs.mirror("/a")
+    assert store.dom0.watches == 2
+    with pytest.warns(ResourceWarning, match=r"<xsffi.Mirror '/a', 4 nodes> was not closed"):
+        mirror = None
+    assert mirror is None
+    assert nothing_is_left(store, backend)
 
 
 def test_what_a_callback_may_do(xs: Client) -> None:
@@ -190,7 +287,7 @@ class TestDaemons:
 
     def test_an_event_that_does_not_come(self, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
         with make_client(fake) as xs:
-            xs._opening = None, 0.01, None
+            xs._timeout = 0.01
             with pytest.raises(WaitTimeoutError, match=r"for 0\.01 seconds"):
                 xs.mirror("/a")
         watch, unwatch = fake.requests
@@ -208,7 +305,7 @@ class TestReconnecting:
         to_open: list[Any] = []
 
         def open_backend(*arguments: Any) -> Any:
-            assert arguments == ("wire", None, None, None)
+            assert arguments == ("wire", "/of/a/test", None, None)
             found = to_open.pop(0)
             if isinstance(found, BaseException):
                 raise found
@@ -251,6 +348,15 @@ class TestReconnecting:
             with pytest.raises(ClientClosedError):
                 mirror.update()
 
+    def test_changes_that_are_held_are_told_at_once(self, xs: Client, backend: Disturbed, opened: list[Any]) -> None:
+        with xs.mirror("/a", reconnect=True) as mirror:
+            xs.write("/a/e", "")
+            changes = mirror.changes()
+            assert next(changes).path == "/a"
+            backend.is_lost = True
+            opened += [BackendUnavailableError(errno.ENOENT, "nobody")] * 3
+            assert [change.path for change in mirror.update(60)] == ["/a/e"]
+
     def test_one_that_is_lost_again_and_again(self, xs: Client, backend: Disturbed, opened: list[Any]) -> None:
         """It does not try without pause."""
         mirror = xs.mirror("/a", reconnect=True)
@@ -266,10 +372,6 @@ class TestReconnecting:
 
 def test_a_child_process(tmp_path: Path) -> None:
     """It has a mirror of its parent's to read, and cannot update it; nor does it reconnect."""
-    import os
-
-    from xsffi.testing import EmbeddedStore
-
     with EmbeddedStore({"/a": b"1"}) as store, store.connect(backend="wire") as xs:
         mirror = xs.mirror("/", reconnect=True)
         pid = os.fork()

@@ -5,12 +5,15 @@ from __future__ import annotations
 import gc
 import itertools
 import signal
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from harness.alarms import Interrupt, at_moment, interrupted_after, of_finalizers, silence
+from harness.children import in_child
 
 import xsffi
 from xsffi import Client
@@ -125,6 +128,53 @@ class TestSharing:
             with pytest.raises(xsffi.ConnectionLostError):
                 wait.end()
 
+    def test_many_short_ones(self, xs: Client) -> None:
+        """Some begin to set watches while others leave."""
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        try:
+            raised: list[Exception] = []
+
+            def wait_again_and_again(number: int) -> None:
+                for turn in range(40):
+                    try:
+                        xs.wait_for(f"/{number + turn % 3}", "1", 0)
+                    except Exception as error:
+                        raised.append(error)
+
+            threads = [threading.Thread(target=wait_again_and_again, args=(number,)) for number in range(20)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            sys.setswitchinterval(interval)
+        assert {type(error) for error in raised} == {xsffi.WaitTimeoutError}
+        assert len(raised) == 800
+
+    def test_something_changes_all_the_time(self, xs: Client, other: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The time ends that too."""
+        monkeypatch.setattr("xsffi.sync.waiting._LAST_LOOK", 0.1)
+
+        def condition(view: View) -> Any:
+            other.write("/a", str(time.monotonic()))
+            return view.get("/a") == b"never"
+
+        begin = time.monotonic()
+        with pytest.raises(xsffi.WaitTimeoutError, match=r"0\.2 seconds"):
+            xs.wait(condition, 0.2)
+        assert time.monotonic() - begin < LONG
+
+    def test_a_child_process(self, xs: Client) -> None:
+        """Whatever other threads were in the middle of when it was forked."""
+        with xs._waits._lock:
+
+            def child() -> None:
+                with pytest.raises(xsffi.ForkedError):
+                    xs.wait_for("/a", "1", 0)
+
+            assert in_child(child) == 0
+
     def test_a_storm(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
         """Of waits that come and go, and of changes."""
         failures: list[BaseException] = []
@@ -234,6 +284,44 @@ class TestInterruptions:
             silence()
         assert inner == [b"1"]
         assert watches(store, xs) == 0
+
+    def test_whoever_reads_leaves_while_a_handler_waits(self, xs: Client, other: Client) -> None:
+        """The next to read is not the wait that the handler has interrupted, which cannot go on."""
+        reader = Waiting(xs, value_becomes("/x", "1"))
+        results: list[bytes | None] = []
+
+        def change() -> None:
+            other.write("/x", "1")
+            reader.end()
+            other.write("/z", "1")
+
+        def handler(*_: object) -> None:
+            thread = threading.Thread(target=change)
+            begun = threading.Event()
+
+            def start() -> None:
+                begun.wait(LONG)
+                thread.start()
+
+            starter = threading.Thread(target=start)
+            starter.start()
+
+            def condition(view: View) -> Any:
+                begun.set()
+                return view.get("/z")
+
+            results.append(xs.wait(condition, LONG))
+            starter.join()
+            thread.join()
+            other.write("/y", "1")
+
+        before = signal.signal(signal.SIGALRM, handler)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+            xs.wait_for("/y", "1", LONG)
+        finally:
+            signal.signal(signal.SIGALRM, before)
+        assert results == [b"1"]
 
     def test_what_a_handler_took_in_is_not_missed(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
         """The handler's wait reads the event for which the one that it interrupts waits."""

@@ -32,6 +32,7 @@ class Backend:
     def __init__(self, connection: Connection, kind: str, path: str) -> None:
         """`connection`, to `path`, is the backend's from here on."""
         self.kind = kind
+        self.path = path
         self.description = f"the wire at {path}, in asyncio"
         self._connection = connection
         self._payload_max = PAYLOAD_MAX if kind == Kind.SOCKET else DEVICE_PAYLOAD_MAX

@@ -7,7 +7,7 @@ import errno
 import os
 import warnings
 
-from ..addresses import Kind, absolute
+from ..addresses import Kind
 from ..errors import ClientClosedError, closed_error
 from ..options import connections_from, validate_attempts, validate_timeout
 from ..paths import validate
@@ -267,7 +267,7 @@ class Client(NodeOperations, DomainVerbs):
             if self._closed or self._state is not None:  # another task was faster
                 backend.close()
                 return await self._open()
-            self._state = _State(backend, asyncio.get_running_loop(), self._path, self._timeout)
+            self._state = _State(backend, asyncio.get_running_loop(), self._timeout)
         return self
 
     async def __aenter__(self) -> Client:
@@ -318,15 +318,13 @@ class Client(NodeOperations, DomainVerbs):
 class _State:
     """What an open client has."""
 
-    def __init__(
-        self, backend: Backend, loop: asyncio.AbstractEventLoop, path: str | None, timeout: float | None
-    ) -> None:
+    def __init__(self, backend: Backend, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
         self.backend = backend
         self.any_domain = AnyDomain(backend.kind == Kind.SOCKET)
         self.transactions = Transactions(backend, self.any_domain)
         self.watches = Watches(backend, loop)
         self.waits = Waits(backend, loop)
-        self.mirrors = Mirrors(backend, loop, None if path is None else absolute(path), timeout)
+        self.mirrors = Mirrors(backend, loop, timeout)
         self._loop = loop
         self._pid = os.getpid()
 

@@ -7,17 +7,16 @@ from ..records import Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from typing import Any
 
-    from ..protocol.programs import Program
     from ..protocol.trees import Walk
     from ..static_types import T
 
 __all__ = ["iterate", "run"]
 
 
-async def run(program: Program[T], carry: Callable[[Any], Awaitable[Any]]) -> T:
+async def run(program: Generator[Any, Any, T], carry: Callable[[Any], Awaitable[Any]]) -> T:
     """Drive a program by a function that carries an effect, and returns what it came to or raises its error."""
     try:
         effect = next(program)

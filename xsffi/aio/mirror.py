@@ -3,40 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import inspect
-import itertools
-from collections.abc import Mapping
-from contextlib import contextmanager
-from functools import partial
+import os
+import warnings
+from contextlib import suppress
+from weakref import WeakValueDictionary
 
 from .. import log
-from ..errors import (
-    BackendUnavailableError,
-    ConnectionLostError,
-    TransactionConflictError,
-    WaitTimeoutError,
-    XenStoreError,
-    closed_error,
-)
+from ..errors import ConnectionLostError, closed_error
 from ..options import validate_timeout
 from ..protocol import conditions
-from ..protocol.mirroring import BackOff, Replica, closed_mirror_error
-from ..protocol.programs import NextEvent
-from ..protocol.requests import Request, Unwatch, Watch
-from ..records import Change, Node, WatchEvent
+from ..protocol.mirroring import MirroredTree, Replica, closed_mirror_error
+from ..protocol.upkeep import Pause, Reopen, Rest, Upkeep, never
+from ..records import Change
 from .driver import run
-from .events import EventStream
+from .mirror_links import Link
 from .selection import open_backend
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable
     from types import TracebackType
     from typing import Any
 
     from ..protocol.conditions import Condition
-    from ..protocol.programs import Effect
+    from ..protocol.upkeep import Course
     from ..static_types import T
     from .backend import Backend
 
@@ -44,13 +35,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Mirror", "Mirrors"]
 
-_numbers = itertools.count(1)
-_PAUSE_MAX = 0.05  # seconds of sleep in one go, while there is no daemon: close() and stop() are noticed then
-_WAITING_MAX = 32768  # events: where more wait, all is read again instead
-_WAKEUP = WatchEvent("", "")  # the event of no watch
 
-
-class Mirror(Mapping[str, Node]):
+class Mirror(MirroredTree):
     """The nodes from a top down, by their paths, in memory: as they were, all at one moment, at the last
     :meth:`update`, and parents before their children. To read it costs no trip to the daemon, and is not awaited.
 
@@ -62,16 +48,10 @@ class Mirror(Mapping[str, Node]):
 
     def __init__(self, mirrors: Mirrors, top: str, reconnect: bool, client: object) -> None:
         """To be had from :meth:`xsffi.aio.Client.mirror`. `client`: what is not to be dropped while this is there."""
+        super().__init__(Replica(top))
         self._mirrors = mirrors
         self._client = client
-        self._reconnect = reconnect
-        self._replica = Replica(top)
-        self._nodes = self._replica.nodes
-        self._link: _Link | None = None  # None: the daemon is away
-        self._must_begin = True  # the watches are to be set
-        self._back_off = BackOff()
-        self._next_try = 0.0  # by the loop's clock; while the daemon is away
-        self._is_lost = False  # which was told in the log
+        self._upkeep: Upkeep[Link] = Upkeep(self._replica, reconnect, mirrors.loop.time)
         self._is_updating = False
         self._is_running = False
         self._stopping = False
@@ -80,32 +60,12 @@ class Mirror(Mapping[str, Node]):
     async def open(self) -> Mirror:
         """Read it for the first time, on its client's connection."""
         try:
-            self._link = self._mirrors.link(self._replica)
-            with self._updating():
-                await self._take_in(may_reconnect=False)
-                self._replica.tell_nothing()
+            self._upkeep.link = self._mirrors.link()
+            await self._carry_through(self._upkeep.open())
         except BaseException:
             self._end()
             raise
         return self
-
-    # Reading it.
-
-    def __getitem__(self, path: str) -> Node:
-        return self._nodes[path]
-
-    def __contains__(self, path: object) -> bool:
-        return path in self._nodes
-
-    def __len__(self) -> int:
-        return len(self._nodes)
-
-    def __iter__(self) -> Iterator[str]:
-        return self._replica.iterate()
-
-    def copy(self) -> dict[str, Node]:
-        """The nodes by their paths as they are now, which no update changes."""
-        return self._replica.copy()
 
     # Keeping it true.
 
@@ -123,9 +83,7 @@ class Mirror(Mapping[str, Node]):
         Where an update fails, or is cancelled, the mirror is as before, and the next goes on from there.
         """
         validate_timeout(timeout)
-        with self._updating():
-            await self._advance(self._deadline_of(timeout), lambda: self._replica.has_changes)
-            return self._replica.tell_all()
+        return await self._carry_through(self._upkeep.changes(self._upkeep.deadline_of(timeout)))
 
     def changes(self, timeout: float | None = None) -> AsyncIterator[Change]:
         """Iterate over changes, until none came for `timeout` seconds (None: for ever). Those of one update are given
@@ -142,13 +100,12 @@ class Mirror(Mapping[str, Node]):
         """
         conditions.check(condition)
         validate_timeout(timeout)
-        deadline = self._deadline_of(timeout)
+        deadline = self._upkeep.deadline_of(timeout)
         judged: int | None = None
         while True:
-            with self._updating():
-                if not await self._advance(deadline, partial(self._is_news, judged)):
-                    raise conditions.no_time_error(timeout)
-                judged = self._replica.version
+            judged = await self._carry_through(self._upkeep.next_version(deadline, judged))
+            if judged is None:
+                raise conditions.no_time_error(timeout)
             result = self._replica.judge(condition)
             if result:
                 return result
@@ -184,14 +141,9 @@ class Mirror(Mapping[str, Node]):
     # The end.
 
     @property
-    def top(self) -> str:
-        """The path from which on it has the nodes."""
-        return self._replica.top
-
-    @property
     def connected(self) -> bool:
         """Whether there is a connection, as far as the last update has seen."""
-        return self._link is not None and not self._closed
+        return self._upkeep.link is not None and not self._closed
 
     @property
     def closed(self) -> bool:
@@ -215,16 +167,20 @@ class Mirror(Mapping[str, Node]):
     ) -> None:
         self._end()
 
+    def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if getattr(self, "_closed", True) or not self._mirrors.is_own or self._mirrors.closed:
+            return
+        try:
+            _warn(f"{self!r} was not closed", ResourceWarning, source=self)
+        finally:  # also where warnings are errors
+            link = self._upkeep.link
+            if link is not None:
+                self._mirrors.call_soon(link.close)
+
     def __repr__(self) -> str:
         return f"<xsffi.aio.Mirror {self.top!r}, {len(self)} nodes{' closed' if self.closed else ''}>"
 
     # Inside.
-
-    def _is_news(self, version: int | None) -> bool:
-        return self._replica.version != version
-
-    def _deadline_of(self, timeout: float | None) -> float | None:
-        return None if timeout is None else self._mirrors.loop.time() + timeout
 
     def _check(self) -> None:
         self._mirrors.backend.check_place()
@@ -236,137 +192,54 @@ class Mirror(Mapping[str, Node]):
     def _end(self) -> None:
         self._closed = True
         self._mirrors.forget(self)
-        if self._link is not None:
-            self._link.close()
+        if self._upkeep.link is not None:
+            self._upkeep.link.close()
 
     def _set_again(self) -> None:
-        self._must_begin = True
+        self._upkeep.begin_again()
         self._wake()
 
     def _wake(self) -> None:
         """Have who waits look again."""
-        if self._link is not None:
-            self._link.receive(_WAKEUP)
+        if self._upkeep.link is not None:
+            self._upkeep.link.wake()
 
-    @contextmanager
-    def _updating(self) -> Iterator[None]:
-        """No other task updates it meanwhile. After an exception that came from elsewhere nobody knows how far it got;
-        being cancelled is none of those."""
+    async def _carry_through(self, course: Course[T]) -> T:
+        """Carry a program through, while no other task updates the mirror."""
+        self._check()
         if self._is_updating:
             raise RuntimeError("the mirror is being updated already")
         self._is_updating = True
         try:
-            self._check()
-            yield
+            return await run(course, self._carry)
         except BaseException as error:
-            if not isinstance(error, (XenStoreError, asyncio.CancelledError)):
-                self._replica.doubt()
+            if not isinstance(error, asyncio.CancelledError):  # which leaves all as it is
+                self._upkeep.fail(error)
+            if isinstance(error, ConnectionLostError):
+                self._check()  # that is why
             raise
         finally:
             self._is_updating = False
             if self._closed:
                 self._end()  # what may have been set up since
 
-    async def _advance(
-        self, deadline: float | None, is_enough: Callable[[], bool], is_over: Callable[[], bool] = lambda: False
-    ) -> bool:
-        """Take in what has happened, again and again, until that is enough, or it `is_over`, or the time is up: False
-        then."""
-        loop = self._mirrors.loop
-        while True:
-            conflict = None
-            try:
-                if await self._take_in() and is_enough():
-                    return True
-            except TransactionConflictError as error:
-                conflict = error
-            if is_over():
-                return False
-            if deadline is not None and loop.time() >= deadline:
-                if conflict is not None:
-                    raise conflict
-                return False
-            if conflict is None:
-                await self._rest(None if deadline is None else max(0.0, deadline - loop.time()))
-
-    async def _take_in(self, may_reconnect: bool = True) -> bool:
-        """Take in all that has happened; False where the daemon is away."""
+    async def _carry(self, effect: Any) -> Any:
+        """What an effect comes to."""
         self._check()
-        try:
-            link = self._link or await self._reopen()
-            if link is None:
-                return False
-            if self._must_begin:
-                await self._begin(link)
-            await run(self._replica.update(), link.carry)
-        except ConnectionLostError as error:
-            self._check()
-            if not self._reconnect or not may_reconnect:
-                raise
-            self._lose(error)
-            # The first time it is tried again at once: perhaps this connection alone was cut.
-            return self._mirrors.loop.time() >= self._next_try and await self._take_in()
-        self._back_off.reset()
-        if self._is_lost:
-            self._is_lost = False
-            log.info("the mirror of %s has found the store again", self.top)
-        return True
-
-    async def _begin(self, link: _Link) -> None:
-        self._must_begin = False
-        try:
-            link.take_back()
-            await run(self._replica.begin(link.queue.new_token(), link.queue.new_token()), link.carry)
-        except BaseException:
-            self._must_begin = True
-            raise
-
-    async def _rest(self, remaining: float | None) -> None:
-        """Wait for the next event, or, while the daemon is away, until it is to be tried again; for a while at most."""
-        link = self._link
-        if link is None:
-            pause = max(0.0, self._next_try - self._mirrors.loop.time())
-            await asyncio.sleep(min(pause, _PAUSE_MAX) if remaining is None else min(pause, _PAUSE_MAX, remaining))
-            return
-        try:
-            taken = await link.next(remaining)
-        except ConnectionLostError:
-            return  # which is found again at once
-        if taken is not None:
-            self._replica.note(taken[1])
-
-    async def _reopen(self) -> _Link | None:
-        loop = self._mirrors.loop
-        if loop.time() < self._next_try:
+        if isinstance(effect, Reopen):
+            self._upkeep.link = await self._mirrors.reopen()
             return None
-        try:
-            self._link = link = await self._mirrors.reopen(self._replica)
-        except (BackendUnavailableError, ConnectionLostError, WaitTimeoutError) as error:
-            self._next_try = loop.time() + self._back_off.next_delay()
-            log.debug("the mirror of %s finds no store: %s", self.top, error)
-            return None
-        self._must_begin = True
-        self._check()  # it may have been closed meanwhile
-        return link
+        if isinstance(effect, Pause):
+            return await asyncio.sleep(effect.seconds)
+        link = self._upkeep.link
+        assert link is not None
+        return await (link.next_event(effect.seconds) if isinstance(effect, Rest) else link.carry(effect))
 
-    def _lose(self, error: ConnectionLostError) -> None:
-        link, self._link = self._link, None
-        if link is not None:
-            link.close()
-        self._next_try = self._mirrors.loop.time() + self._back_off.next_delay()
-        if not self._is_lost:
-            self._is_lost = True
-            log.warning("the mirror of %s has lost the store, and tries again: %s", self.top, error.strerror)
-
-    async def _next_change(self, deadline: float | None, is_over: Callable[[], bool] = lambda: False) -> Change | None:
-        replica = self._replica
-        with self._updating():
-            if not replica.has_changes:
-                await self._advance(deadline, lambda: replica.has_changes, is_over)
-            return replica.tell_next()
+    async def _next_change(self, deadline: float | None, is_over: Callable[[], bool] = never) -> Change | None:
+        return await self._carry_through(self._upkeep.next_change(deadline, is_over))
 
     async def _run(self, callback: Callback, timeout: float | None) -> None:
-        deadline = self._deadline_of(timeout)
+        deadline = self._upkeep.deadline_of(timeout)
         while not self._stopping:
             change = await self._next_change(deadline, lambda: self._stopping)
             if change is None:
@@ -377,8 +250,7 @@ class Mirror(Mapping[str, Node]):
                     await result
             except Exception:
                 log.exception("the callback of the mirror of %s raised", self.top)
-            # No time at all is enough for what is there.
-            if timeout and deadline is not None and self._mirrors.loop.time() >= deadline:
+            if timeout and self._upkeep.is_up(deadline):  # no time at all is enough for what is there
                 return
 
 
@@ -393,7 +265,7 @@ class _Changes:
         return self
 
     async def __anext__(self) -> Change:
-        change = await self._mirror._next_change(self._mirror._deadline_of(self._timeout))
+        change = await self._mirror._next_change(self._mirror._upkeep.deadline_of(self._timeout))
         if change is None:
             raise StopAsyncIteration
         return change
@@ -402,16 +274,14 @@ class _Changes:
 class Mirrors:
     """The mirrors of one client."""
 
-    def __init__(
-        self, backend: Backend, loop: asyncio.AbstractEventLoop, path: str | None, timeout: float | None
-    ) -> None:
+    def __init__(self, backend: Backend, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
         """`backend`: the client's; and what that was opened with."""
         self.backend = backend
         self.loop = loop
         self.closed = False
-        self._path = path
+        self._pid = os.getpid()
         self._timeout = timeout
-        self._open: dict[int, Mirror] = {}
+        self._open: WeakValueDictionary[int, Mirror] = WeakValueDictionary()  # by their ids
 
     async def add(self, top: str, reconnect: bool, client: object) -> Mirror:
         """A mirror (see :meth:`xsffi.aio.Client.mirror`)."""
@@ -423,14 +293,24 @@ class Mirrors:
         """It is closed."""
         self._open.pop(id(mirror), None)
 
-    def link(self, replica: Replica) -> _Link:
-        """The client's connection, for a mirror."""
-        return _Link(self.loop, self.backend, self._timeout, replica, is_own=False)
+    @property
+    def is_own(self) -> bool:
+        """Whether this is the process that opened the client, and no child."""
+        return os.getpid() == self._pid
 
-    async def reopen(self, replica: Replica) -> _Link:
-        """A connection of a mirror's own, since the client's is lost."""
-        backend = await open_backend(self._path, self._timeout)
-        return _Link(self.loop, backend, self._timeout, replica, is_own=True)
+    def call_soon(self, function: Callable[[], object]) -> None:
+        """Have the event loop call a function, from any thread, unless it is over."""
+        with suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(function)
+
+    def link(self) -> Link:
+        """The client's connection, for a mirror."""
+        return Link(self.loop, self.backend, self._timeout, is_own=False)
+
+    async def reopen(self) -> Link:
+        """A connection of a mirror's own to the same place, since the client's is lost."""
+        backend = await open_backend(self.backend.path, self._timeout)
+        return Link(self.loop, backend, self._timeout, is_own=True)
 
     def set_again(self) -> None:
         """The daemon was told to forget all watches of the client's connection."""
@@ -442,54 +322,3 @@ class Mirrors:
         self.closed = True
         for mirror in list(self._open.values()):
             mirror._end()
-
-
-class _Link(EventStream):
-    """A connection, as one mirror uses it, and the events of that."""
-
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, backend: Backend, timeout: float | None, replica: Replica, is_own: bool
-    ) -> None:
-        """`is_own`: it is to be closed with this."""
-        super().__init__(loop)
-        self._backend = backend
-        self._timeout = timeout
-        self._replica = replica
-        self._is_own = is_own
-        self._watches: list[Watch] = []  # that are set
-        self.queue = backend.open_queue(f"mirror:{next(_numbers)}:", self)
-
-    def put(self, wire_token: str, event: WatchEvent) -> None:
-        if len(self._waiting) >= _WAITING_MAX:
-            self._waiting.clear()
-            event = self._replica.flood()
-        super().put(event.token, event)
-
-    async def carry(self, effect: Effect) -> Any:
-        """What an effect comes to."""
-        if isinstance(effect, NextEvent):
-            return await self._next_event(effect.wait)
-        outcome = await (self._backend.call(effect) if isinstance(effect, Request) else self._backend.call_many(effect))
-        if isinstance(effect, Watch):
-            self._watches.append(effect)
-        return outcome
-
-    def take_back(self) -> None:
-        """Take the watches away, without waiting: perhaps the daemon does not answer."""
-        for watch in self._watches:
-            self._backend.post(Unwatch(watch.path, watch.token))
-        self._watches.clear()
-
-    def close(self) -> None:
-        """End it. Again does nothing, but to what was set up since."""
-        self.take_back()
-        self._backend.close_queue(self.queue)
-        self.end_with(closed_mirror_error)
-        if self._is_own:
-            self._backend.close()
-
-    async def _next_event(self, is_waiting: bool) -> WatchEvent | None:
-        taken = await self.next(self._timeout) if is_waiting else self.take()
-        if taken is None and is_waiting:
-            raise WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch came for {self._timeout} seconds")
-        return None if taken is None else taken[1]

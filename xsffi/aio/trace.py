@@ -28,7 +28,7 @@ class TracedBackend(Backend):
 
     def __init__(self, backend: Backend, tell: Tell) -> None:
         """`tell` is called with a line of text for each; it must not raise."""
-        super().__init__(backend._connection, backend.kind, "")
+        super().__init__(backend._connection, backend.kind, backend.path)
         self.description = backend.description
         self._tell = tell
 

@@ -41,8 +41,14 @@ class _Wait:
         self.is_up = False  # its time
 
     def time_for_a_reply(self) -> float | None:
-        """How many seconds a reply may take (None: any number)."""
-        return None if self._deadline is None else max(_LAST_LOOK, self._deadline - self._loop.time())
+        """How many seconds a reply may take (None: any number). Raises TimeIsUp where something has changed again and
+        again, each time it looked, so that there are none."""
+        if self._deadline is None:
+            return None
+        seconds = self._deadline + _LAST_LOOK - self._loop.time()
+        if seconds <= 0:
+            raise conditions.TimeIsUp
+        return seconds
 
     def wake(self) -> None:
         """End its sleep."""
@@ -63,7 +69,6 @@ class Waits:
         self._loop = loop
         self._queue: EventQueue | None = None
         self._watches: SharedWatches[_Wait] = SharedWatches()
-        self._setters: dict[SharedWatch[_Wait], _Wait] = {}  # who is setting a watch
         self._over: Callable[[], XenStoreError] | None = None
 
     async def wait(self, condition: Condition[T], timeout: float | None) -> T:
@@ -121,16 +126,17 @@ class Waits:
         """Have the wait told of events at a path. Where another task is setting that watch, this one waits for it."""
         path = request.path.decode("ascii")
         while not (watch := self._watches.join(path, wait, self._new_token)).is_set:
-            if self._setters.setdefault(watch, wait) is not wait:
+            if watch.setter is not None:
                 await self._sleep(wait)
                 continue
+            watch.setter = wait
             try:
                 await self._backend.call(Watch(request.path, watch.wire_token, None), within=wait.time_for_a_reply())
                 watch.is_set = True
             except WatchExistsError:
                 watch.is_set = True  # by set_again()
             finally:
-                del self._setters[watch]
+                watch.setter = None
                 for other in watch.waits:
                     other.wake()
 

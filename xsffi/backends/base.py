@@ -58,6 +58,7 @@ class Backend(Protocol):
 
     name: str  # "libxenstore" or "wire"
     kind: str  # what it talks through: a Kind of xsffi.addresses
+    path: str  # where it is connected to: a socket or a device
     description: str  # what it is, for people: its name, where it is connected to, what of it is in C
 
     def read(self, path: str) -> bytes:
@@ -77,9 +78,10 @@ class Backend(Protocol):
         """Have the daemon take back what an interrupted call may have set up; what it says to that is dropped, and
         nothing is done where the connection is over. libxenstore waits for the reply."""
 
-    def events(self, prefix: str = "") -> Events:
+    def events(self, prefix: str = "", limit: int = 0) -> Events:
         """A new queue of events. `prefix`: of its tokens; empty, or one that ends with a colon and that no other open
-        queue has."""
+        queue has. `limit`: how many events may wait in it, 0 for any number; where there is one more, those before it
+        are dropped, and an event whose path and token are empty stands for them."""
 
     def bulk(self) -> Backend:
         """The backend for many requests at once, which has them on their way together: this one, or a further

@@ -34,6 +34,7 @@ class TracedBackend:
         """`tell` is called with a line of text for each; it must not raise."""
         self.name = backend.name
         self.kind = backend.kind
+        self.path = backend.path
         self.description = backend.description
         self._backend = backend
         self._tell = tell
@@ -60,8 +61,8 @@ class TracedBackend:
         self._tell(posted_text(request, tx_id))
         self._backend.post(request, tx_id)
 
-    def events(self, prefix: str = "") -> Events:
-        return TracedEvents(self._backend.events(prefix), self._tell)
+    def events(self, prefix: str = "", limit: int = 0) -> Events:
+        return TracedEvents(self._backend.events(prefix, limit), self._tell)
 
     def bulk(self) -> Backend:
         bulk = self._backend.bulk()

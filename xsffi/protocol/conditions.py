@@ -12,6 +12,7 @@ from ..errors import NodeNotFoundError, TooBigError, WaitTimeoutError, XenStoreE
 from ..paths import RELEASE_DOMAIN, encode, validate
 from .programs import NextEvent, directory_in_parts
 from .requests import Directory, GetPermissions, Read, Watch
+from .trees import NOT_FOR_GUESTS
 from .verbs import encode_value
 
 TYPE_CHECKING = False
@@ -35,6 +36,7 @@ __all__ = [
     "View",
     "all_of",
     "any_of",
+    "judge",
     "no_time_error",
     "node_appears",
     "node_disappears",
@@ -165,7 +167,7 @@ def _results(conditions: Sequence[Condition[Any]], view: View) -> Iterator[Any]:
     is fetched together."""
     for place, condition in enumerate(conditions):
         try:
-            result = condition(view)
+            result = judge(condition, view)
         except Unknown:
             for other in conditions[place + 1 :]:
                 try:
@@ -202,6 +204,23 @@ def check(condition: object) -> None:
     """Raises TypeError where it can be no condition."""
     if not callable(condition):
         raise TypeError(f"a condition is a function of a view, not {type(condition).__name__}: {condition!r}")
+
+
+def judge(condition: Condition[T], view: View) -> T:
+    """What a condition says of a view.
+
+    Raises TypeError for an async function: on both faces a condition is a plain one. StopIteration, as of a `next()`
+    that finds nothing, is a RuntimeError, as in a generator, since a program would take it for its own end.
+    """
+    try:
+        result = condition(view)
+    except StopIteration as error:
+        raise RuntimeError(f"the condition raised StopIteration: {condition!r}") from error
+    if hasattr(result, "__await__"):
+        if hasattr(result, "close"):
+            result.close()  # else it is told of that nobody awaits it
+        raise TypeError(f"a condition is a plain function, not an async one: {condition!r}")
+    return result
 
 
 class _Facts:
@@ -248,9 +267,15 @@ def wait(condition: Condition[T]) -> Program[T]:
     watched: set[str] = set()
     while True:
         facts.wanted.clear()
+        result: T | None = None
         try:
-            result = condition(View(facts.look))
+            result = judge(condition, View(facts.look))
         except Unknown:
+            pass
+        except Exception:
+            if not facts.wanted:
+                raise
+        if facts.wanted:  # whatever the condition made of what it could not know
             yield from _watch(facts.wanted, watched)
             facts.add((yield from _fetch(facts.wanted)))
             yield from _take_events(facts, wait=False)
@@ -268,8 +293,8 @@ def _watch(wanted: list[Question], watched: set[str]) -> Program[None]:
     if not watched:
         try:
             yield _watch_of(RELEASE_DOMAIN)
-        except XenStoreError:
-            pass  # a guest is not told of releases
+        except NOT_FOR_GUESTS:
+            pass
     for _, path in wanted:
         if path not in watched:
             yield _watch_of(path)

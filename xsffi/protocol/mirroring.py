@@ -4,7 +4,7 @@ that."""
 from __future__ import annotations
 
 import errno
-from random import uniform
+from collections.abc import Mapping
 
 from ..errors import (
     ClientClosedError,
@@ -12,8 +12,8 @@ from ..errors import (
     NodeNotFoundError,
     TransactionConflictError,
 )
-from ..paths import RELEASE_DOMAIN, is_subpath, parent_path
-from ..records import Change, Node, WatchEvent
+from ..paths import is_subpath, parent_path
+from ..records import OVERFLOW, Change, Node, WatchEvent
 from . import conditions, trees
 from .requests import Directory, GetPermissions, Read
 
@@ -27,11 +27,9 @@ if TYPE_CHECKING:
     from .conditions import Condition, Kind
     from .programs import Program
 
-__all__ = ["BackOff", "Replica", "closed_mirror_error"]
+__all__ = ["MirroredTree", "Replica", "closed_mirror_error"]
 
 _ROUNDS = 100  # of reading, in one update, each of which brought events
-_FIRST_DELAY = 0.05  # seconds
-_LONGEST_DELAY = 5.0  # seconds
 
 
 class Replica:
@@ -94,7 +92,7 @@ class Replica:
 
     def judge(self, condition: Condition[T]) -> T:
         """What a condition says of what is known."""
-        return condition(conditions.View(self._look))
+        return conditions.judge(condition, conditions.View(self._look))
 
     def _look(self, kind: Kind, path: str) -> Any:
         if not is_subpath(path, self.top):
@@ -120,14 +118,10 @@ class Replica:
 
     def note(self, event: WatchEvent) -> None:
         """An event was taken, which the next update is to count."""
-        if event.token == self._released.decode("ascii"):
+        if event.token in (self._released.decode("ascii"), OVERFLOW.token):
             self.doubt()
         elif event.token == self._token.decode("ascii") and is_subpath(event.path, self.top):
             self._changed.add(event.path)
-
-    def flood(self) -> WatchEvent:
-        """The event that stands for any number of others: all is read again then."""
-        return WatchEvent(RELEASE_DOMAIN, self._released.decode("ascii"))
 
     def update(self) -> Program[None]:
         """Read what has changed, so that the nodes are those of one moment, after all that happened before this began.
@@ -285,21 +279,34 @@ class _Fresh:
         self.read.clear()
 
 
-class BackOff:
-    """How long to wait before the daemon is tried again: not at all at first, then longer and longer, and no two that
-    lost it together alike."""
+class MirroredTree(Mapping[str, Node]):
+    """A mirror as it is read, on both faces: at no cost."""
 
-    def __init__(self) -> None:
-        self._last = 0.0
+    def __init__(self, replica: Replica) -> None:
+        self._replica = replica
+        self._nodes = replica.nodes
 
-    def next_delay(self) -> float:
-        """Seconds."""
-        last, self._last = self._last, min(_LONGEST_DELAY, self._last * 2 or _FIRST_DELAY)
-        return uniform(last / 2, last)
+    @property
+    def top(self) -> str:
+        """The path from which on it has the nodes."""
+        return self._replica.top
 
-    def reset(self) -> None:
-        """It is there."""
-        self._last = 0.0
+    def __getitem__(self, path: str) -> Node:
+        return self._nodes[path]
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._nodes
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __iter__(self) -> Iterator[str]:
+        return self._replica.iterate()
+
+    def copy(self) -> dict[str, Node]:
+        """The nodes by their paths as they are now, which no update changes. Raises RuntimeError in the middle of one,
+        of another thread."""
+        return self._replica.copy()
 
 
 def closed_mirror_error() -> ClientClosedError:

@@ -81,7 +81,7 @@ _RESTARTS_MAX = 100  # how often the list of a node's children may change while 
 _PARTS_MAX = 16384  # parts of a list that are asked for, with those of lists that changed meanwhile
 
 
-def run(program: Program[T], carry: Callable[[Any], Any]) -> T:
+def run(program: Generator[Any, Any, T], carry: Callable[[Any], Any]) -> T:
     """Drive a program by a function that carries an effect, and returns what it came to or raises its error."""
     try:
         effect = next(program)

@@ -11,7 +11,7 @@ from collections import OrderedDict, deque
 from itertools import islice
 
 from ..errors import ProtocolError, XenStoreError, error_from_wire
-from ..records import WatchEvent
+from ..records import OVERFLOW, WatchEvent
 from .requests import TransactionEnd, TransactionStart, Unwatch, Watch
 from .wire import MessageType, PacketReader, encode_packet, parse_event
 
@@ -63,9 +63,10 @@ class Exchange:
 class EventQueue:
     """The events of those watches whose token has this prefix."""
 
-    def __init__(self, queues: EventQueues, prefix: str) -> None:
+    def __init__(self, queues: EventQueues, prefix: str, limit: int) -> None:
         """To be had from :meth:`EventQueues.open`."""
         self.prefix = prefix
+        self.limit = limit
         self.events: deque[WatchEvent] = deque()
         self._queues = queues
 
@@ -85,12 +86,13 @@ class EventQueues:
         self._open: dict[str, EventQueue] = {}
         self._last = 0
 
-    def open(self, prefix: str) -> EventQueue:
+    def open(self, prefix: str, limit: int = 0) -> EventQueue:
         """A new queue. `prefix`: empty, or it ends with a colon; of two queues with the same, the later one has what
-        comes."""
+        comes. `limit`: the most events that wait in it, 0 for any number; where there is one more, OVERFLOW
+        takes the place of those before it."""
         if prefix and not prefix.endswith(":"):
             raise ValueError(f"a prefix ends with a colon: {prefix!r}")
-        queue = self._open[prefix] = EventQueue(self, prefix)
+        queue = self._open[prefix] = EventQueue(self, prefix, limit)
         return queue
 
     def close(self, queue: EventQueue) -> None:
@@ -122,7 +124,11 @@ class EventQueues:
             ) from None
         queue = self._open.get(prefix + colon)
         if queue is not None:
-            queue.events.append(event)
+            if queue.limit and len(queue.events) >= queue.limit:
+                # In one call, so that neither an exception nor another thread comes in between.
+                deque.__init__(queue.events, (OVERFLOW, event))
+            else:
+                queue.events.append(event)
         return queue
 
 

@@ -24,6 +24,7 @@ class SharedWatch(Generic[W]):
         self.wire_token = wire_token
         self.is_set = False  # the daemon has said so
         self.may_be_set = False  # it was asked to set it
+        self.setter: W | None = None  # who is asking it
         self.waits: set[W] = set()
 
 
@@ -33,6 +34,7 @@ class SharedWatches(Generic[W]):
     def __init__(self) -> None:
         self._by_path: dict[str, SharedWatch[W]] = {}
         self._by_token: dict[str, SharedWatch[W]] = {}
+        self._of_wait: dict[W, set[SharedWatch[W]]] = {}
 
     def join(self, path: str, wait: W, new_token: Callable[[], bytes]) -> SharedWatch[W]:
         """Have a wait told of the events at a path: the watch, which is to be set where it is not."""
@@ -41,18 +43,24 @@ class SharedWatches(Generic[W]):
             watch = SharedWatch(path, new_token())
             self._by_token[watch.wire_token.decode("ascii")] = watch
             self._by_path[path] = watch
+        self._of_wait.setdefault(wait, set()).add(watch)
         watch.waits.add(wait)
         return watch
+
+    def of_wait(self, wait: W) -> list[SharedWatch[W]]:
+        """The watches of whose events a wait is told."""
+        return list(self._of_wait.get(wait, ()))
 
     def leave(self, wait: W, unused: list[SharedWatch[W]]) -> None:
         """Tell a wait of nothing any more. The watches that nobody needs now are added to those that are to be taken
         away. Where an exception comes in the middle, it can be called again."""
-        for watch in self:
+        for watch in self.of_wait(wait):
             watch.waits.discard(wait)
             if not watch.waits:
                 unused.append(watch)
                 self._by_token.pop(watch.wire_token.decode("ascii"), None)
                 self._by_path.pop(watch.path, None)
+        self._of_wait.pop(wait, None)
 
     def of(self, wire_token: str) -> SharedWatch[W] | None:
         """The watch that an event with this token is of; None where it was taken away."""

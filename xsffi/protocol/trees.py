@@ -5,16 +5,18 @@ from __future__ import annotations
 import errno
 
 from ..errors import (
+    AccessDeniedError,
     InvalidArgumentError,
     NodeNotFoundError,
     ProtocolError,
+    QuotaExceededError,
     TooBigError,
     TransactionConflictError,
     WaitTimeoutError,
     XenStoreError,
 )
 from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, is_subpath, parent_path
-from ..records import Node
+from ..records import OVERFLOW, Node
 from ..static_types import Protocol
 from .lookups import Nodes, node_of
 from .programs import NextEvent, directory_in_parts, encode_known
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     Walk = Generator[Union[Effect, Node, XenStoreError], Any, None]
 
 __all__ = [
+    "NOT_FOR_GUESTS",
     "await_events",
     "child_paths",
     "iterate",
@@ -44,6 +47,8 @@ __all__ = [
 
 _NODES_AT_ONCE = 4096  # nodes read in one go: what is on its way is bounded, however wide a level of the tree
 _EVENTS_MAX = 65536  # events taken in one go
+#: What a guest is told that asks to be told of released domains: it may not be, or has as many watches as it may.
+NOT_FOR_GUESTS = (AccessDeniedError, InvalidArgumentError, QuotaExceededError, TooBigError)
 
 
 class Known(Protocol):
@@ -208,8 +213,8 @@ def set_watches(top: str, token: bytes, released: bytes) -> Program[None]:
     yield NextEvent(wait=True)
     try:
         yield Watch(encode_known(RELEASE_DOMAIN), released, None)
-    except XenStoreError:
-        return  # a guest may have no more watches, and is not told of releases either
+    except NOT_FOR_GUESTS:
+        return
     yield from await_events(top)
 
 
@@ -221,7 +226,7 @@ def await_events(top: str) -> Program[None]:
 
 def read_again(top: str, changed: set[str], known: Known, failed: dict[str, XenStoreError]) -> Program[None]:
     """Read what changed, all above it, and what those list that they did not before, and is not known."""
-    level = sorted(changed.union(*(_paths_above(path, top) for path in changed)))
+    level = sorted(_with_all_above(changed, top))
     seen: set[str] = set()
     while level:
         seen.update(level)
@@ -244,14 +249,14 @@ def take_events(top: str, token: bytes, released: bytes, known: Known, changed: 
     """Add to what has `changed` the paths that the events name which have come; where they do not cease to come, those
     of the first of them. Events of other watches than these two are of some that were taken away.
 
-    Where a domain was released, nothing is `known` any more.
+    Where a domain was released, or there were more events than their queue holds, nothing is `known` any more.
     """
     of_top, of_release = token.decode("ascii"), released.decode("ascii")
     for _ in range(_EVENTS_MAX):
         event = yield NextEvent(wait=False)
         if event is None:
             break
-        if event.token == of_release:
+        if event.token in (of_release, OVERFLOW.token):
             changed.add(top)
             known.clear()
         elif event.token != of_top:
@@ -278,13 +283,16 @@ def reachable(top: str, known: Known) -> tuple[list[Node], list[str]]:
     return nodes, unknown
 
 
-def _paths_above(path: str, top: str) -> list[str]:
-    """The paths of the nodes above, up to `top`."""
-    above: list[str] = []
-    while path != top:
-        path = parent_path(path)
-        above.append(path)
-    return above
+def _with_all_above(paths: set[str], top: str) -> set[str]:
+    """Paths, and those of all nodes above them up to `top`."""
+    found: set[str] = set()
+    for path in paths:
+        while path not in found:
+            found.add(path)
+            if path == top:
+                break
+            path = parent_path(path)
+    return found
 
 
 def child_paths(node: Node) -> list[str]:

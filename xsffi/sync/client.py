@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 
-from ..addresses import Kind, absolute
+from ..addresses import Kind
 from ..backends.selection import open_backend
 from ..errors import closed_error
 from ..lazy import lazy_module
@@ -89,7 +89,7 @@ class Client(NodeOperations, DomainVerbs):
         self._transactions = Transactions(self.backend, self._any_domain)
         self._waits_opened: list[waiting.Waits] = []  # the first of them is that of all waits
         self._mirrors_opened: list[mirrors.Mirrors] = []  # the first of them is that of all mirrors
-        self._opening = None if path is None else absolute(os.fsdecode(path)), timeout, connections
+        self._connections = connections
 
     def read(self, path: str) -> bytes:
         return self.backend.read(path)
@@ -223,7 +223,7 @@ class Client(NodeOperations, DomainVerbs):
         """
         validate(top)
         if not self._mirrors_opened:
-            self._mirrors_opened.append(mirrors.Mirrors(self.backend, *self._opening))
+            self._mirrors_opened.append(mirrors.Mirrors(self.backend, self._timeout, self._connections))
         return self._mirrors_opened[0].add(top, reconnect, self)  # of two threads that come at once, the first one's
 
     def unwatch(self, watch: Watch) -> None:

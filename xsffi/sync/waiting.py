@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import suppress
 from functools import partial
 from threading import get_ident
 from time import monotonic
 
-from ..errors import WatchExistsError, XenStoreError, reentered_error
+from ..errors import WatchExistsError, XenStoreError, forked_error, reentered_error
 from ..options import validate_timeout
 from ..protocol import conditions, programs
 from ..protocol.programs import NextEvent
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Waits"]
 
 _OF_NO_WATCH = WatchEvent("", "")
+_LAST_LOOK = 1.0  # seconds for which a look that was begun in time may go on, so that with no time at all there is one
 
 
 class _Wait:
@@ -43,6 +45,11 @@ class _Wait:
         # call it again.
         self._asleep = threading.Lock()
         self._asleep.acquire()
+
+    def check_time(self) -> None:
+        """Raises TimeIsUp where it was up for long: something has changed again and again, each time it looked."""
+        if self.deadline is not None and monotonic() > self.deadline + _LAST_LOOK:
+            raise conditions.TimeIsUp
 
     def remaining(self) -> float | None:
         """How many seconds are left (None: any number)."""
@@ -75,16 +82,18 @@ class Waits:
         self._inside: set[int] = set()  # the threads that have the lock, or are about to
         self._opened: list[Events] = []  # the queue of the events of all waits, once there is one
         self._watches: SharedWatches[_Wait] = SharedWatches()
-        self._setters: dict[SharedWatch[_Wait], _Wait] = {}  # who is setting a watch
         self._taken: list[WatchEvent | None] = []  # events that came out of the queue, and were not yet told
         self._reader: _Wait | None = None  # who sleeps until an event comes
-        self._sleepers: set[_Wait] = set()  # those who sleep until they are told of one
+        self._sleepers: dict[_Wait, None] = {}  # those who sleep until they are told of one, in order
         self._unused: list[SharedWatch[_Wait]] = []  # watches that are to be taken away
+        self._owner = os.getpid()
 
     def wait(self, condition: Condition[T], timeout: float | None) -> T:
         """See :meth:`xsffi.Client.wait`."""
         conditions.check(condition)
         validate_timeout(timeout)
+        if self._owner != os.getpid():
+            raise forked_error()  # before the lock, which a thread of the parent may have had
         wait = _Wait(None if timeout is None else monotonic() + timeout)
         try:
             return programs.run(conditions.wait(condition), lambda effect: self._carry(wait, effect))
@@ -109,6 +118,7 @@ class Waits:
         self._locked(self._wake_reader)
 
     def _carry(self, wait: _Wait, effect: Effect) -> Any:
+        wait.check_time()
         if isinstance(effect, NextEvent):
             return self._next_event(wait, effect.wait)
         if isinstance(effect, Watch):
@@ -125,13 +135,14 @@ class Waits:
             watch = self._watches.join(path, wait, self._queue().new_token)
             if watch.is_set:
                 return None
-            setter = self._setters.setdefault(watch, wait)
-            if setter is not wait and setter.thread == wait.thread:
+            if watch.setter is None:
+                watch.setter = wait
+            elif watch.setter.thread == wait.thread:
                 raise reentered_error()
             return watch
 
         while (watch := self._locked(step)) is not None:
-            if self._setters.get(watch) is not wait:
+            if watch.setter is not wait:
                 wait.sleep()
                 continue
             watch.may_be_set = True
@@ -149,18 +160,21 @@ class Waits:
 
     def _stop_setting(self, watch: SharedWatch[_Wait]) -> None:
         """Nobody is setting that watch now: those who wait for it go on."""
-        self._setters.pop(watch, None)
+        watch.setter = None
         for other in list(watch.waits):
             other.wake()
 
     def _leave(self, wait: _Wait) -> None:
         """The wait is over, however far it had got."""
+        if self._owner != os.getpid():
+            return  # its condition has forked
 
         def step() -> None:
-            for watch in [watch for watch, setter in self._setters.items() if setter is wait]:
-                self._stop_setting(watch)
+            for watch in self._watches.of_wait(wait):
+                if watch.setter is wait:
+                    self._stop_setting(watch)
             self._watches.leave(wait, self._unused)
-            self._sleepers.discard(wait)
+            self._sleepers.pop(wait, None)
             self._stop_reading(wait)
 
         self._locked(step)
@@ -197,7 +211,7 @@ class Waits:
         """Tell all who wait of the events that have come. Whether this one may sleep until the next comes, where it
         waits; the lock is held."""
         queue = self._queue()
-        self._sleepers.discard(wait)
+        self._sleepers.pop(wait, None)
         while True:
             for event in self._taken:
                 watch = self._watches.of(event.token) if event is not None else None
@@ -217,7 +231,7 @@ class Waits:
         # The reader may be what this has interrupted: it sleeps in the same thread, and cannot go on before.
         if self._reader.thread == wait.thread:
             return True
-        self._sleepers.add(wait)
+        self._sleepers[wait] = None
         return False
 
     def _stop_reading(self, wait: _Wait) -> None:
@@ -228,9 +242,12 @@ class Waits:
         if self._reader is not None:
             self._wake_reader()
             return
-        for other in self._sleepers:
+        # Of a thread's waits the last: what a signal handler's has interrupted cannot go on before. In the main thread
+        # a handler may have interrupted the last one too, so it is the last choice.
+        last = {other.thread: other for other in self._sleepers}
+        in_main_thread = last.pop(threading.main_thread().ident or 0, None)
+        for other in [*last.values(), *filter(None, [in_main_thread])][:1]:
             other.wake()
-            return
 
     def _wake_reader(self) -> None:
         """End the sleep of the reader where another has told it of an event. Not by the queue's wake(), which may end

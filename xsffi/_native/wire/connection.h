@@ -88,6 +88,8 @@ struct event {
 struct queue {
     struct queue *next;
     struct event *head, **tail;
+    size_t count; /* of the events here, and the most that there may be; 0: any number */
+    size_t limit;
     char prefix[PREFIX_MAX];
     size_t prefix_length;
     int wakeup;  /* an eventfd, readable while there are events, or a wait is to end */
@@ -176,7 +178,8 @@ enum outcome connection_wait(struct connection *c, struct exchange *x, int64_t d
 /* Nobody waits any more: it is the connection's from here on. */
 void connection_abandon(struct connection *c, struct exchange *x);
 
-struct queue *connection_queue(struct connection *c, const char *prefix, size_t length, enum outcome *outcome);
+struct queue *connection_queue(struct connection *c, const char *prefix, size_t length, size_t limit,
+                               enum outcome *outcome);
 void queue_close(struct connection *c, struct queue *q);
 void queue_free(struct connection *c, struct queue *q);
 /* The next event, which is the caller's to free: DONE, OVER, TIMED_OUT, WOKEN, SIGNAL. */

@@ -20,6 +20,7 @@ void clear_queue(struct queue *q)
         free(event);
     }
     q->tail = &q->head;
+    q->count = 0;
 }
 
 /* The queue of a token, by its prefix; NULL where there is none, or, with `*strange`, where it was never one of ours. */
@@ -53,12 +54,31 @@ static void notify(struct queue *q)
     }
 }
 
+static void put(struct connection *c, struct queue *q, const char *path, size_t path_length, const char *token,
+                size_t token_length)
+{
+    struct event *event = malloc(sizeof *event + path_length + token_length);
+
+    if (event == NULL) {
+        lose(c, ENOMEM, NULL);
+        return;
+    }
+    event->next = NULL;
+    event->path_length = (uint32_t)path_length;
+    event->token_length = (uint32_t)token_length;
+    memcpy(event->text, path, path_length);
+    memcpy(event->text + path_length, token, token_length);
+    *q->tail = event;
+    q->tail = &event->next;
+    q->count++;
+    notify(q);
+}
+
 void hand_on_event(struct connection *c, const char *payload, size_t length)
 {
     const size_t path = strnlen(payload, length);
     const char *token = path < length ? payload + path + 1 : payload + length;
     const size_t size = strnlen(token, (size_t)(payload + length - token));
-    struct event *event;
     struct queue *q;
     bool strange;
 
@@ -72,19 +92,11 @@ void hand_on_event(struct connection *c, const char *payload, size_t length)
     }
     if (q == NULL)
         return;
-    event = malloc(sizeof *event + path + size);
-    if (event == NULL) {
-        lose(c, ENOMEM, NULL);
-        return;
+    if (q->limit > 0 && q->count >= q->limit) {
+        clear_queue(q);
+        put(c, q, "", 0, "", 0); /* tells that there were more */
     }
-    event->next = NULL;
-    event->path_length = (uint32_t)path;
-    event->token_length = (uint32_t)size;
-    memcpy(event->text, payload, path);
-    memcpy(event->text + path, token, size);
-    *q->tail = event;
-    q->tail = &event->next;
-    notify(q);
+    put(c, q, payload, path, token, size);
 }
 
 /* Has the wakeup say what there is. */
@@ -101,7 +113,8 @@ void queue_settle(struct connection *c, struct queue *q)
         clear_wakeup(q->wakeup);
 }
 
-struct queue *connection_queue(struct connection *c, const char *prefix, size_t length, enum outcome *outcome)
+struct queue *connection_queue(struct connection *c, const char *prefix, size_t length, size_t limit,
+                               enum outcome *outcome)
 {
     struct queue *q = calloc(1, sizeof *q);
 
@@ -110,6 +123,7 @@ struct queue *connection_queue(struct connection *c, const char *prefix, size_t 
         return NULL;
     memcpy(q->prefix, prefix, length);
     q->prefix_length = length;
+    q->limit = limit;
     q->tail = &q->head;
     q->epoll = -1;
     q->is_open = true;
@@ -170,6 +184,7 @@ void queue_put_back(struct connection *c, struct queue *q, struct event *event)
     if (q->head == NULL)
         q->tail = &event->next;
     q->head = event;
+    q->count++;
     notify(q);
     pthread_mutex_unlock(&c->lock);
 }
@@ -184,6 +199,7 @@ void queue_drop(struct connection *c, struct queue *q, const char *token, size_t
             *at = event->next;
             if (q->tail == &event->next)
                 q->tail = at;
+            q->count--;
             free(event);
         } else {
             at = &event->next;

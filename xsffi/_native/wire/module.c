@@ -369,10 +369,15 @@ static PyObject *connection_events(PyObject *object, PyObject *args)
     enum outcome outcome;
     const char *prefix;
     Py_ssize_t length;
+    Py_ssize_t limit = 0;
     int error;
 
-    if (!PyArg_ParseTuple(args, "s#", &prefix, &length))
+    if (!PyArg_ParseTuple(args, "s#|n", &prefix, &length, &limit))
         return NULL;
+    if (limit < 0) {
+        PyErr_SetString(PyExc_ValueError, "the most events that wait is a number from 0 on");
+        return NULL;
+    }
     if (length > PREFIX_MAX || (length > 0 && prefix[length - 1] != ':')) {
         PyErr_Format(PyExc_ValueError, "a prefix ends with a colon, and has at most %d characters", PREFIX_MAX);
         return NULL;
@@ -383,7 +388,7 @@ static PyObject *connection_events(PyObject *object, PyObject *args)
     Py_INCREF(self);
     events->connection = self;
     connection_enter(&self->c);
-    events->queue = connection_queue(&self->c, prefix, (size_t)length, &outcome);
+    events->queue = connection_queue(&self->c, prefix, (size_t)length, (size_t)limit, &outcome);
     error = errno;
     connection_leave(&self->c);
     if (events->queue != NULL)
@@ -617,7 +622,7 @@ static PyMethodDef connection_methods[] = {
     {"forget", connection_forget, METH_O, "forget(exchange): nobody waits for these replies any more."},
     {"fetch", connection_fetch, METH_VARARGS,
      "fetch(others, paths, tx_id, encode, node_type, permissions): many nodes, or their values alone."},
-    {"events", connection_events, METH_VARARGS, "events(prefix): a new queue of events."},
+    {"events", connection_events, METH_VARARGS, "events(prefix, limit=0): a new queue of events, of so many at most (0: any number)."},
     {"close", connection_close_it, METH_NOARGS, "close(): end the connection, and wake who waits."},
     {"after_fork_in_child", connection_after_fork, METH_NOARGS, "after_fork_in_child(): leave it to the parent."},
     {NULL, NULL, 0, NULL},

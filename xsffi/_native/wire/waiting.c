@@ -282,6 +282,7 @@ static struct event *take_event(struct connection *c, struct queue *q)
         q->head = event->next;
         if (q->head == NULL)
             q->tail = &q->head;
+        q->count--;
     }
     return event;
 }

@@ -50,7 +50,7 @@ class LibraryBackend:
         """
         self._connection = connection = Connection(place)
         self.kind = connection.kind
-        self._path = place.path
+        self.path = place.path
         self.description = f"libxenstore at {place.path}"
         self._connections = connections
         # What is in C has no step of Python; it gives an errno instead of a value where the usual way is to find out
@@ -114,10 +114,10 @@ class LibraryBackend:
         except XenStoreError:
             pass  # with the connection all that was set up is gone; else there was nothing
 
-    def events(self, prefix: str = "") -> Events:
+    def events(self, prefix: str = "", limit: int = 0) -> Events:
         if not self._routers:
             self._routers.append(events.Router(self._connection))
-        return self._routers[0].open(prefix)
+        return self._routers[0].open(prefix, limit)
 
     def bulk(self) -> Backend:
         connection = self._connection
@@ -157,7 +157,7 @@ class LibraryBackend:
         try:
             connection.enter(user)  # so that the descriptor which shows the daemon's death stays open
             connection.check_alive()
-            opened = wire.open_beside(self._path, connection.liveness.peer(), connection.check_alive, self._connections)
+            opened = wire.open_beside(self.path, connection.liveness.peer(), connection.check_alive, self._connections)
         finally:
             connection.users.pop(user, None)
             connection.left()

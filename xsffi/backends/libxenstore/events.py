@@ -43,13 +43,13 @@ class Router:
         self._taken: list[Any] = []  # what was taken from libxenstore and is in no queue yet: one event at most
         self._strange = 0  # how many came of watches that nobody set
 
-    def open(self, prefix: str) -> LibraryEvents:
+    def open(self, prefix: str, limit: int = 0) -> LibraryEvents:
         """A new queue; see :meth:`~xsffi.backends.base.Backend.events`."""
         connection = self._connection
 
         def step() -> LibraryEvents:
             connection.check_open()
-            queue = self._locked(lambda: self._queues.open(prefix))
+            queue = self._locked(lambda: self._queues.open(prefix, limit))
             events = connection.waiters[queue] = LibraryEvents(connection, self, queue)
             return events
 

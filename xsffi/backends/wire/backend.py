@@ -44,7 +44,7 @@ class WireBackend:
         self._connection = opened.connection
         self._fetch: Any = getattr(opened.connection, "fetch", None)  # it has this in C
         self._several = Several(opened.connection, self._number(connections), self._open_another)
-        self._path = path
+        self.path = path
         self.description = f"the wire at {path}, {opened.description}"
         self._timeout = timeout
         self._peer = opened.peer
@@ -78,8 +78,8 @@ class WireBackend:
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         self._connection.post(request.type, request.payload(), tx_id)
 
-    def events(self, prefix: str = "") -> Events:
-        return self._connection.events(prefix)
+    def events(self, prefix: str = "", limit: int = 0) -> Events:
+        return self._connection.events(prefix, limit)
 
     def bulk(self) -> WireBackend:
         return self
@@ -141,7 +141,7 @@ class WireBackend:
     def _open_another(self) -> Connection:
         # That the first is answered after this one was made says that its daemon is still the same.
         return open_further(
-            self._path, self._timeout, self._peer, lambda: self._connection.read("/"), FURTHER_PATIENCE
+            self.path, self._timeout, self._peer, lambda: self._connection.read("/"), FURTHER_PATIENCE
         ).connection
 
 

@@ -236,7 +236,7 @@ class Connection:
 
     # Events.
 
-    def events(self, prefix: str) -> Queue:
+    def events(self, prefix: str, limit: int = 0) -> Queue:
         """See :meth:`~xsffi.backends.base.Backend.events`."""
         with self.used():
             self.check()
@@ -246,7 +246,7 @@ class Connection:
             except IndexError:
                 wakeup = self._new_wakeup()
             try:
-                queue = Queue(self, self._session.queues.open(prefix), wakeup)
+                queue = Queue(self, self._session.queues.open(prefix, limit), wakeup)
             except ValueError:
                 self.take_back(wakeup)
                 raise

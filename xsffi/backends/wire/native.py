@@ -63,7 +63,7 @@ class Connection(Protocol):
     def forget(self, exchange: Any) -> None:
         """Nobody waits for these replies any more; what was not yet sent, is not."""
 
-    def events(self, prefix: str) -> Events:
+    def events(self, prefix: str, limit: int = 0) -> Events:
         """See :meth:`~xsffi.backends.base.Backend.events`."""
 
     # And, in C alone, see fetch.c:
