@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -25,6 +26,7 @@ from hypothesis import HealthCheck, given, settings
 
 import xsffi
 from xsffi import Client, Node, conditions
+from xsffi.testing import EmbeddedStore
 
 _numbers = itertools.count(1)
 
@@ -512,6 +514,78 @@ class TestReconnecting:
                 mirror.close()
 
 
+class _Store:
+    """A store of its own, which may be started anew at the same place, with nothing in it."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.socket_path = str(folder / "socket")
+        self._daemon = None if kind == "embedded" else start_daemon(kind)
+        self._embedded: EmbeddedStore | None = None
+        if self._daemon is not None:
+            self.socket_path = self._daemon.socket_path
+        else:
+            self._embedded = EmbeddedStore(path=self.socket_path)
+
+    def restart(self) -> None:
+        if self._daemon is not None:
+            self._daemon.restart()
+        elif self._embedded is not None:
+            self._embedded.stop()
+            self._embedded = EmbeddedStore(path=self.socket_path)
+
+    def stop(self) -> None:
+        for store in (self._daemon, self._embedded):
+            if store is not None:
+                store.stop()
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("change"), CHANGES),
+        st.tuples(st.sampled_from(["update", "tell one", "cut", "resync", "restart"])),
+    ),
+    min_size=1,
+    max_size=20,
+)
+
+
+@pytest.mark.parametrize("kind", [*DAEMON_KINDS, "embedded"])
+@pytest.mark.parametrize("backend", CLIENTS)
+@given(steps=STEPS)
+@settings(
+    max_examples=settings().max_examples // 4,  # each starts daemons
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_after_any_steps_it_is_a_dump(kind: str, backend: str, tmp_path: Path, steps: list[Any]) -> None:
+    """What is told, applied in order, gives the same."""
+    top = "/test"
+    store = _Store(kind, tmp_path)
+    spared = _connections(store.socket_path)
+    try:
+        with open_client(store.socket_path, backend) as xs, xs.mirror(top, reconnect=True) as mirror:
+            known = mirror.copy()
+            for step, *operations in steps:
+                if step == "change":
+                    with Client(store.socket_path, "wire") as writer:
+                        _make(writer, top, operations[0])
+                elif step == "cut":
+                    cut(store.socket_path, spared)
+                elif step == "update":
+                    apply(mirror.update(), known)
+                elif step == "tell one":
+                    apply(list(itertools.islice(mirror.changes(0.001), 1)), known)
+                elif step == "resync":
+                    mirror.resync()
+                else:
+                    store.restart()
+            apply(_settled(mirror), known)
+            with Client(store.socket_path, "wire") as other:
+                check_is_dump(mirror, other, top)
+            assert known == mirror.copy()
+    finally:
+        store.stop()
+
+
 def _settled(mirror: Any) -> list[xsffi.Change]:
     """What an update tells that has found the daemon."""
     end = time.monotonic() + 60
@@ -530,12 +604,16 @@ def _writer(path: str, top: str, seed: float) -> Callable[[], None]:
         for _ in range(15):
             with suppress(xsffi.ConnectionLostError, xsffi.BackendUnavailableError), Client(path, "wire") as client:
                 for _ in range(10):
-                    for verb, below, text in random_change(random):
-                        values: Any = {"write": (text,), "set_permissions": (["n0", f"r{text}"],)}.get(verb, ())
-                        with suppress(xsffi.NodeNotFoundError):
-                            getattr(client, verb)(top + below, *values)
+                    _make(client, top, random_change(random))
 
     return write
+
+
+def _make(client: Client, top: str, change: Change) -> None:
+    for verb, below, text in change:
+        values: Any = {"write": (text,), "set_permissions": (["n0", f"r{text}"],)}.get(verb, ())
+        with suppress(xsffi.NodeNotFoundError):
+            getattr(client, verb)(top + below, *values)
 
 
 def test_a_storm_of_writers(xs: Client, daemon: Daemon, top: str) -> None:
