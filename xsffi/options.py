@@ -19,6 +19,10 @@ def validate_timeout(timeout: float | None) -> None:
         return
     if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
         raise TypeError(f"a timeout is a number of seconds or None, not {type(timeout).__name__}: {timeout!r}")
+    try:
+        timeout = float(timeout)
+    except OverflowError:
+        raise ValueError("a timeout is a number of seconds that a float can hold") from None
     if not timeout >= 0:  # nor NaN
         raise ValueError(f"a timeout is not negative: {timeout!r}")
 

@@ -84,7 +84,7 @@ class FakeBackend:
         reply: T = outcome
         return reply
 
-    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
+    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None) -> list[Any]:
         return outcomes(lambda request: self.call(request, tx_id), requests)
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:

@@ -57,7 +57,7 @@ class InProcessBackend:
         self.receive()
         return reply_of(request, exchange.replies[0])
 
-    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
+    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None) -> list[Any]:
         return outcomes(lambda request: self.call(request, tx_id), requests)
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:

@@ -65,7 +65,7 @@ class TestViews:
         with pytest.raises(InvalidArgumentError):
             view_of({}).get("a b")
         with pytest.raises(TypeError):
-            view_of({}).get(5)  # type: ignore[arg-type]
+            view_of({}).get(5)  # type: ignore[call-overload]
         with pytest.raises(TypeError):
             iter(view_of({}))  # type: ignore[call-overload]
 

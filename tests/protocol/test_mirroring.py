@@ -255,7 +255,7 @@ class TestByHand:
             tree.tell("/a/b/d/x")
 
         tree.before = dict.fromkeys(range(1000), change)
-        with pytest.raises(TransactionConflictError, match="the next update goes on") as caught:
+        with pytest.raises(TransactionConflictError, match="each of 100 times while it was read") as caught:
             tree.update()
         assert caught.value.filename == "/a"
         assert tree.replica.nodes == before
@@ -352,9 +352,9 @@ class TestReading:
     def test_iterating_over_one_that_is_updated(self) -> None:
         tree = a_tree()
         paths = tree.replica.iterate()
-        assert next(paths) == "/a"
+        assert next(paths)[0] == "/a"
         assert tree.update() == []
-        assert next(paths) == "/a/b"  # there was nothing
+        assert next(paths)[0] == "/a/b"  # there was nothing
         tree.nodes["/a/b/d"] = ["x"]
         tree.nodes["/a/b/d/x"] = []
         tree.tell("/a/b/d/x")

@@ -38,7 +38,7 @@ class Disturbed(DisturbedBackend):
 
     is_lost = False
 
-    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Any]:
+    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None) -> list[Any]:
         if self.is_lost:
             raise ConnectionLostError(errno.ECONNRESET, "lost")
         return super().call_many(requests, tx_id)
@@ -305,7 +305,7 @@ class TestReconnecting:
         to_open: list[Any] = []
 
         def open_backend(*arguments: Any) -> Any:
-            assert arguments == ("wire", "/of/a/test", None, None)
+            assert arguments == ("wire", "/of/a/test", None, None, 1.0)
             found = to_open.pop(0)
             if isinstance(found, BaseException):
                 raise found

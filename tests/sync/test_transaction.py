@@ -243,7 +243,9 @@ class TestGone:
             ("ENOENT", "EACCES", NodeNotFoundError),  # and is, whatever else is said of the path
             ("ENOENT", None, NodeNotFoundError),
             ("ENOENT", "ENOENT", TransactionGoneError),
-            ("EIO", None, TransactionGoneError),
+            ("EIO", "ENOENT", TransactionGoneError),
+            ("EIO", "EIO", TransactionGoneError),
+            ("EIO", "EINVAL", TransactionConflictError),  # xenstored, where what it is about was changed by others
             ("EWHATEVER", None, XenStoreError),  # its errno is EIO too, but that is not what the daemon said
             ("EINVAL", None, InvalidArgumentError),
             ("EACCES", None, AccessDeniedError),

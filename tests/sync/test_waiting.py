@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from harness.alarms import Interrupt, at_moment, interrupted_after, of_finalizers, silence
+from harness.alarms import Interrupt, alarm_after, at_moment, interrupted_after, of_finalizers, silence
 from harness.children import in_child
 
 import xsffi
@@ -165,6 +165,32 @@ class TestSharing:
             xs.wait(condition, 0.2)
         assert time.monotonic() - begin < LONG
 
+    def test_a_daemon_that_does_not_reply(
+        self, xs: Client, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("xsffi.sync.waiting._LAST_LOOK", 0.1)
+        xs.wait_for("/a", None)
+        store.delay_answers(LONG)
+        with pytest.raises(xsffi.WaitTimeoutError, match=r"0\.1 seconds"):
+            xs.wait_for("/a", "1", 0.1)
+
+    def test_ever_other_paths(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
+        """Watches of those that it looks at no more do not pile up."""
+        most = 0
+
+        def condition(view: View) -> bool:
+            nonlocal most
+            number = int(view.get("/number", b"0"))
+            view.get(f"/a/{number}")
+            most = max(most, watches(store, other))
+            if number < 100:
+                other.write("/number", str(number + 1))
+            return number == 100
+
+        assert xs.wait(condition, LONG)
+        assert most < 30
+        assert watches(store, xs) == 0
+
     def test_a_child_process(self, xs: Client) -> None:
         """Whatever other threads were in the middle of when it was forked."""
         with xs._waits._lock:
@@ -213,9 +239,14 @@ class TestSharing:
 
 class TestInterruptions:
     def test_ctrl_c(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
+        def condition(view: View) -> bool:
+            found = view.exists("/a")
+            alarm_after(0.1)  # when it sleeps
+            return found
+
         for _ in range(5):
-            with pytest.raises(Interrupt), interrupted_after(0.02):
-                xs.wait(node_appears("/a"), LONG)
+            with pytest.raises(Interrupt), interrupted_after(LONG):
+                xs.wait(condition, LONG)
         assert watches(store, xs) == 0
         other.mkdir("/a")
         assert xs.wait(node_appears("/a"), LONG)

@@ -164,13 +164,14 @@ class Client(NodeOperations, DomainVerbs):
         """
         return Opening(self._open_state.watches.add(path, token, callback, depth, try_depth, self))
 
-    async def wait(self, condition: Condition[T], timeout: float | None = None) -> T:
+    async def wait(self, condition: Condition[T | None], timeout: float | None = None) -> T:
         """Wait until a condition is true, and give its first true result.
 
         :param condition: a plain function of a :class:`~xsffi.protocol.conditions.View`, which has ``read``, ``get``,
             ``ls``, ``exists``, ``get_permissions``, ``view[path]`` and ``path in view``: a function of what it reads
             there, without side effects. It is run again when any of that has changed, a listing or an absence too, and
-            sees nodes as they are at one moment; so what lasts too short may be missed, the last state never.
+            sees nodes as they are at one moment; so what lasts too short may be missed, the last state never. Until all
+            that it reads is known it is run several times, once for each node that it comes to.
             :mod:`xsffi.conditions` has the commonest.
         :param timeout: how many seconds to wait (None: for ever); then :class:`~xsffi.errors.WaitTimeoutError` is
             raised. A look that was begun by then may take a second more.

@@ -10,11 +10,11 @@ from contextlib import suppress
 from weakref import WeakValueDictionary
 
 from .. import log
-from ..errors import ConnectionLostError, closed_error
+from ..errors import ClientClosedError, ConnectionLostError, closed_error
 from ..options import validate_timeout
 from ..protocol import conditions
 from ..protocol.mirroring import MirroredTree, Replica, closed_mirror_error
-from ..protocol.upkeep import Pause, Reopen, Rest, Upkeep, never
+from ..protocol.upkeep import PATIENCE, Pause, Reopen, Rest, Upkeep, never
 from ..records import Change
 from .driver import run
 from .mirror_links import Link
@@ -87,12 +87,12 @@ class Mirror(MirroredTree):
 
     def changes(self, timeout: float | None = None) -> AsyncIterator[Change]:
         """Iterate over changes, until none came for `timeout` seconds (None: for ever). Those of one update are given
-        one after the other; where the iteration is left, the rest is told by whatever asks next. Raises as
-        :meth:`update` does."""
+        one after the other; where the iteration is left, the rest is told by whatever asks next. Each step updates the
+        mirror where none is left, and raises as :meth:`update` does."""
         validate_timeout(timeout)
         return _Changes(self, timeout)
 
-    async def wait(self, condition: Condition[T], timeout: float | None = None) -> T:
+    async def wait(self, condition: Condition[T | None], timeout: float | None = None) -> T:
         """Update until a condition is true, and give its first true result: as :meth:`xsffi.aio.Client.wait`, but it
         looks at this mirror alone, and costs no trip. Raises :class:`~xsffi.errors.WaitTimeoutError` when `timeout`
         seconds are up (None: never), and what :meth:`update` does. A path outside of the mirror is an
@@ -215,8 +215,8 @@ class Mirror(MirroredTree):
         except BaseException as error:
             if not isinstance(error, asyncio.CancelledError):  # which leaves all as it is
                 self._upkeep.fail(error)
-            if isinstance(error, ConnectionLostError):
-                self._check()  # that is why
+            if isinstance(error, (ConnectionLostError, ClientClosedError)):
+                self._check()  # the mirror was closed, and that is why
             raise
         finally:
             self._is_updating = False
@@ -309,7 +309,7 @@ class Mirrors:
 
     async def reopen(self) -> Link:
         """A connection of a mirror's own to the same place, since the client's is lost."""
-        backend = await open_backend(self.backend.path, self._timeout)
+        backend = await open_backend(self.backend.path, self._timeout, PATIENCE)
         return Link(self.loop, backend, self._timeout, is_own=True)
 
     def set_again(self) -> None:

@@ -15,17 +15,17 @@ from .transport import open_transport
 __all__ = ["open_backend"]
 
 
-async def open_backend(path: str | None, timeout: float | None) -> Backend:
+async def open_backend(path: str | None, timeout: float | None, patience: float | None = None) -> Backend:
     """Open a connection to the store, for the running event loop. `path`: a socket or a device, else the places that
     :func:`xsffi.addresses.candidates` tells. `timeout`: how many seconds a reply, and connecting, may take (None: any
-    time).
+    time). `patience`: how many seconds connecting may take, if not as many.
 
     Raises BackendUnavailableError, which says what was tried and why each failed.
     """
     attempts: list[tuple[str, OSError]] = []
     for place in candidates(path):
         try:
-            transport = await open_transport(place, timeout)
+            transport = await open_transport(place, timeout if patience is None else patience)
             connection = Connection(asyncio.get_running_loop(), transport, timeout)
         except OSError as error:
             attempts.append((f"wire at {place}", error))

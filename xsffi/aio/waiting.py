@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from ..errors import WatchExistsError, XenStoreError
+from ..errors import WaitTimeoutError, WatchExistsError, XenStoreError
 from ..options import validate_timeout
 from ..protocol import conditions
 from ..protocol.programs import NextEvent
@@ -15,7 +15,7 @@ from .driver import run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ..protocol.conditions import Condition
@@ -71,7 +71,7 @@ class Waits:
         self._watches: SharedWatches[_Wait] = SharedWatches()
         self._over: Callable[[], XenStoreError] | None = None
 
-    async def wait(self, condition: Condition[T], timeout: float | None) -> T:
+    async def wait(self, condition: Condition[T | None], timeout: float | None) -> T:
         """See :meth:`xsffi.aio.Client.wait`."""
         conditions.check(condition)
         validate_timeout(timeout)
@@ -85,20 +85,22 @@ class Waits:
         finally:
             if timer is not None:
                 timer.cancel()
-            unused: list[SharedWatch[_Wait]] = []
-            self._watches.leave(wait, unused)
-            for watch in unused:
-                if watch.is_set:
-                    self._backend.post(Unwatch(watch.path.encode("ascii"), watch.wire_token))
+            for watch in self._watches.of_wait(wait):
+                self._leave(watch, wait)
 
     async def set_again(self) -> None:
         """The daemon was told to forget all watches of the connection."""
         for watch in self._watches:
+            if not watch.waits:
+                continue  # it was taken away meanwhile
             try:
                 await self._backend.call(Watch(watch.path.encode("ascii"), watch.wire_token, None))
             except WatchExistsError:
                 pass  # another task has just set it
-            self._tell(watch)  # of what happened meanwhile
+            if watch.waits:
+                self._tell(watch)  # of what happened meanwhile
+            else:
+                self._take_away(watch)
 
     def receive(self, event: WatchEvent) -> None:
         """See :class:`~xsffi.aio.connection.Receiver`."""
@@ -118,9 +120,23 @@ class Waits:
             return await self._next_event(wait, effect.wait)
         if isinstance(effect, Watch):
             return await self._set(wait, effect)
-        if isinstance(effect, Request):
-            return await self._backend.call(effect, within=wait.time_for_a_reply())
-        return await self._backend.call_many(effect, within=wait.time_for_a_reply())
+        if isinstance(effect, Unwatch):
+            return self._part(wait, effect)
+        return await (self._call(wait, effect) if isinstance(effect, Request) else self._call_many(wait, effect))
+
+    async def _call(self, wait: _Wait, request: Request[Any]) -> Any:
+        (outcome,) = await self._call_many(wait, [request])
+        if isinstance(outcome, XenStoreError):
+            raise outcome
+        return outcome
+
+    async def _call_many(self, wait: _Wait, requests: Sequence[Request[Any]]) -> list[Any]:
+        try:
+            return await self._backend.call_many(requests, within=wait.time_for_a_reply())
+        except WaitTimeoutError:
+            if wait.is_up:
+                raise conditions.TimeIsUp from None
+            raise
 
     async def _set(self, wait: _Wait, request: Watch) -> None:
         """Have the wait told of events at a path. Where another task is setting that watch, this one waits for it."""
@@ -131,7 +147,7 @@ class Waits:
                 continue
             watch.setter = wait
             try:
-                await self._backend.call(Watch(request.path, watch.wire_token, None), within=wait.time_for_a_reply())
+                await self._call(wait, Watch(request.path, watch.wire_token, None))
                 watch.is_set = True
             except WatchExistsError:
                 watch.is_set = True  # by set_again()
@@ -139,6 +155,20 @@ class Waits:
                 watch.setter = None
                 for other in watch.waits:
                     other.wake()
+
+    def _part(self, wait: _Wait, request: Unwatch) -> None:
+        """Tell the wait of events at a path no more."""
+        for watch in self._watches.of_wait(wait):
+            if watch.path.encode("ascii") == request.path:
+                self._leave(watch, wait)
+                wait.changed.pop(watch.path, None)
+
+    def _leave(self, watch: SharedWatch[_Wait], wait: _Wait) -> None:
+        if self._watches.part(watch, wait) and watch.is_set:
+            self._take_away(watch)
+
+    def _take_away(self, watch: SharedWatch[_Wait]) -> None:
+        self._backend.post(Unwatch(watch.path.encode("ascii"), watch.wire_token))
 
     async def _next_event(self, wait: _Wait, is_waiting: bool) -> WatchEvent | None:
         """The next event at a watched path, with that path as its token; None where there is none and it is not waited

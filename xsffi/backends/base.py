@@ -67,8 +67,9 @@ class Backend(Protocol):
     def call(self, request: Request[T], tx_id: int = 0) -> T:
         """Carry one request; give its decoded reply, or raise its error."""
 
-    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
+    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None) -> list[Outcome]:
         """Carry many, in order; an error stands in the place of its reply. Every reply is in before this returns.
+        `within`: how many seconds a few may take, if that is less than the timeout; libxenstore knows no such thing.
 
         :class:`~xsffi.protocol.lookups.Lookups` are in no order, and give what they come to for each path;
         :class:`~xsffi.protocol.lookups.Parts` are in order within each part. Outside a transaction both go over several

@@ -33,7 +33,11 @@ NAMES = ("auto", "libxenstore", "wire")
 
 
 def open_backend(
-    name: str = "auto", path: str | None = None, timeout: float | None = None, connections: int | None = None
+    name: str = "auto",
+    path: str | None = None,
+    timeout: float | None = None,
+    connections: int | None = None,
+    patience: float | None = None,
 ) -> Backend:
     """Open a connection to the store.
 
@@ -41,7 +45,8 @@ def open_backend(
     wire else; the environment's ``XSFFI_BACKEND`` says what ``"auto"`` is. `path`: a socket or a device, else the
     places that :func:`xsffi.addresses.candidates` tells; libxenstore opens these alone. `timeout`: how many seconds a
     request may take (None: any time); only the wire can do that, so ``"auto"`` is the wire with it. `connections`: how
-    many there may be for bulk work (None: what ``XSFFI_CONNECTIONS`` says, or as many as are worth it).
+    many there may be for bulk work (None: what ``XSFFI_CONNECTIONS`` says, or as many as are worth it). `patience`: how
+    many seconds the wire may take to connect, if not as many as a request.
 
     Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried and why each failed, and
     :class:`~xsffi.errors.NotSupportedError` where libxenstore is asked for by name, and can do no timeout, or opens
@@ -54,14 +59,15 @@ def open_backend(
     if timeout is not None and name == "libxenstore":
         raise NotSupportedError(errno.ENOSYS, "libxenstore knows no timeout of a request; the wire backend does")
     attempts: Attempts = []
-    backend = _open(name, path, timeout, connections, attempts)
+    if name == "wire" or timeout is not None:
+        backend = _open_wire(path, timeout, connections, attempts, patience)
+    else:
+        backend = _open(name, path, connections, attempts)
     tell = log.tell_of_requests(backend.description, attempts)
     return backend if tell is None else trace.TracedBackend(backend, tell)
 
 
-def _open(name: str, path: str | None, timeout: float | None, connections: int | None, attempts: Attempts) -> Backend:
-    if name == "wire" or timeout is not None:
-        return _open_wire(path, timeout, connections, attempts)
+def _open(name: str, path: str | None, connections: int | None, attempts: Attempts) -> Backend:
     reason = extension.load_libxenstore()
     if reason is not None:
         attempts.append(("libxenstore", FileNotFoundError(errno.ENOENT, reason)))
@@ -88,10 +94,16 @@ def _open_libxenstore(path: str | None, connections: int | None, attempts: Attem
     raise unavailable_error(attempts)
 
 
-def _open_wire(path: str | None, timeout: float | None, connections: int | None, attempts: Attempts) -> Backend:
+def _open_wire(
+    path: str | None,
+    timeout: float | None,
+    connections: int | None,
+    attempts: Attempts,
+    patience: float | None = None,
+) -> Backend:
     for place in candidates(path):
         try:
-            return wire.open_wire(place, timeout, connections)
+            return wire.open_wire(place, timeout, connections, patience)
         except OSError as error:
             attempts.append((f"wire at {place}", error))
     raise unavailable_error(attempts)

@@ -46,10 +46,10 @@ class TracedBackend:
     def call(self, request: Request[T], tx_id: int = 0) -> T:
         return self._told(request, tx_id, lambda: self._backend.call(request, tx_id))
 
-    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
+    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None) -> list[Outcome]:
         begin = perf_counter()
         try:
-            outcomes = self._backend.call_many(requests, tx_id)
+            outcomes = self._backend.call_many(requests, tx_id, within)
         except BaseException as error:
             self._tell(told_text(f"{len(requests)} requests at once", error, perf_counter() - begin))
             raise

@@ -10,8 +10,9 @@ import errno
 
 from ..errors import NodeNotFoundError, TooBigError, WaitTimeoutError, XenStoreError
 from ..paths import RELEASE_DOMAIN, encode, validate
+from ..static_types import overload
 from .programs import NextEvent, directory_in_parts
-from .requests import Directory, GetPermissions, Read, Watch
+from .requests import Directory, GetPermissions, Read, Unwatch, Watch
 from .trees import NOT_FOR_GUESTS
 from .verbs import encode_value
 
@@ -46,6 +47,9 @@ __all__ = [
 ]
 
 
+_UNUSED_MAX = 16  # watches of a wait at paths that its condition looked at before, and does not now
+
+
 class Unknown(BaseException):
     """What was asked of a view is not known yet. No condition should catch it: so it is no Exception."""
 
@@ -61,7 +65,8 @@ def no_time_error(timeout: float | None) -> WaitTimeoutError:
 
 class View:
     """What a condition looks at: nodes as they are at one moment. Its methods are those of a client, and raise what
-    those do; none of them waits."""
+    those do: NodeNotFoundError where there is no such node, AccessDeniedError where it may not be read,
+    InvalidArgumentError where that is no path. None of them waits."""
 
     def __init__(self, look: Callable[[Kind, str], Any]) -> None:
         """`look` is given the class of a request and a path, and gives the outcome: a reply, or an error."""
@@ -72,6 +77,10 @@ class View:
         value: bytes = self._raised(Read, path)
         return value
 
+    @overload
+    def get(self, path: str) -> bytes | None: ...
+    @overload
+    def get(self, path: str, default: T) -> bytes | T: ...
     def get(self, path: str, default: Any = None) -> Any:
         """The value of a node, or `default` where there is no such node."""
         try:
@@ -228,10 +237,17 @@ class _Facts:
 
     def __init__(self) -> None:
         self._known: dict[Question, Any] = {}
-        self.wanted: list[Question] = []  # what was looked for, and is not known
+        self.looked_at: set[str] = set()  # the paths that were, in the last run of the condition
+        self.wanted: list[Question] = []  # what was looked for in it, and is not known
+
+    def begin(self) -> None:
+        """The condition is run."""
+        self.looked_at.clear()
+        self.wanted.clear()
 
     def look(self, kind: Kind, path: str) -> Any:
         """See :class:`View`; raises Unknown, and notes what is wanted."""
+        self.looked_at.add(path)
         try:
             return self._known[kind, path]
         except KeyError:
@@ -251,10 +267,11 @@ class _Facts:
         return bool(changed)
 
 
-def wait(condition: Condition[T]) -> Program[T]:
+def wait(condition: Condition[T | None]) -> Program[T]:
     """The first true result of a condition.
 
-    The program sets a watch at each path that the condition looks at, and one of the release of domains, since
+    The program sets a watch at each path that the condition looks at, takes away those of paths that it looked at once
+    where they become many, and one of the release of domains, since
     oxenstored removes the nodes of one without an event for each. Their tokens are the paths. Whoever drives it gives
     it their events and no others, and takes them away in the end; other waits may share them, if each is given those
     events.
@@ -266,7 +283,7 @@ def wait(condition: Condition[T]) -> Program[T]:
     facts = _Facts()
     watched: set[str] = set()
     while True:
-        facts.wanted.clear()
+        facts.begin()
         result: T | None = None
         try:
             result = judge(condition, View(facts.look))
@@ -284,6 +301,12 @@ def wait(condition: Condition[T]) -> Program[T]:
             return result
         if not watched:
             raise ValueError(f"the condition looks at no node, so it can never become true: {condition!r}")
+        unused = watched - facts.looked_at
+        if len(unused) > _UNUSED_MAX:
+            for path in unused:
+                yield Unwatch(encode(path), encode(path))
+                watched.remove(path)
+                facts.forget(path)
         while not (yield from _take_events(facts, wait=True)):
             pass
 

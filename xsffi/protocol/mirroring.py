@@ -4,7 +4,8 @@ that."""
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import ItemsView, Mapping, ValuesView
 
 from ..errors import (
     ClientClosedError,
@@ -44,7 +45,9 @@ class Replica:
         self.top = top
         self.nodes: dict[str, Node] = {}  # by path, parents before children
         self.version = 0  # goes up before nodes change and after; odd in between
-        self._told: dict[str, Node | None] = {}  # where they differ from what was told, by path: what that was
+        self._told: OrderedDict[str, Node | None] = (
+            OrderedDict()
+        )  # where they differ from what was told, by path: what that was
         self._token = self._released = b""
         self._fresh = _Fresh(self.nodes)
         self._failed: dict[str, XenStoreError] = {}
@@ -61,24 +64,25 @@ class Replica:
     def tell_all(self) -> list[Change]:
         """All changes since the last that was told, a parent that comes before its children."""
         nodes = self.nodes
-        told, self._told = self._told, {}
+        told, self._told = self._told, OrderedDict()
         return [Change(path, old, nodes.get(path)) for path, old in told.items()]
 
     def tell_next(self) -> Change | None:
         """The next of them, if there is one."""
-        for path in self._told:
-            return Change(path, self._told.pop(path), self.nodes.get(path))
-        return None
+        if not self._told:
+            return None
+        path, old = self._told.popitem(last=False)
+        return Change(path, old, self.nodes.get(path))
 
     def tell_nothing(self) -> None:
         """What is known is no change."""
         self._told.clear()
 
-    def iterate(self) -> Iterator[str]:
-        """The paths; raises RuntimeError where they are updated meanwhile."""
+    def iterate(self) -> Iterator[tuple[str, Node]]:
+        """Paths and nodes; raises RuntimeError where they are updated meanwhile."""
         version = self.version
-        for path in self.nodes:
-            yield path
+        for item in self.nodes.items():
+            yield item
             if self.version != version:
                 raise RuntimeError("the mirror was updated during iteration")
 
@@ -152,7 +156,7 @@ class Replica:
                 if error is not None and not isinstance(error, NodeNotFoundError):
                     raise error
         if self._changed:
-            text = f"something below changed each of {_ROUNDS} times while it was read; the next update goes on"
+            text = f"something below changed each of {_ROUNDS} times while it was read"
             raise TransactionConflictError(errno.EAGAIN, text, top)
 
     def _take_events(self) -> Program[None]:
@@ -165,6 +169,8 @@ class Replica:
             return unknown
         if changes:
             self._take_over(changes)
+        elif self.version % 2:
+            self.version += 1  # an interruption left it so
         self._fresh = _Fresh(self.nodes)
         self._failed.clear()
         return []
@@ -301,12 +307,34 @@ class MirroredTree(Mapping[str, Node]):
         return len(self._nodes)
 
     def __iter__(self) -> Iterator[str]:
-        return self._replica.iterate()
+        return (path for path, _ in self._replica.iterate())
+
+    def items(self) -> ItemsView[str, Node]:
+        """Paths and nodes; iterating over them raises RuntimeError where the mirror is updated meanwhile."""
+        return _Items(self)
+
+    def values(self) -> ValuesView[Node]:
+        """The nodes; as :meth:`items`."""
+        return _Values(self)
 
     def copy(self) -> dict[str, Node]:
         """The nodes by their paths as they are now, which no update changes. Raises RuntimeError in the middle of one,
         of another thread."""
         return self._replica.copy()
+
+
+class _Items(ItemsView[str, Node]):
+    _mapping: MirroredTree
+
+    def __iter__(self) -> Iterator[tuple[str, Node]]:
+        return self._mapping._replica.iterate()
+
+
+class _Values(ValuesView[Node]):
+    _mapping: MirroredTree
+
+    def __iter__(self) -> Iterator[Node]:
+        return (node for _, node in self._mapping._replica.iterate())
 
 
 def closed_mirror_error() -> ClientClosedError:

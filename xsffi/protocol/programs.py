@@ -252,7 +252,7 @@ def quota_names() -> Program[list[str]]:
 
 
 def transaction_is_gone() -> Program[bool]:
-    """Whether the daemon says ENOENT because it does not know the transaction, and not for want of a node.
+    """Whether the daemon says ENOENT, or EIO, because it does not know the transaction, and not for want of a node.
 
     To be run with the tx_id in question. The daemon looks for the transaction first, and then at the path, which is
     none: so no node counts as used by the transaction for this question, as the root would.
@@ -263,4 +263,8 @@ def transaction_is_gone() -> Program[bool]:
         return True
     except (InvalidArgumentError, AccessDeniedError):
         pass  # said of the path, so the transaction is known
+    except XenStoreError as error:
+        if error.errno == errno.EIO:
+            return True  # as oxenstored says it
+        raise
     return False

@@ -34,7 +34,7 @@ class SharedWatches(Generic[W]):
     def __init__(self) -> None:
         self._by_path: dict[str, SharedWatch[W]] = {}
         self._by_token: dict[str, SharedWatch[W]] = {}
-        self._of_wait: dict[W, set[SharedWatch[W]]] = {}
+        self._of_wait: dict[W, dict[SharedWatch[W], None]] = {}
 
     def join(self, path: str, wait: W, new_token: Callable[[], bytes]) -> SharedWatch[W]:
         """Have a wait told of the events at a path: the watch, which is to be set where it is not."""
@@ -43,7 +43,7 @@ class SharedWatches(Generic[W]):
             watch = SharedWatch(path, new_token())
             self._by_token[watch.wire_token.decode("ascii")] = watch
             self._by_path[path] = watch
-        self._of_wait.setdefault(wait, set()).add(watch)
+        self._of_wait.setdefault(wait, {})[watch] = None
         watch.waits.add(wait)
         return watch
 
@@ -51,16 +51,18 @@ class SharedWatches(Generic[W]):
         """The watches of whose events a wait is told."""
         return list(self._of_wait.get(wait, ()))
 
-    def leave(self, wait: W, unused: list[SharedWatch[W]]) -> None:
-        """Tell a wait of nothing any more. The watches that nobody needs now are added to those that are to be taken
+    def part(self, watch: SharedWatch[W], wait: W) -> bool:
+        """Tell a wait of the events of a watch no more: whether nobody needs the watch now, so that it is to be taken
         away. Where an exception comes in the middle, it can be called again."""
-        for watch in self.of_wait(wait):
-            watch.waits.discard(wait)
-            if not watch.waits:
-                unused.append(watch)
-                self._by_token.pop(watch.wire_token.decode("ascii"), None)
-                self._by_path.pop(watch.path, None)
-        self._of_wait.pop(wait, None)
+        watch.waits.discard(wait)
+        if not watch.waits:
+            self._by_token.pop(watch.wire_token.decode("ascii"), None)
+            self._by_path.pop(watch.path, None)
+        of_wait = self._of_wait.get(wait, {})
+        of_wait.pop(watch, None)
+        if not of_wait:
+            self._of_wait.pop(wait, None)
+        return not watch.waits
 
     def of(self, wire_token: str) -> SharedWatch[W] | None:
         """The watch that an event with this token is of; None where it was taken away."""

@@ -21,8 +21,8 @@ __all__ = ["TransactionState", "pause_before_next"]
 
 _IN_CONFLICT = "not committed: it was in conflict with other changes"
 _LOST = "lost"
-_PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long
-_PAUSE_MAX = 0.1
+_PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long, 128 times in the end
+_DOUBLINGS_MAX = 7
 
 
 class TransactionState:
@@ -59,11 +59,16 @@ class TransactionState:
             raise
 
     def look_into(self, error: XenStoreError) -> Program[None]:
-        """Raise TransactionGoneError if that is what the daemon's error to a request means."""
-        if isinstance(error, NodeNotFoundError):
-            gone = yield from transaction_is_gone()
-        else:
-            gone = _is_io_error(error)
+        """Raise TransactionGoneError or TransactionConflictError if that is what the daemon's error to a request means.
+
+        xenstored says EIO where a node is to be removed or made whose parent another client has changed since.
+        """
+        if not isinstance(error, NodeNotFoundError) and not _is_io_error(error):
+            return
+        gone = yield from transaction_is_gone()
+        if not gone and _is_io_error(error):
+            text = "others have changed what this is about since the transaction began: it cannot be committed any more"
+            raise TransactionConflictError(errno.EAGAIN, text, *filter(None, [error.filename])) from error
         if gone and self.ended in (None, _LOST):  # else another task, or thread, has ended it meanwhile
             self.ended = _LOST
             raise _gone() from error
@@ -85,7 +90,7 @@ def pause_before_next(state: TransactionState, error: TransactionConflictError, 
         raise _conflict(f"the transaction was not committed in {tried}", advice, error) from error
     if attempt == 1:
         return 0.0
-    return random.uniform(0, min(_PAUSE * 2**attempt, _PAUSE_MAX))  # two that keep meeting must fall out of step
+    return random.uniform(0, _PAUSE * 2 ** min(attempt, _DOUBLINGS_MAX))  # two that keep meeting must fall out of step
 
 
 def _conflict(what: str, advice: str, error: TransactionConflictError) -> TransactionConflictError:

@@ -10,8 +10,9 @@ from random import uniform
 
 from .. import log
 from ..errors import (
-    BackendUnavailableError,
+    ClientClosedError,
     ConnectionLostError,
+    ForkedError,
     TransactionConflictError,
     WaitTimeoutError,
     XenStoreError,
@@ -50,11 +51,12 @@ else:
     Pause = namedtuple("Pause", ["seconds"])
     Reopen = namedtuple("Reopen", [])
 
-__all__ = ["BackOff", "Link", "Pause", "Reopen", "Rest", "Upkeep", "never"]
+__all__ = ["PATIENCE", "BackOff", "Link", "Pause", "Reopen", "Rest", "Upkeep", "never"]
 
 _FIRST_DELAY = 0.05  # seconds
 _LONGEST_DELAY = 5.0  # seconds
 _PAUSE_MAX = 0.05  # seconds of sleep in one go, while there is no daemon: close() and stop() are noticed then
+PATIENCE = 1.0  # seconds that one try to connect may take, as well
 
 
 class Link(Protocol):
@@ -132,9 +134,11 @@ class Upkeep(Generic[L]):
     def next_version(self, deadline: float | None, last: int | None) -> Course[int | None]:
         """The version of the nodes as they are now, once it is another than the last; None where the time is up."""
         replica = self.replica
-        if (yield from self._advance(deadline, lambda: self.link is not None and replica.version != last)):
-            return replica.version
-        return None
+        try:
+            is_new = yield from self._advance(deadline, lambda: self.link is not None and replica.version != last)
+        except TransactionConflictError:
+            is_new = False  # it lasted until the time was up
+        return replica.version if is_new else None
 
     def fail(self, error: BaseException) -> None:
         """An exception has ended a program."""
@@ -211,7 +215,9 @@ class Upkeep(Generic[L]):
             return None
         try:
             yield Reopen()
-        except (BackendUnavailableError, ConnectionLostError, WaitTimeoutError) as error:
+        except (ClientClosedError, ForkedError):
+            raise
+        except XenStoreError as error:  # as also for lack of descriptors
             self._next_try = self._now() + self._back_off.next_delay()
             log.debug("the mirror of %s finds no store: %s", self.replica.top, error)
             return None

@@ -178,17 +178,17 @@ class Client(NodeOperations, DomainVerbs):
         """
         return self._watches.add(path, token, callback, depth, try_depth)
 
-    def wait(self, condition: Condition[T], timeout: float | None = None) -> T:
+    def wait(self, condition: Condition[T | None], timeout: float | None = None) -> T:
         """Wait until a condition is true, and give its first true result.
 
         :param condition: a plain function of a :class:`~xsffi.protocol.conditions.View`, which has ``read``, ``get``,
             ``ls``, ``exists``, ``get_permissions``, ``view[path]`` and ``path in view``: a function of what it reads
             there, without side effects. It is run again when any of that has changed, a listing or an absence too, and
-            sees nodes as they are at one moment; so what lasts too short may be missed, the last state never.
+            sees nodes as they are at one moment; so what lasts too short may be missed, the last state never. Until all
+            that it reads is known it is run several times, once for each node that it comes to.
             :mod:`xsffi.conditions` has the commonest.
         :param timeout: how many seconds to wait (None: for ever); then :class:`~xsffi.errors.WaitTimeoutError` is
-            raised. How long the daemon may take to reply
-            meanwhile is not bounded by it, but by the client's own timeout.
+            raised. A look that was begun by then may take a second more; over libxenstore, until the daemon replies.
 
         What the condition raises ends the wait, and so does ValueError where it looks at no node at all. Its watches
         are shared with other waits of this client, do not show among its events, and are taken away in the end, however

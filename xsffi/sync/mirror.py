@@ -9,11 +9,11 @@ from weakref import WeakValueDictionary
 
 from .. import log
 from ..backends.selection import open_backend
-from ..errors import ConnectionLostError, closed_error, forked_error, lost_error
+from ..errors import ClientClosedError, ConnectionLostError, closed_error, forked_error, lost_error
 from ..options import validate_timeout
 from ..protocol import conditions, programs
 from ..protocol.mirroring import MirroredTree, Replica, closed_mirror_error
-from ..protocol.upkeep import Pause, Reopen, Rest, Upkeep, never
+from ..protocol.upkeep import PATIENCE, Pause, Reopen, Rest, Upkeep, never
 from ..records import Change
 from .mirror_links import Link
 
@@ -41,6 +41,9 @@ class Mirror(MirroredTree):
     happens between two updates the last state is told. One of them at a time may be under way: RuntimeError else.
     Iterating over a mirror that is updated raises RuntimeError too; what another thread reads meanwhile may be of the
     moment before or after. It ends by :meth:`close`, or with a ``with`` block, and with its client.
+
+    One that is not updated holds others up: oxenstored lets whoever writes below it wait once some 2,000 events are
+    unread, and xenstored takes longer for each.
     """
 
     def __init__(self, mirrors: Mirrors, top: str, reconnect: bool, client: object) -> None:
@@ -85,12 +88,12 @@ class Mirror(MirroredTree):
 
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
         """Iterate over changes, until none came for `timeout` seconds (None: for ever). Those of one update are given
-        one after the other; where the iteration is left, the rest is told by whatever asks next. Raises as
-        :meth:`update` does."""
+        one after the other; where the iteration is left, the rest is told by whatever asks next. Each step updates the
+        mirror where none is left, and raises as :meth:`update` does."""
         validate_timeout(timeout)
         return self._iterate(timeout)
 
-    def wait(self, condition: Condition[T], timeout: float | None = None) -> T:
+    def wait(self, condition: Condition[T | None], timeout: float | None = None) -> T:
         """Update until a condition is true, and give its first true result: as :meth:`xsffi.Client.wait`, but it looks
         at this mirror alone, and costs no trip. Raises :class:`~xsffi.errors.WaitTimeoutError` when `timeout` seconds
         are up (None: never), and what :meth:`update` does. A path outside of the mirror is an InvalidArgumentError.
@@ -235,8 +238,8 @@ class Mirror(MirroredTree):
         except BaseException as error:
             if self._updaters[:1] == [me]:
                 self._upkeep.fail(error)
-            if isinstance(error, ConnectionLostError):
-                self._check()  # that is why
+            if isinstance(error, (ConnectionLostError, ClientClosedError)):
+                self._check()  # the mirror was closed, and that is why
             raise
         finally:
             if me in self._updaters:
@@ -308,9 +311,8 @@ class Mirrors:
     def reopen(self) -> Link:
         """A connection of a mirror's own to the same place, since the client's is lost: over the wire, as that of its
         bulk work."""
-        return Link(
-            open_backend("wire", self._backend.path, self._timeout, self._connections), self._timeout, is_own=True
-        )
+        backend = open_backend("wire", self._backend.path, self._timeout, self._connections, PATIENCE)
+        return Link(backend, self._timeout, is_own=True)
 
     def set_again(self) -> None:
         """The daemon was told to forget all watches of the client's connection."""

@@ -9,7 +9,7 @@ from functools import partial
 from threading import get_ident
 from time import monotonic
 
-from ..errors import WatchExistsError, XenStoreError, forked_error, reentered_error
+from ..errors import WaitTimeoutError, WatchExistsError, XenStoreError, forked_error, reentered_error
 from ..options import validate_timeout
 from ..protocol import conditions, programs
 from ..protocol.programs import NextEvent
@@ -19,7 +19,7 @@ from ..records import WatchEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from ..backends.base import Backend, Events
@@ -46,10 +46,15 @@ class _Wait:
         self._asleep = threading.Lock()
         self._asleep.acquire()
 
-    def check_time(self) -> None:
-        """Raises TimeIsUp where it was up for long: something has changed again and again, each time it looked."""
-        if self.deadline is not None and monotonic() > self.deadline + _LAST_LOOK:
+    def time_for_a_reply(self) -> float | None:
+        """How many seconds a reply may take (None: any number). Raises TimeIsUp where there are none: something has
+        changed again and again, each time it looked."""
+        if self.deadline is None:
+            return None
+        seconds = self.deadline + _LAST_LOOK - monotonic()
+        if seconds <= 0:
             raise conditions.TimeIsUp
+        return seconds
 
     def remaining(self) -> float | None:
         """How many seconds are left (None: any number)."""
@@ -85,10 +90,11 @@ class Waits:
         self._taken: list[WatchEvent | None] = []  # events that came out of the queue, and were not yet told
         self._reader: _Wait | None = None  # who sleeps until an event comes
         self._sleepers: dict[_Wait, None] = {}  # those who sleep until they are told of one, in order
-        self._unused: list[SharedWatch[_Wait]] = []  # watches that are to be taken away
+        self._ended: list[_Wait] = []  # those that are over, however far their end has got
+        self._unused: list[SharedWatch[_Wait]] = []  # watches that are to be taken away, unless somebody needs them now
         self._owner = os.getpid()
 
-    def wait(self, condition: Condition[T], timeout: float | None) -> T:
+    def wait(self, condition: Condition[T | None], timeout: float | None) -> T:
         """See :meth:`xsffi.Client.wait`."""
         conditions.check(condition)
         validate_timeout(timeout)
@@ -100,30 +106,52 @@ class Waits:
         except conditions.TimeIsUp:
             raise conditions.no_time_error(timeout) from None
         finally:
-            # Not by a function: an interruption may come where that begins.
+            # Once it is among those that have ended, its watches are taken away, if not here, then by the next wait.
             try:
-                self._leave(wait)
+                self._ended.append(wait)
+                self._tidy()
             except BaseException:
-                self._leave(wait)  # an interruption came in between
+                self._ended.append(wait)  # an interruption may have come before, and twice does no harm
+                self._tidy()
                 raise
 
     def set_again(self) -> None:
         """The daemon was told to forget all watches of the connection."""
         for watch in self._locked(lambda: list(self._watches)):
+            if not watch.waits:
+                continue  # it was taken away meanwhile
             try:
                 self._backend.call(Watch(watch.path.encode("ascii"), watch.wire_token, None))
             except WatchExistsError:
                 pass  # another thread has just set it
             self._locked(partial(self._tell, watch))  # of what happened meanwhile
+            if not watch.waits:
+                self._unused.append(watch)
         self._locked(self._wake_reader)
+        self._take_away_unused()
 
     def _carry(self, wait: _Wait, effect: Effect) -> Any:
-        wait.check_time()
         if isinstance(effect, NextEvent):
             return self._next_event(wait, effect.wait)
         if isinstance(effect, Watch):
             return self._set(wait, effect)
-        return self._backend.call(effect) if isinstance(effect, Request) else self._backend.call_many(effect)
+        if isinstance(effect, Unwatch):
+            return self._part(wait, effect)
+        return self._call(wait, effect) if isinstance(effect, Request) else self._call_many(wait, effect)
+
+    def _call(self, wait: _Wait, request: Request[Any]) -> Any:
+        (outcome,) = self._call_many(wait, [request])
+        if isinstance(outcome, XenStoreError):
+            raise outcome
+        return outcome
+
+    def _call_many(self, wait: _Wait, requests: Sequence[Request[Any]]) -> list[Any]:
+        try:
+            return self._backend.call_many(requests, within=wait.time_for_a_reply())
+        except WaitTimeoutError:
+            if wait.remaining() == 0:
+                raise conditions.TimeIsUp from None
+            raise
 
     # Watches.
 
@@ -147,7 +175,7 @@ class Waits:
                 continue
             watch.may_be_set = True
             try:
-                self._backend.call(Watch(request.path, watch.wire_token, None))
+                self._call(wait, Watch(request.path, watch.wire_token, None))
                 watch.is_set = True
             except WatchExistsError:
                 watch.is_set = True  # by set_again()
@@ -164,22 +192,44 @@ class Waits:
         for other in list(watch.waits):
             other.wake()
 
-    def _leave(self, wait: _Wait) -> None:
-        """The wait is over, however far it had got."""
-        if self._owner != os.getpid():
-            return  # its condition has forked
+    def _part(self, wait: _Wait, request: Unwatch) -> None:
+        """Tell the wait of events at a path no more."""
 
         def step() -> None:
             for watch in self._watches.of_wait(wait):
-                if watch.setter is wait:
-                    self._stop_setting(watch)
-            self._watches.leave(wait, self._unused)
-            self._sleepers.pop(wait, None)
-            self._stop_reading(wait)
+                if watch.path.encode("ascii") == request.path:
+                    self._leave(watch, wait)
+                    wait.changed.pop(watch.path, None)
 
         self._locked(step)
+        self._take_away_unused()
+
+    def _leave(self, watch: SharedWatch[_Wait], wait: _Wait) -> None:
+        """A wait is told of the events of a watch no more; the lock is held."""
+        if watch.setter is wait:
+            self._stop_setting(watch)
+        if watch.waits == {wait}:
+            self._unused.append(watch)  # before, in case of an interruption
+        self._watches.part(watch, wait)
+
+    def _tidy(self) -> None:
+        """Take out the waits that are over, and the watches that nobody needs."""
+        if self._owner == os.getpid():  # else a condition has forked
+            self._locked(self._take_out_ended)
+            self._take_away_unused()
+
+    def _take_out_ended(self) -> None:
+        """The lock is held."""
+        for wait in list(self._ended):
+            for watch in self._watches.of_wait(wait):
+                self._leave(watch, wait)
+            self._sleepers.pop(wait, None)
+            self._stop_reading(wait)
+            self._ended.remove(wait)
+
+    def _take_away_unused(self) -> None:
         for watch in list(self._unused):
-            if watch.may_be_set:
+            if watch.may_be_set and not watch.waits:
                 self._backend.post(Unwatch(watch.path.encode("ascii"), watch.wire_token))
             with suppress(ValueError):  # another thread was faster
                 self._unused.remove(watch)
@@ -212,6 +262,7 @@ class Waits:
         waits; the lock is held."""
         queue = self._queue()
         self._sleepers.pop(wait, None)
+        self._take_out_ended()
         while True:
             for event in self._taken:
                 watch = self._watches.of(event.token) if event is not None else None

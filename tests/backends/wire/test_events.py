@@ -79,6 +79,28 @@ def test_an_event_goes_to_the_queue_of_its_token(connect: Connect, peer: Peer) -
         assert found == [*(WatchEvent(f"/{prefix}/{n}", tokens[prefix].decode()) for n in range(3)), None]
 
 
+@pytest.mark.parametrize("limit", [1, 5])
+def test_a_queue_with_a_limit(connect: Connect, peer: Peer, limit: int) -> None:
+    """The last of the events are there, and before them one that stands for the others."""
+    connection = connect(peer.path)
+    queue, other = connection.events("a:", limit), connection.events("b:")
+    token = queue.new_token()
+    for number in range(5):
+        tell(connection, f"/{number}", token)
+    overflown = limit < 5
+    assert rest(queue) == (["", "/4"] if overflown else ["/0", "/1", "/2", "/3", "/4"])
+    for number in range(23):
+        tell(connection, f"/{number}", token)
+    found = list(iter(lambda: queue.next_event(0), None))
+    assert found[0] == WatchEvent("", "")
+    assert 1 < len(found) <= limit + 1
+    paths = [event.path for event in found if event.path]
+    assert paths == [f"/{number}" for number in range(23)][-len(paths) :]
+    assert rest(other) == []
+    tell(connection, "/again", token)
+    assert rest(queue) == ["/again"]
+
+
 def test_no_token_is_given_twice(connect: Connect, peer: Peer) -> None:
     connection = connect(peer.path)
     queue = connection.events("")

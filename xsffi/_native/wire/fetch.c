@@ -245,7 +245,7 @@ static bool take_round(struct fetch *f)
     const Py_ssize_t end = f->last - f->first < f->width ? f->last : f->first + f->width;
 
     for (Py_ssize_t batch = f->first; batch < end; batch++)
-        if (!await_replies(connection_of(f, batch), *slot_of(f, batch), false))
+        if (!await_replies(connection_of(f, batch), *slot_of(f, batch), false, connection_of(f, batch)->timeout))
             return false;
     /* One that came while nobody slept has ended no sleep. */
     if (PyErr_CheckSignals() < 0)

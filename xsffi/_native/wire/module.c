@@ -111,9 +111,9 @@ static int64_t deadline_after(int64_t nanoseconds)
 /* Requests. */
 
 /* False with an exception: the exchange is its caller's still. */
-bool await_replies(struct connection_object *self, struct exchange *x, bool send)
+bool await_replies(struct connection_object *self, struct exchange *x, bool send, int64_t timeout)
 {
-    int64_t deadline = deadline_after(self->timeout);
+    int64_t deadline = deadline_after(timeout);
     enum outcome outcome = DONE;
 
     for (;;) {
@@ -154,7 +154,7 @@ static PyObject *carry(struct connection_object *self, uint32_t type, uint32_t t
         return PyErr_NoMemory();
     exchange_add(x, 0, type, tx_id, payload, length);
     connection_enter(&self->c);
-    if (await_replies(self, x, true)) {
+    if (await_replies(self, x, true, self->timeout)) {
         reply = reply_object(x, 0);
         exchange_free(x);
     } else {
@@ -311,16 +311,22 @@ static struct exchange *take_exchange(struct connection_object *self, PyObject *
     return x;
 }
 
-static PyObject *connection_replies(PyObject *object, PyObject *exchange)
+static PyObject *connection_replies(PyObject *object, PyObject *args)
 {
     struct connection_object *self = (struct connection_object *)object;
-    struct exchange *x = take_exchange(self, exchange);
-    PyObject *replies = NULL;
+    PyObject *exchange, *within = Py_None, *replies = NULL;
+    struct exchange *x;
+    int64_t timeout;
 
+    if (!PyArg_ParseTuple(args, "O|O", &exchange, &within) || !parse_timeout(within, &timeout))
+        return NULL;
+    if (timeout < 0 || (self->timeout >= 0 && self->timeout < timeout))
+        timeout = self->timeout;
+    x = take_exchange(self, exchange);
     if (x == NULL)
         return NULL;
     connection_enter(&self->c);
-    if (await_replies(self, x, false)) {
+    if (await_replies(self, x, false, timeout)) {
         replies = PyList_New((Py_ssize_t)x->count);
         for (uint32_t i = 0; i < x->count && replies != NULL; i++) {
             PyObject *reply = reply_object(x, i);
@@ -618,7 +624,8 @@ static PyMethodDef connection_methods[] = {
     {"carry", connection_carry, METH_VARARGS, "carry(type, payload, tx_id=0): send a request, and wait for its reply."},
     {"post", connection_post_one, METH_VARARGS, "post(type, payload, tx_id=0): send a request, and wait for nothing."},
     {"send_many", connection_send_many, METH_VARARGS, "send_many(messages, tx_id=0): send; gives what replies() takes."},
-    {"replies", connection_replies, METH_O, "replies(exchange): wait for the replies to what was sent."},
+    {"replies", connection_replies, METH_VARARGS,
+     "replies(exchange, within=None): wait for the replies to what was sent, so many seconds if those are fewer."},
     {"forget", connection_forget, METH_O, "forget(exchange): nobody waits for these replies any more."},
     {"fetch", connection_fetch, METH_VARARGS,
      "fetch(others, paths, tx_id, encode, node_type, permissions): many nodes, or their values alone."},

@@ -25,7 +25,7 @@ struct connection_object {
 PyObject *raise_outcome(struct connection_object *self, enum outcome outcome, int error);
 
 /* Sends the exchange, where `send`, waits for the replies, and lets Python run its handlers. False with an exception. */
-bool await_replies(struct connection_object *self, struct exchange *x, bool send);
+bool await_replies(struct connection_object *self, struct exchange *x, bool send, int64_t timeout);
 
 /* The payload of the reply, where it is of the type of its request; else its type and payload. */
 PyObject *reply_object(struct exchange *x, uint32_t place);

@@ -95,7 +95,9 @@ class LibraryBackend:
 
         return connection.call(step)
 
-    def call_many(self, requests: Sequence[r.Request[Any]], tx_id: int = 0) -> list[Outcome]:
+    def call_many(
+        self, requests: Sequence[r.Request[Any]], tx_id: int = 0, within: float | None = None
+    ) -> list[Outcome]:
         connection = self._connection
         if get_ident() in connection.users:
             raise reentered_error()

@@ -64,7 +64,7 @@ class WireBackend:
         reply = self._connection.carry(request.type, payload, tx_id)
         return request.decode(reply) if type(reply) is bytes else reply_of(request, reply)
 
-    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0) -> list[Outcome]:
+    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None) -> list[Outcome]:
         if isinstance(requests, Lookups):
             if tx_id:
                 return self._look_up((self._connection,), requests, tx_id)
@@ -73,7 +73,7 @@ class WireBackend:
             return self._over_several(
                 len(requests), lambda connections: carry(connections, requests.parts, self._payload_max)
             )
-        return carry((self._connection,), (requests,), self._payload_max, tx_id)
+        return carry((self._connection,), (requests,), self._payload_max, tx_id, within)
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
         self._connection.post(request.type, request.payload(), tx_id)
@@ -152,11 +152,14 @@ def _decoded(request: Request[T], reply: Reply) -> T | XenStoreError:
         return error
 
 
-def open_wire(path: str, timeout: float | None = None, connections: int | None = None) -> WireBackend:
+def open_wire(
+    path: str, timeout: float | None = None, connections: int | None = None, patience: float | None = None
+) -> WireBackend:
     """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where it
     fails. `timeout`: how many seconds a reply, and connecting, may take (None: any time). `connections`: how many may
-    be opened in all for bulk work (None: as many as are worth it)."""
-    return WireBackend(open_connection(path, timeout), path, timeout, connections)
+    be opened in all for bulk work (None: as many as are worth it). `patience`: how many seconds connecting may take, if
+    not as many."""
+    return WireBackend(open_connection(path, timeout, patience=patience), path, timeout, connections)
 
 
 def open_beside(path: str, peer: int, check: Callable[[], object], connections: int | None) -> WireBackend:

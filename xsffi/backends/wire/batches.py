@@ -21,9 +21,14 @@ _BATCHES_OF_SEVERAL = 2  # over each of several connections: the daemon has work
 
 
 def carry(
-    connections: Sequence[Connection], parts: Sequence[Sequence[Request[Any]]], payload_max: int, tx_id: int = 0
+    connections: Sequence[Connection],
+    parts: Sequence[Sequence[Request[Any]]],
+    payload_max: int,
+    tx_id: int = 0,
+    within: float | None = None,
 ) -> list[Outcome]:
-    """Carry all parts, which the connections take in turn; what their requests come to, in order."""
+    """Carry all parts, which the connections take in turn; what their requests come to, in order. `within`: how many
+    seconds each batch may take, if that is less than the timeout of its connection."""
     count = len(connections)
     lanes = [
         (connection, _lane(connection, parts[place::count], payload_max, tx_id))
@@ -35,7 +40,7 @@ def carry(
         while on_their_way:
             on_their_way = [(connection, lane) for connection, lane in on_their_way if lane.send(batches)]
             for connection, lane in on_their_way:
-                lane.take(connection.replies(lane.exchanges[0]))
+                lane.take(connection.replies(lane.exchanges[0], within))
     except BaseException:
         for connection, lane in lanes:
             for exchange in lane.exchanges:

@@ -15,6 +15,7 @@ import select
 import threading
 from contextlib import contextmanager, suppress
 from functools import partial
+from math import inf
 from os import getpid
 from threading import get_ident
 from time import monotonic
@@ -133,9 +134,12 @@ class Connection:
 
         return self._locked(step)
 
-    def replies(self, exchange: Exchange) -> list[Reply]:
-        """The replies to what was sent, in order."""
+    def replies(self, exchange: Exchange, within: float | None = None) -> list[Reply]:
+        """The replies to what was sent, in order. `within`: how many seconds they may take, if that is less than the
+        timeout of the connection; with that of a thread that reads meanwhile, if it does."""
         deadline = self._deadline()
+        if within is not None:
+            deadline = min(monotonic() + within, inf if deadline is None else deadline)
         return self._locked(lambda: self._complete(exchange, deadline))
 
     def forget(self, exchange: Exchange) -> None:

@@ -57,8 +57,9 @@ class Connection(Protocol):
     def send_many(self, messages: Sequence[Message], tx_id: int = 0) -> Any:
         """Send requests; gives what :meth:`replies` takes."""
 
-    def replies(self, exchange: Any) -> list[Reply]:
-        """Wait for the replies to what was sent; they are in the order of the requests."""
+    def replies(self, exchange: Any, within: float | None = None) -> list[Reply]:
+        """Wait for the replies to what was sent; they are in the order of the requests. `within`: how many seconds they
+        may take, if that is less than the timeout of the connection."""
 
     def forget(self, exchange: Any) -> None:
         """Nobody waits for these replies any more; what was not yet sent, is not."""
