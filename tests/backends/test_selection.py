@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
-from daemons import Daemon
+from daemons import Daemon, require_packages
 from harness.stores import environment_of, require_libxenstore
 
 import xsffi
+from xsffi.backends.selection import describe
+from xsffi.backends.wire import native
 
 
 def test_auto_is_libxenstore(xenstored: Daemon) -> None:
@@ -115,6 +118,77 @@ def test_without_the_extension(xenstored: Daemon) -> None:
     chosen, *errors = done.stdout.splitlines()
     assert chosen == "wire True"
     assert ["XSFFI_EXTENSION=no" in error for error in errors] == [True, True]
+
+
+@pytest.fixture
+def without_extension(tmp_path: Path) -> dict[str, str]:
+    """The environment of a Python that has xsffi as pip installs it where there is no compiler."""
+    root = Path(xsffi.__file__).parent
+    shutil.copytree(root, tmp_path / "xsffi", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    libraries = require_packages().library_path
+    return {**os.environ, "PYTHONPATH": str(tmp_path), "LD_LIBRARY_PATH": libraries, "XSFFI_EXTENSION": ""}
+
+
+def said(program: str, environment: dict[str, str], *arguments: str) -> list[str]:
+    # Without the site module: an editable installation would bring the extension in.
+    command = [sys.executable, "-S", "-W", "error", "-c", program, *arguments]
+    return subprocess.run(
+        command,
+        cwd=environment["PYTHONPATH"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+
+
+OPEN_TWICE = """
+import logging, sys
+logging.basicConfig(level=logging.INFO, format="%(message)s")
+import xsffi
+for _ in range(2):
+    xsffi.Client(sys.argv[1], backend=sys.argv[2]).close()
+"""
+
+
+@pytest.mark.parametrize("backend", ["auto", "wire"])
+def test_a_missed_extension_is_told_once(xenstored: Daemon, backend: str, without_extension: dict[str, str]) -> None:
+    require_libxenstore()
+    lines = said(OPEN_TWICE, without_extension, xenstored.socket_path, backend)
+    (line,) = [line for line in lines if "XSFFI_BUILD_EXTENSION=yes" in line]
+    assert "libxenstore.so." in line
+    assert "is here and cannot be used: the extension xsffi._xenstore is not there" in line
+    assert sum(line.startswith("the backend is the wire") for line in lines) == 2
+
+
+@pytest.mark.parametrize("variable", ["XSFFI_LIBXENSTORE=/no/such.so", "XSFFI_EXTENSION=no"])
+def test_nothing_is_missed_without_a_library_or_by_choice(
+    xenstored: Daemon, variable: str, without_extension: dict[str, str]
+) -> None:
+    name, _, value = variable.partition("=")
+    lines = said(OPEN_TWICE, {**without_extension, name: value}, xenstored.socket_path, "auto")
+    assert len(lines) == 2
+    assert all(line.startswith("the backend is the wire") for line in lines)
+
+
+def test_what_the_backends_are(without_extension: dict[str, str]) -> None:
+    require_libxenstore()
+    assert describe()["libxenstore"] == os.environ["XSFFI_LIBXENSTORE"]
+    program = "from xsffi.backends.selection import describe; print(*describe().items(), sep='\\n')"
+    library, wire = said(program, without_extension)
+    assert "is here and cannot be used" in library
+    assert "in Python, since the one in C cannot be imported: No module named 'xsffi._wire'" in wire
+    library, _ = said(program, {**without_extension, "XSFFI_EXTENSION": "no"})
+    assert "XSFFI_EXTENSION=no" in library
+
+
+def test_the_wire_is_in_c_or_it_is_said_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xsffi._wire")
+    if native.open_in_c is None:
+        assert describe()["wire"] == "in Python, as the environment asks for"
+    else:
+        assert describe()["wire"] == "in C"
 
 
 def test_no_thread_is_ours(xenstored: Daemon) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .libxenstore import backend as libxenstore
     from .libxenstore import extension, opening
     from .wire import backend as wire
+    from .wire import native
 
     Attempts = list[tuple[str, OSError]]  # what was tried, and why it failed
 else:
@@ -25,11 +26,22 @@ else:
     extension = lazy_module("xsffi.backends.libxenstore.extension")
     opening = lazy_module("xsffi.backends.libxenstore.opening")
     trace = lazy_module("xsffi.backends.trace")
+    native = lazy_module("xsffi.backends.wire.native")
     wire = lazy_module("xsffi.backends.wire.backend")
 
-__all__ = ["NAMES", "open_backend"]
+__all__ = ["NAMES", "describe", "open_backend"]
 
 NAMES = ("auto", "libxenstore", "wire")
+
+_missed_is_told = False
+
+
+def describe() -> dict[str, str]:
+    """What each backend is here, for people: ``"libxenstore"``, the library that is used or why none can be; and
+    ``"wire"``, whether its connection is in C, or why not. No connection is made."""
+    reason = extension.load_libxenstore()
+    library = _missed() or reason or extension.ffi.string(extension.lib.xsffi_library()).decode("utf-8", "replace")
+    return {"libxenstore": library, "wire": native.made()}
 
 
 def open_backend(
@@ -101,12 +113,32 @@ def _open_wire(
     attempts: Attempts,
     patience: float | None = None,
 ) -> Backend:
+    _tell_of_missed()
     for place in candidates(path):
         try:
             return wire.open_wire(place, timeout, connections, patience)
         except OSError as error:
             attempts.append((f"wire at {place}", error))
     raise unavailable_error(attempts)
+
+
+def _missed() -> str | None:
+    library = extension.missed_library()
+    if library is None:
+        return None
+    return (
+        f"{library} is here and cannot be used: {extension.why_missing}; to install xsffi from its sources with"
+        " XSFFI_BUILD_EXTENSION=yes in the environment says what is missing"
+    )
+
+
+def _tell_of_missed() -> None:
+    """Say once, at INFO, that the extension is missed: pip hides what its build has said."""
+    global _missed_is_told
+    if not _missed_is_told and log.is_enabled(log.INFO):
+        _missed_is_told = True
+        if text := _missed():
+            log.info("%s", text)
 
 
 def _check_name(name: str, what: str) -> str:

@@ -13,7 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-__all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "shortcuts", "why_missing"]
+__all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "missed_library", "shortcuts", "why_missing"]
 
 LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.14 or so, and before
 
@@ -47,14 +47,36 @@ def load_libxenstore() -> str | None:
 def _load() -> str | None:
     if lib.xsffi_library() != ffi.NULL:
         return None
-    named = os.environ.get("XSFFI_LIBXENSTORE")
     reasons = []
-    for name in (named,) if named else LIBRARIES:
+    for name in _names():
         reason = lib.xsffi_load(os.fsencode(name))
         if reason == ffi.NULL:
             return None
         reasons.append(ffi.string(reason).decode("utf-8", "replace"))
     return "; ".join(reasons)
+
+
+def _names() -> tuple[str, ...]:
+    named = os.environ.get("XSFFI_LIBXENSTORE")
+    return (named,) if named else LIBRARIES
+
+
+def missed_library() -> str | None:
+    """The libxenstore that this host has and that cannot be used, since there is no extension; None where nothing is
+    missed, or the environment has it so."""
+    if lib is not None or os.environ.get("XSFFI_EXTENSION") == "no":
+        return None
+    try:
+        from ctypes import CDLL
+    except ImportError:
+        return None  # a Python without it
+    for name in _names():
+        try:
+            CDLL(name)
+        except OSError:
+            continue
+        return name
+    return None
 
 
 def _after_fork_in_child() -> None:

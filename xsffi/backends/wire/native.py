@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 else:
     in_python = lazy_module("xsffi.backends.wire.connection")
 
-__all__ = ["Connection", "Opened", "open_connection"]
+__all__ = ["Connection", "Opened", "made", "open_connection"]
 
 
 class Connection(Protocol):
@@ -104,6 +104,11 @@ if os.environ.get("XSFFI_EXTENSION") != "no" and _choice() == "c":
         _why_in_python = f"since the one in C cannot be imported: {error}"
 
 
+def made() -> str:
+    """How a connection over a socket is made here, for people."""
+    return "in C" if open_in_c is not None else f"in Python, {_why_in_python}"
+
+
 def open_connection(
     path: str,
     timeout: float | None,
@@ -133,14 +138,13 @@ def open_connection(
             accept(connection)
         peer = peer_of(connection)
         if open_in_c is None:
-            made = in_python.Connection(SocketTransport(connection), timeout)
-            return Opened(made, kind, f"in Python, {_why_in_python}", peer)
-        made_in_c = open_in_c(connection.fileno(), timeout, spin_limit(), one_wait(None), _explain(timeout), WatchEvent)
+            return Opened(in_python.Connection(SocketTransport(connection), timeout), kind, made(), peer)
+        in_c = open_in_c(connection.fileno(), timeout, spin_limit(), one_wait(None), _explain(timeout), WatchEvent)
     except BaseException:
         connection.close()
         raise
     connection.close()  # it has a duplicate of its own, so that no exception can come between two owners
-    return Opened(made_in_c, kind, "in C", peer)
+    return Opened(in_c, kind, made(), peer)
 
 
 def _explain(timeout: float | None) -> Callable[[str, str, int], XenStoreError]:
