@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Transport", "open_transport"]
 
+_MSG_NOSIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0x4000)  # PyPy has no name for Linux's number
 _RECEIVE_SIZE = 1 << 16  # bytes at once, and in one turn of the loop: a peer that never stops must hold up nobody
 _CONNECT_RETRY = 0.01  # seconds
 _WRITE_RETRY = 0.01  # seconds: Linux's xenbus never polls as writable
@@ -57,7 +58,7 @@ class Transport:
             return self._opened.write(data) or 0
         try:
             # A daemon that died is an error, also in a program that lets SIGPIPE end it.
-            return self._opened.send(data, socket.MSG_NOSIGNAL)
+            return self._opened.send(data, _MSG_NOSIGNAL)
         except BlockingIOError:
             return 0
 

@@ -24,14 +24,15 @@ def one_wait(timeout: float | None) -> float:
 
 
 class Wakeup:
-    """Set by one thread, or by a signal handler, to end the wait of another. An eventfd, or a pipe before Python 3.10.
+    """Set by one thread, or by a signal handler, to end the wait of another. An eventfd, or a pipe where Python has
+    none: before 3.10, and PyPy.
 
     Raises XenStoreError where there are no descriptors left.
     """
 
     def __init__(self) -> None:
         try:
-            if sys.version_info >= (3, 10):
+            if sys.version_info >= (3, 10) and hasattr(os, "eventfd"):
                 self._read_end = self._write_end = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
             else:
                 self._read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)

@@ -46,7 +46,7 @@ class Spin:
 
 def spin_limit() -> float:
     """How many seconds to spin at most; raises InvalidArgumentError for an ``XSFFI_SPIN`` that is no such number."""
-    if len(os.sched_getaffinity(0)) < 2:
+    if _processors() < 2:
         return 0.0  # the daemon would wait for the one processor that the spinning takes
     text = os.environ.get("XSFFI_SPIN", "")
     if not text:
@@ -54,3 +54,8 @@ def spin_limit() -> float:
     if not text.isascii() or not text.isdigit() or int(text) > 1000:
         raise InvalidArgumentError(errno.EINVAL, f"XSFFI_SPIN is a number of microseconds from 0 to 1000, not {text!r}")
     return int(text) / 1e6
+
+
+def _processors() -> int:
+    """How many this process may run on or, where Python cannot tell, as PyPy, how many there are."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceTransport", "SocketTransport", "Transport", "connect", "open_device", "peer_of"]
 
+# PyPy has no names for these; the numbers are those of Linux on each processor that Xen runs on.
+_MSG_NOSIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0x4000)
+_SO_PEERCRED: int = getattr(socket, "SO_PEERCRED", 17)
 _RECEIVE_SIZE = (65536,)  # bytes at most in one call
 _CONNECT_RETRY = 0.01  # seconds
 _PEER = struct.Struct("=iII")  # struct ucred of unix(7): pid, uid, gid
@@ -89,7 +92,7 @@ class SocketTransport(_Receiving):
     def send(self, data: bytes | memoryview) -> int:
         try:
             # A daemon that died is an error, also in a program that lets SIGPIPE end it.
-            return self._send(data, socket.MSG_NOSIGNAL)
+            return self._send(data, _MSG_NOSIGNAL)
         except BlockingIOError:
             return 0
         except OSError as error:
@@ -190,5 +193,5 @@ def peer_of(connection: socket.socket) -> int:
 
     It stays the same when a daemon updates itself while it runs.
     """
-    pid: int = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[0]
+    pid: int = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, _PEER.size))[0]
     return pid
