@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import zipfile
 from collections.abc import Mapping
 from importlib import metadata
@@ -138,6 +139,22 @@ def wheel(sdist: Path, compiler: str) -> Wheel:
 
 def modules(wheel: Wheel) -> set[str]:
     return {name for name in wheel.files if name.endswith(".py")}
+
+
+def test_the_sdist_has_all_that_is_in_the_repository(tmp_path: Path) -> None:
+    """So that tests, scripts and docs can be had from it too."""
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
+    if listed.returncode != 0:
+        unavailable("this is no git repository")
+    tracked = {name for name in listed.stdout.split("\0") if (ROOT / name).is_file()}
+    for name in tracked:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    done = python("-c", "import setuptools.build_meta as backend; backend.build_sdist('packed')", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    with tarfile.open(next((tmp_path / "packed").glob("xsffi-*.tar.gz"))) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    assert tracked - packed == {".ci/run", ".gitignore"}
 
 
 def test_a_wheel_with_the_extension_serves_every_python(wheel: Wheel) -> None:
