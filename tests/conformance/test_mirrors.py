@@ -6,6 +6,7 @@ import itertools
 import os
 import select
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -387,6 +388,8 @@ def own_store(kind: str) -> Iterator[Any]:
 
 def _connections(path: str) -> list[int]:
     """The descriptors of this process that are connected to a socket."""
+    if sys.implementation.name == "pypy":
+        pytest.skip("PyPy has a descriptor block of which a socket object is made, the event loop's own too")
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
