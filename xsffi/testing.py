@@ -25,6 +25,7 @@ from .records import Node
 from .server.dump import contents, fill
 from .server.faults import Cut, Refusal
 from .server.loop import Loop
+from .server.releases import NEWEST, release_named
 from .server.store import Store
 from .sync.client import Client
 
@@ -45,17 +46,26 @@ class EmbeddedStore:
     stops at the end. A child of this process, by fork, can connect to it, and cannot stop it.
     """
 
-    def __init__(self, tree: Contents | None = None, *, path: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self,
+        tree: Contents | None = None,
+        *,
+        path: str | os.PathLike[str] | None = None,
+        release: str | None = None,
+    ) -> None:
         """Start one.
 
         :param tree: nodes to begin with, see :meth:`load`.
         :param path: where its socket is to be, in a folder that is there; by default, in a temporary one of its own,
             removed in the end.
+        :param release: as xenstored of which Xen it behaves: "4.14", "4.17", "4.20" or "4.22"; by default, the newest.
 
-        Raises OSError, with `path` as its filename, where there can be no socket: EADDRINUSE where somebody listens
-        there already; and for the tree what :meth:`load` does.
+        Raises ValueError where it knows no such release; OSError, with `path` as its filename, where there can be no
+        socket: EADDRINUSE where somebody listens there already; and for the tree what :meth:`load` does.
         """
-        self._store = Store()
+        #: the release of Xen as whose xenstored it behaves
+        self.release = NEWEST if release is None else release
+        self._store = Store(release_named(self.release))
         if tree is not None:
             fill(self._store, tree)
         self._loop = Loop(self._store)

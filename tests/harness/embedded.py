@@ -9,18 +9,35 @@ from types import TracebackType
 from daemons import Packages, require_packages
 from daemons.tools import run_tool, start_tool
 
+from xsffi.server.releases import RELEASES
 from xsffi.testing import EmbeddedStore
 
-__all__ = ["EmbeddedDaemon"]
+__all__ = ["EmbeddedDaemon", "parse_use", "release_like"]
+
+
+def release_like(version: str) -> str:
+    """The release as which the embedded store comes nearest to a daemon of this one: itself, or the last before it."""
+
+    def key(text: str) -> tuple[int, ...]:
+        return tuple(map(int, text.split(".")))
+
+    return max((name for name in RELEASES if key(name) <= key(version)), key=key)
+
+
+def parse_use(answer: str) -> dict[str, int]:
+    """How much a domain uses of each quota, from the answer of CONTROL to ``quota <domid>``."""
+    lines = [line.partition(":") for line in answer.splitlines()[1:]]
+    return {name.strip(): int(text.split()[0]) for name, _, text in lines}
 
 
 class EmbeddedDaemon:
-    """What tests use of :class:`daemons.Daemon`, served by an embedded store. It behaves as C xenstored does."""
+    """What tests use of :class:`daemons.Daemon`, served by an embedded store."""
 
     kind = "xenstored"
 
-    def __init__(self) -> None:
-        self.store = EmbeddedStore()
+    def __init__(self, release: str | None = None) -> None:
+        """`release`: as xenstored of which Xen it behaves; by default, the one at hand."""
+        self.store = EmbeddedStore(release=release or release_like(require_packages().version))
         self.socket_path = self.store.path
         self.pid = os.getpid()
         self.is_running = True

@@ -21,7 +21,7 @@ from daemons.packages import REPOSITORY
 from harness.alarms import end_this_process_after
 from harness.embedded import EmbeddedDaemon
 
-from xsffi import DOMID_ANY, Feature
+from xsffi import DOMID_ANY
 from xsffi.lowlevel.xs import Error, xs
 
 from .conftest import Connect, use
@@ -52,14 +52,12 @@ class Thread(threading.Thread):
 
 def test_what_would_end_the_daemon_is_refused(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     """Permissions for every domain, on a daemon that knows them; and the release of who owns a special path."""
-    with EmbeddedDaemon() as embedded:
+    for_all = [{"dom": 0}, {"dom": DOMID_ANY, "read": True}]
+    with EmbeddedDaemon("4.22") as embedded:
         daemon: Any = embedded
         use(monkeypatch, daemon, backend)
-        store = embedded.store._store
-        store.dom0.features |= Feature.DOMID_ANY
         handle = xs()
         handle.write("", "/a", "")
-        for_all = [{"dom": 0}, {"dom": DOMID_ANY, "read": True}]
         for _ in range(2):
             with pytest.raises(Error) as caught:
                 handle.set_permissions("", "/a", for_all)
@@ -72,9 +70,12 @@ def test_what_would_end_the_daemon_is_refused(monkeypatch: pytest.MonkeyPatch, b
         assert caught.value.args[0] == errno.EINVAL
         handle.set_permissions("", "@releaseDomain", [{"dom": 0}])
         handle.release_domain(5)
-        store.dom0.features &= ~Feature.DOMID_ANY
         handle.close()
+    with EmbeddedDaemon("4.17") as embedded:
+        daemon = embedded
+        use(monkeypatch, daemon, backend)
         handle = xs()
+        handle.write("", "/a", "")
         handle.set_permissions("", "/a", for_all)
         assert handle.get_permissions("", "/a")[1]["dom"] == DOMID_ANY
         handle.close()

@@ -16,14 +16,16 @@ from daemons import (
     start_xenstored,
     strings,
 )
+from harness.embedded import parse_use, release_like
 
+from xsffi.server.releases import RELEASES
 from xsffi.testing import EmbeddedStore
 
-__all__ = ["GUESTS", "Pair"]
+__all__ = ["GUESTS", "KnownDeath", "Pair"]
 
 GUESTS = (5, 6)
 
-_QUOTA_NAMES = {
+_QUOTAS = {
     "nodes": "nodes",
     "node_size": "node-size",
     "watches": "watches",
@@ -31,6 +33,10 @@ _QUOTA_NAMES = {
     "permissions": "node-permissions",
     "path_length": "path-max",
 }
+
+
+class KnownDeath(Exception):
+    """xenstored of 4.14 dies of a commit that takes more nodes from a guest than it has by now."""
 
 
 @dataclass
@@ -50,16 +56,20 @@ class Pair:
 
     def __init__(self, quotas: GuestQuotas | None = None) -> None:
         self.daemon = start_xenstored(quotas=quotas)
-        self.store = EmbeddedStore()
+        self.store = EmbeddedStore(release=release_like(self.daemon.packages.version))
+        self.xen = RELEASES[self.store.release]
         self.log: list[str] = []
         self.differences = 0  # in answers within transactions that could not be committed any more
         self.clients: dict[str, _Both] = {}
         for name in ("a", "b"):
             self.clients[name] = _Both(self.daemon.connect(), SocketConnection(self.store.path))
+        # Before there are guests: since 4.22 that is for those to come.
+        names = {quota.key: quota.short_name for quota in self.xen.quotas}
+        for key, value in quotas.named(_QUOTAS).items() if quotas else ():
+            request = strings("quota", "set", names[key], value)
+            assert self.clients["a"].embedded.call(MessageType.CONTROL, request).payload == b"OK\0"
         for domid in GUESTS:
             self.introduce(domid)
-        for quota, value in quotas.named(_QUOTA_NAMES).items() if quotas else ():
-            self.clients["a"].embedded.call(MessageType.CONTROL, strings("quota", "set", quota, value))
 
     def close(self) -> None:
         for client in self.clients.values():
@@ -79,7 +89,12 @@ class Pair:
     def call(self, name: str, type: MessageType, payload: bytes = b"\0", tx_id: int = 0) -> Reply:
         """Send a request as a client to both; the answer, which is the same. Events are compared too."""
         client = self.clients[name]
-        real = client.real.call(type, payload, tx_id)
+        try:
+            real = client.real.call(type, payload, tx_id)
+        except OSError:
+            if "domain_entry_fix: Assertion" in self.daemon.log:
+                raise KnownDeath from None
+            raise
         embedded = client.embedded.call(type, payload, tx_id)
         request = f"{name}: {type.name} {payload!r}" + (f" in {tx_id}" if tx_id else "")
         self.log.append(f"{request} -> {_shown(real)}")
@@ -89,9 +104,10 @@ class Pair:
             assert type != MessageType.TRANSACTION_END, story
             # What a transaction sees that cannot be committed any more is nothing to go by; nor can it in either store.
             end = (MessageType.TRANSACTION_END, strings("T"), tx_id)
-            real_end = client.real.call(*end)
-            assert real_end.type == MessageType.ERROR, story
-            assert client.embedded.call(*end) == real_end, story
+            real_end, embedded_end = client.real.call(*end), client.embedded.call(*end)
+            assert real_end.type == embedded_end.type == MessageType.ERROR, story
+            # What it removed counts on some releases, before it is looked at whether there is a conflict.
+            assert real_end == embedded_end or self.xen.commits_below_zero_fail, story
             client.transactions.remove(tx_id)
             self.differences += 1
             self.compare_events()
@@ -149,10 +165,7 @@ class Pair:
         for domid in GUESTS:
             request = (MessageType.CONTROL, strings("quota", str(domid)))
             real, embedded = (connection.call(*request).payload for connection in (client.real, client.embedded))
-            counts = real.splitlines()[:4]  # nodes, watches, transactions
-            assert embedded.rstrip(b"\0").splitlines() == counts, self._story(
-                f"{counts} from xenstored, but {embedded!r}"
-            )
+            assert _counted(embedded) == _counted(real), self._story(f"{real!r} from xenstored, but {embedded!r}")
 
     def _track(self, client: _Both, type: MessageType, reply: Reply, tx_id: int) -> None:
         if type == MessageType.RESET_WATCHES:
@@ -170,6 +183,12 @@ def _comparable(type: MessageType, reply: Reply) -> Reply:
     if type == MessageType.DIRECTORY_PART and reply.type == type:
         return Reply(type, reply.payload.partition(b"\0")[2])  # generations are numbers of each store's own
     return reply
+
+
+def _counted(answer: bytes) -> dict[str, int]:
+    """What is used of that which both count, from the answer to ``quota <domid>``."""
+    uses = parse_use(answer.rstrip(b"\0").decode())
+    return {name: uses[name] for name in ("nodes", "watches", "transactions")}
 
 
 def _shown(reply: Reply) -> str:

@@ -44,14 +44,13 @@ def test_what_is_there_at_the_start(pair: Pair) -> None:
 )  # fmt: skip
 def test_paths(pair: Pair, name: str, path: str) -> None:
     for type in ONE_PATH:
-        if not (type == M.GET_PERMS and path.startswith("@")):  # later ones than 4.17 can tell these
-            pair.ask(name, type, path)
+        pair.ask(name, type, path)
     pair.write(name, path, b"value")
     pair.ask(name, M.READ, path) if not path.startswith("@") else None
     pair.ask(name, M.DIRECTORY_PART, path, "0")
     pair.ask(name, M.WATCH, path, "token")
     pair.ask(name, M.UNWATCH, path, "token")
-    if not path.startswith("@"):
+    if pair.xen.special_nodes or not path.startswith("@"):  # others refuse that with whatever errno was set last
         pair.ask(name, M.SET_PERMS, path, "n5")
 
 
@@ -260,7 +259,10 @@ def test_special_watches(pair: Pair) -> None:
     ids="-".join,
 )
 def test_special_permissions_of_a_domain_that_is_gone(pair: Pair, name: str, entries: list[str]) -> None:
-    """Dom0 owns them then, with the same for everybody; and a new domain of the same id inherits nothing."""
+    """Dom0 owns them then, with the same for everybody, and a new domain of the same id inherits nothing; in 4.14 they
+    are left as they were."""
+    if entries[0][1:] == "7" and pair.xen.special_nodes:
+        pytest.skip("xenstored of 4.18 to 4.23 dies of this")
     pair.introduce(7)
     pair.ask("a", M.SET_PERMS, name, *entries)
     for client in pair.clients:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from daemons import MessageType, Packet, SocketConnection, strings
 from harness.alarms import handled_elsewhere, interrupted_after
+from harness.embedded import parse_use
 
 import xsffi
 from xsffi.server.connection import Connection
@@ -93,14 +94,14 @@ def test_a_client_that_dies_in_a_transaction(store: EmbeddedStore, bystander: xs
         connection.call(M.WATCH, strings("x", str(number)))
         connection.call(M.TRANSACTION_START)
     connection.call(M.WRITE, strings("x") + b"1", tx_id=1)
-    used = bystander.control("quota", "5").split()
-    assert (used[used.index("watches") + 2], used[used.index("transactions") + 2]) == ("3", "3")
+    used = parse_use(bystander.control("quota", "5"))
+    assert (used["watches"], used["transactions"]) == (3, 3)
     connection.close()
     deadline = time.monotonic() + 5
-    while time.monotonic() < deadline and "watches         :        0" not in bystander.control("quota", "5"):
+    while time.monotonic() < deadline and used["watches"]:
         time.sleep(0.001)
-    used = bystander.control("quota", "5").split()
-    assert (used[used.index("watches") + 2], used[used.index("transactions") + 2]) == ("0", "0")
+        used = parse_use(bystander.control("quota", "5"))
+    assert (used["watches"], used["transactions"]) == (0, 0)
     assert not bystander.exists("/local/domain/5/x")
 
 

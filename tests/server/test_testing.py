@@ -22,6 +22,7 @@ from typing import Any, Callable
 
 import pytest
 from harness.alarms import interrupted_after
+from harness.embedded import parse_use
 
 import xsffi
 from xsffi.records import Node
@@ -472,7 +473,7 @@ def test_a_domain_introduced_again_begins_anew() -> None:
         guest.watch("a")
         transaction = guest.transaction()
         xs.introduce_domain(5, 1, 1)
-        assert "watches         :        0" in xs.control("quota", "5")
+        assert parse_use(xs.control("quota", "5"))["watches"] == 0
         with pytest.raises(xsffi.TransactionGoneError):
             transaction.commit()
         assert guest.ls("/local/domain/5") == []
@@ -566,10 +567,9 @@ def test_events_held_back() -> None:
 def test_control(caplog: pytest.LogCaptureFixture) -> None:
     with EmbeddedStore() as store, client_of(store) as xs:
         assert xs.control("print", "a text") == "OK"
-        assert xs.control("memreport") == "OK"
-        assert [record.getMessage() for record in caplog.records] == ["control: a text", "3 nodes, 1 connections"]
+        assert [record.getMessage() for record in caplog.records] == ["control: a text"]
         assert xs.control("check") == "OK"
-        for wrong in (("memreport", "x"), ("check", "x"), ("help", "x"), ("log",), ("quota", "x"), ("quota-soft", "x")):
+        for wrong in (("memreport",), ("check", "x"), ("help", "x"), ("log", "x"), ("quota", "x"), ("quota-soft", "x")):
             with pytest.raises(xsffi.InvalidArgumentError):
                 xs.control(*wrong)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ..domids import DOMID_ANY
 from ..permissions import Permission, encode_permissions
 from .domains import Domain
 
@@ -19,7 +20,7 @@ class NodePermissions:
     """The list of a node's permissions, its owner first. It never changes.
 
     An entry for a single domain counts only for the domain that was meant: once that is gone, a new one of the same id
-    does not inherit it. Such an entry is still listed.
+    does not inherit it. Such an entry is still listed. One for DOMID_ANY, where it counts, is for every domain.
     """
 
     __slots__ = ("_default", "_others", "entries", "owner")
@@ -48,6 +49,8 @@ class NodePermissions:
                 return bits
             if target is not None and domid == target.domid and target.since <= generation:
                 return bits
+            if domid == DOMID_ANY:
+                return bits
         return self._default
 
     def payload(self) -> bytes:
@@ -59,6 +62,13 @@ class NodePermissions:
         if domid == self.owner:
             return self
         return NodePermissions([Permission(domid, self.entries[0].access), *self.entries[1:]], self._others)
+
+    def without(self, domid: int) -> NodePermissions:
+        """The same list without the entries of a domain, but for the owner's; itself, where there are none."""
+        entries = [self.entries[0], *[entry for entry in self.entries[1:] if entry.domid != domid]]
+        if len(entries) == len(self.entries):
+            return self
+        return NodePermissions(entries, [entry for entry in self._others if entry[0] != domid])
 
     def without_strangers(self, known: Callable[[int], bool]) -> NodePermissions:
         """The same list, in which the entries of domains that are not `known` do not count, now or later."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import logging
+import sys
 from collections import deque
 
 from ..errors import ProtocolError, XenStoreError, wire_name
-from ..protocol.wire import PAYLOAD_MAX, MessageType, Packet, PacketReader, encode_packet
+from ..protocol.wire import HEADER_SIZE, PAYLOAD_MAX, MessageType, Packet, PacketReader, encode_packet
 from .dispatch import Dispatcher
 from .store import Store
 
@@ -31,6 +32,7 @@ class Connection:
         self.domain = store.domains.introduced(domid)
         self.ended: str | None = None  # why no request is looked at any more; what is still to be sent, is
         self._store = store
+        self._trace = store.trace
         self._dispatcher = Dispatcher(store, self.domain, self)
         self._reader = PacketReader(PAYLOAD_MAX)
         self._outgoing: deque[bytes] = deque()  # messages
@@ -149,6 +151,8 @@ class Connection:
 
     def _answer(self, packet: Packet) -> None:
         type, req_id, tx_id, payload = packet
+        if self._trace.is_on:
+            self._tell("IN", type, payload)
         faults = self._store.faults
         cut = faults.take_cut(self.domain.domid) if faults.cuts else None
         try:
@@ -167,7 +171,14 @@ class Connection:
             self._dispatcher.new_watch = None
             watch.send(watch.path)
 
+    def _tell(self, way: str, type: int, payload: bytes) -> None:
+        name = MessageType(type).name if type in set(MessageType) else str(type)
+        text = payload.decode("ascii", "backslashreplace").replace("\0", " ")
+        self._trace.tell("io", f"{way} (d{self.domain.domid}) {name} ({text})")
+
     def _put(self, message: bytes) -> None:
+        if self._trace.is_on:
+            self._tell("OUT", int.from_bytes(message[:4], sys.byteorder), message[HEADER_SIZE:])
         self._outgoing.append(message)
         self._outgoing_size += len(message)
         self._store.talkative.add(self)

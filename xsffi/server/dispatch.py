@@ -9,8 +9,7 @@ from ..protocol import requests as rq
 from ..protocol.wire import PAYLOAD_MAX, Feature, MessageType
 from . import nodes
 from .control import control
-from .domains import DOMID_SELF, FEATURES, Domain
-from .quota import NAMES, SOFT_NAMES
+from .domains import DOMID_SELF, Domain
 from .store import Store, canonical
 from .transactions import Transaction
 from .views import View
@@ -25,6 +24,7 @@ __all__ = ["Dispatcher"]
 
 _OK = b"OK\0"
 _SPECIAL_PATH_MAX = 2048
+_INT_MAX = 0x7FFFFFFF  # a depth is a C int
 
 
 class Dispatcher:
@@ -33,7 +33,9 @@ class Dispatcher:
     def __init__(self, store: Store, domain: Domain, listener: Listener) -> None:
         self._store = store
         self._domain = domain
+        self._xen = store.xen
         self._listener = listener
+        self._path_bound = domain.privileged and store.xen.path_quota_binds_dom0
         self._transactions: dict[int, Transaction] = {}
         self._last_transaction = 0
         self.new_watch: Watch | None = None  # the one that the last request set: its first event follows the answer
@@ -41,7 +43,7 @@ class Dispatcher:
     def answer(self, type: int, tx_id: int, payload: bytes) -> bytes:
         """The payload of the reply to a request; raises XenStoreError where that is an error."""
         handler = _HANDLERS.get(type)
-        if handler is None:
+        if handler is None or type in self._xen.unknown_messages:
             raise error_from_errno(errno.ENOSYS)
         if type in _FOR_DOM0 and not self._domain.privileged:
             raise error_from_errno(errno.EACCES)
@@ -62,7 +64,7 @@ class Dispatcher:
     def reset(self) -> None:
         """Drop the watches and transactions of the connection."""
         self._store.watches.remove_all(self._listener)
-        self._domain.transactions -= len(self._transactions)
+        self._domain.count("transactions", -len(self._transactions))
         self._transactions.clear()
 
     # Nodes.
@@ -96,33 +98,33 @@ class Dispatcher:
         return _OK
 
     def _get_permissions(self, request: rq.GetPermissions, view: View, tx_id: int) -> bytes:
-        if request.path.startswith(b"@"):
-            return self._store.special_permissions(_text(request.path)).payload()
-        return nodes.read(view, self._domain, self._path(request.path)).permissions.payload()
+        path = self._path(request.path, special=self._xen.special_nodes)
+        return nodes.read(view, self._domain, path).permissions.payload()
 
     def _set_permissions(self, request: rq.SetPermissions, view: View, tx_id: int) -> bytes:
-        count = len(request.permissions)
-        if not self._domain.privileged and self._domain.quotas.exceeds("node-permissions", count):
+        domain = self._domain
+        if not domain.allows("node-permissions", len(request.permissions)):
             raise error_from_errno(errno.ENOSPC)
-        permissions = self._store.permissions(request.permissions)
-        if request.path.startswith(b"@"):
-            self._store.set_special_permissions(self._domain, _text(request.path), permissions)
+        permissions = self._store.permissions(domain, request.permissions)
+        if request.path.startswith(b"@") and not self._xen.special_nodes:
+            self._store.set_special_permissions(domain, _text(request.path), permissions)
         else:
-            nodes.set_permissions(view, self._domain, self._path(request.path), permissions)
+            nodes.set_permissions(view, domain, self._path(request.path, self._xen.special_nodes), permissions)
         return _OK
 
     # Watches.
 
     def _watch(self, request: rq.Watch, view: View, tx_id: int) -> bytes:
         domain = self._domain
-        if request.depth is not None and not domain.features & Feature.WATCH_DEPTH:
+        depth = request.depth
+        if depth is not None and (not domain.features & Feature.WATCH_DEPTH or depth > _INT_MAX):
             raise error_from_errno(errno.EINVAL)
         path = self._watched_path(request.path)
         watches = self._store.watches
         if watches.has(self._listener, path, request.token):
             raise error_from_errno(errno.EEXIST)
-        if not domain.privileged and domain.quotas.exceeds("watches", domain.watches):
-            raise error_from_errno(errno.E2BIG)
+        if not domain.allows("watches", domain.watches + 1):
+            raise error_from_errno(self._xen.watch_quota_error)
         prefix = 0 if request.path.startswith((b"/", b"@")) else len(domain.home) + 1
         watch = Watch(self._listener, path, prefix, request.token, request.depth)
         watches.add(watch)
@@ -133,7 +135,7 @@ class Dispatcher:
         try:
             path = self._watched_path(request.path)
         except XenStoreError:
-            raise error_from_errno(errno.ENOENT) from None  # nothing is watched there
+            raise error_from_errno(self._xen.unwatch_error) from None
         self._store.watches.remove(self._listener, path, request.token)
         return _OK
 
@@ -147,21 +149,21 @@ class Dispatcher:
         domain = self._domain
         if tx_id:
             raise error_from_errno(errno.EBUSY)
-        if not domain.privileged and domain.quotas.exceeds("transactions", domain.transactions):
+        if not domain.allows("transactions", domain.transactions + 1):
             raise error_from_errno(errno.ENOSPC)
         number = self._last_transaction
         while number == 0 or number in self._transactions:
             number = (number + 1) & 0xFFFFFFFF
         self._last_transaction = (number + 1) & 0xFFFFFFFF
-        self._transactions[number] = Transaction(domain, self._store.tree, self._store.domains)
-        domain.transactions += 1
+        self._transactions[number] = Transaction(domain, self._store.tree, self._store.domains, self._xen)
+        domain.count("transactions", 1)
         return b"%d\0" % number
 
     def _transaction_end(self, request: rq.TransactionEnd, view: View, tx_id: int) -> bytes:
         transaction = self._transactions.pop(tx_id, None)
         if transaction is None:
             raise error_from_errno(errno.ENOENT)
-        self._domain.transactions -= 1
+        self._domain.count("transactions", -1)
         if request.commit:
             if self._store.faults.take_conflict():
                 raise error_from_errno(errno.EAGAIN)
@@ -173,29 +175,28 @@ class Dispatcher:
     def _introduce(self, request: rq.Introduce, view: View, tx_id: int) -> bytes:
         if request.port == 0:
             raise error_from_errno(errno.EINVAL)
-        self._store.introduce(request.domid)
+        self._store.introduce(self._domid(request.domid))
         return _OK
 
     def _release(self, request: rq.Release, view: View, tx_id: int) -> bytes:
-        _check_guest(request.domid)
-        self._store.release(request.domid)
+        self._store.release(self._guest(request.domid))
         return _OK
 
     def _resume(self, request: rq.Resume, view: View, tx_id: int) -> bytes:
-        _check_guest(request.domid)
-        self._store.domains.introduced(request.domid)
+        self._store.domains.introduced(self._guest(request.domid))
         return _OK
 
     def _set_target(self, request: rq.SetTarget, view: View, tx_id: int) -> bytes:
-        domain = self._store.domains.introduced(request.domid)
-        domain.target = self._store.domains.introduced(request.target)
+        domid, target = self._domid(request.domid), self._domid(request.target)
+        domain = self._store.domains.introduced(domid)
+        domain.target = self._store.domains.introduced(target)
         return _OK
 
     def _get_domain_path(self, request: rq.GetDomainPath, view: View, tx_id: int) -> bytes:
-        return b"/local/domain/%d\0" % request.domid
+        return b"/local/domain/%d\0" % self._domid(request.domid)
 
     def _is_domain_introduced(self, request: rq.IsDomainIntroduced, view: View, tx_id: int) -> bytes:
-        domain = self._store.domains.find(request.domid)
+        domain = self._store.domains.find(self._domid(request.domid))
         introduced = request.domid == DOMID_SELF or (domain is not None and domain.introduced)
         return b"T\0" if introduced else b"F\0"
 
@@ -211,16 +212,16 @@ class Dispatcher:
 
     def _set_features(self, request: rq.SetFeatures, view: View, tx_id: int) -> bytes:
         domain = self._known(request.domid)
-        if request.bits & ~int(FEATURES):
-            raise error_from_errno(errno.EINVAL)
         if domain.introduced:
             raise error_from_errno(errno.EBUSY)
+        if request.bits & ~int(self._xen.features):
+            raise error_from_errno(errno.EINVAL)
         domain.features = Feature(request.bits)
         return _OK
 
     def _get_quota(self, request: rq.GetQuota | rq.GetQuotaNames, view: View, tx_id: int) -> bytes:
         if isinstance(request, rq.GetQuotaNames):
-            return " ".join([*NAMES, *SOFT_NAMES]).encode("ascii") + b"\0"
+            return " ".join([quota.wire_name for quota in self._xen.quotas]).encode("ascii") + b"\0"
         quotas = self._store.domains.quotas if request.domid is None else self._known(request.domid).quotas
         return b"%d\0" % quotas[_text(request.name)]
 
@@ -233,18 +234,37 @@ class Dispatcher:
 
     # Inside.
 
-    def _path(self, raw: bytes) -> str:
-        return canonical(raw, self._domain.home, self._store.domains.quotas["path-max"])
+    def _path(self, raw: bytes, special: bool = False) -> str:
+        domain = self._domain
+        path, length = canonical(raw, domain.home, special)
+        longest = self._xen.path_max
+        if (
+            (longest is not None and len(path) > longest)
+            or not domain.allows("path-max", length)
+            or (self._path_bound and not domain.quotas.allows("path-max", length))
+        ):
+            raise error_from_errno(errno.EINVAL)
+        return path
 
     def _watched_path(self, raw: bytes) -> str:
-        if not raw.startswith(b"@"):
-            return self._path(raw)
+        if self._xen.special_paths_checked or not raw.startswith(b"@"):
+            return self._path(raw, special=True)
         if len(raw) > _SPECIAL_PATH_MAX:
             raise error_from_errno(errno.EINVAL)
         return _text(raw)
 
+    def _domid(self, domid: int) -> int:
+        if domid > self._xen.domid_max:
+            raise error_from_errno(errno.EINVAL)
+        return domid
+
+    def _guest(self, domid: int) -> int:
+        if domid == 0:
+            raise error_from_errno(errno.EINVAL)
+        return self._domid(domid)
+
     def _known(self, domid: int) -> Domain:
-        return self._store.domains.know(domid, self._store.tree.generation)
+        return self._store.domains.know(self._domid(domid), self._store.tree.generation)
 
     def _refuse(self, type: int, request: rq.Request[Any] | None) -> None:
         """Raise the error that was asked for, if one was for such a request."""
@@ -261,11 +281,6 @@ class Dispatcher:
 
 def _text(raw: bytes) -> str:
     return raw.decode("latin-1")
-
-
-def _check_guest(domid: int) -> None:
-    if domid == 0:
-        raise error_from_errno(errno.EINVAL)
 
 
 _M = MessageType

@@ -75,7 +75,7 @@ def _permissions(store: Store, record: NodeRecord) -> NodePermissions:
     entries = parse_permissions(record.permissions)
     _check(record.path, SetPermissions(validate(record.path).encode("ascii"), entries))
     try:
-        return store.permissions(entries)
+        return store.permissions(store.dom0, entries)
     except XenStoreError as error:
         raise error_from_errno(error.errno or errno.EINVAL, record.path, error.strerror) from None
 
@@ -96,7 +96,7 @@ def _write(store: Store, path: str, value: object) -> str:
 
 def _path(store: Store, path: str) -> str:
     """The absolute path of a node: a relative one is dom0's, as it is for a client."""
-    return canonical(validate(path).encode("ascii"), store.dom0.home, 0)
+    return canonical(validate(path).encode("ascii"), store.dom0.home)[0]
 
 
 def _check(path: str, request: Request[None]) -> None:

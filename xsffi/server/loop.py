@@ -134,6 +134,7 @@ class Loop:
         for client in list(self._clients.values()):
             self._close(client)
         self._close_listeners(self._listeners)
+        self.store.trace.close()
         self._selector.close()
         self._bell.close()
         self._ringer.close()

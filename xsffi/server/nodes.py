@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 
+from ..domids import DOMID_ANY
 from ..errors import error_from_errno
 from ..paths import parent_path
 from .access import OWNER, READ, WRITE, NodePermissions
@@ -60,8 +61,11 @@ def set_permissions(view: View, domain: Domain, path: str, permissions: NodePerm
     node = _find(view, domain, path, WRITE | OWNER)
     if node is None:
         raise error_from_errno(errno.ENOENT, path)
-    if not domain.privileged and permissions.owner != node.permissions.owner:
-        raise error_from_errno(errno.EPERM, path)
+    if permissions.owner != node.permissions.owner:
+        if not domain.privileged:
+            raise error_from_errno(view.xen.owner_error, path)
+        if permissions.owner == DOMID_ANY:
+            raise error_from_errno(errno.ENOMEM, path)  # nobody is there who could own it
     _check_size(view, domain, path, permissions, len(node.value), node.children.size)
     view.update(path, node, node.value, permissions)
 
@@ -69,12 +73,13 @@ def set_permissions(view: View, domain: Domain, path: str, permissions: NodePerm
 def make(view: View, domain: Domain, path: str, value: bytes) -> None:
     """Make a node that is missing, and those above it; they inherit, but that a guest owns what it makes."""
     parent, level = view.nearest(path)
+    view.expect_node()
     permissions = view.settled(parent)
     if not domain.privileged:
         names = path[1:].split("/")[level:]
         new = permissions.owned_by(domain.domid)
         for depth in range(len(names), 0, -1):
-            if domain.quotas.reaches("nodes", view.nodes_of(domain, len(names) - depth)):
+            if not domain.allows("nodes", view.nodes_of(domain, len(names) - depth) + 1):
                 if depth < len(names):
                     view.spoil()
                 raise error_from_errno(errno.ENOSPC, path)
@@ -99,6 +104,6 @@ def _find(view: View, domain: Domain, path: str, rights: int) -> Node | None:
 
 
 def _check_size(view: View, domain: Domain, path: str, permissions: NodePermissions, value: int, listing: int) -> None:
-    if not domain.privileged and domain.quotas.reaches("node-size", node_size(len(permissions), value, listing)):
+    if not domain.allows("node-size", node_size(view.xen.node_header, len(permissions), value, listing)):
         view.spoil()
         raise error_from_errno(errno.ENOSPC, path)

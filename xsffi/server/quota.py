@@ -1,80 +1,94 @@
-"""How much a domain may use: the names, the defaults of xenstored, and what each domain may."""
+"""How much a domain may use: the quotas that there are, and what each domain may."""
 
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 
 from ..errors import error_from_errno
 
-__all__ = ["DESCRIPTIONS", "NAMES", "SOFT_NAMES", "Quotas", "node_size"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-# Name, default and description, as xenstored has them.
-_KNOWN = (
-    ("nodes", 1000, "Nodes per domain"),
-    ("watches", 128, "Watches per domain"),
-    ("transactions", 10, "Transactions per domain"),
-    ("outstanding", 20, "Outstanding requests per domain"),
-    ("transaction-nodes", 1024, "Max. number of accessed nodes per transaction"),
-    ("memory", 2560 * 1024, "Total Xenstore memory per domain (error level)"),
-    ("node-size", 2048, "Max. size of a node"),
-    ("path-max", 2048, "Max. length of a node path"),
-    ("node-permissions", 5, "Max. number of permissions per node"),
-)
-_KNOWN_SOFT = (("memory", 2048 * 1024, "Total Xenstore memory per domain (warning level)"),)
-_SOFT = "soft-"
+__all__ = ["Quota", "Quotas", "node_size"]
 
-DESCRIPTIONS = {
-    **{name: text for name, _, text in _KNOWN},
-    **{_SOFT + name: text for name, _, text in _KNOWN_SOFT},
-}
-NAMES = tuple(name for name, _, _ in _KNOWN)
-SOFT_NAMES = tuple(_SOFT + name for name, _, _ in _KNOWN_SOFT)
-
-# A node counts as its record in xenstored's database: a header, its permissions, value, and the names of its children.
-_HEADER_BYTES = 24
 _PERMISSION_BYTES = 8
 
 
+@dataclass(frozen=True)
+class Quota:
+    """A quota, as a release of xenstored has it."""
+
+    key: str  # what it is called here
+    default: int
+    description: str
+    spare: int = 0  # how many more than its value a domain may use
+    soft: bool = False  # it only warns
+    name: str = ""  # what that release calls it, where that is not the key
+
+    @property
+    def wire_name(self) -> str:
+        """Its name in GET_QUOTA and SET_QUOTA."""
+        return f"soft-{self.short_name}" if self.soft else self.short_name
+
+    @property
+    def short_name(self) -> str:
+        """Its name in CONTROL, which has an own command for those that only warn."""
+        return self.name or self.key
+
+
 class Quotas:
-    """The quotas that new domains get, or those of one domain. 0 means no bound."""
+    """The values of all quotas: those that new domains get, or those of one domain. 0 means no bound."""
 
-    __slots__ = ("_values",)
+    __slots__ = ("_kinds", "_limits", "_values")
 
-    def __init__(self, values: dict[str, int] | None = None) -> None:
-        """xenstored's defaults, unless `values` are given."""
-        self._values = values or {
-            **{name: value for name, value, _ in _KNOWN},
-            **{_SOFT + name: value for name, value, _ in _KNOWN_SOFT},
-        }
+    def __init__(self, kinds: Sequence[Quota]) -> None:
+        """The defaults of a release."""
+        self._kinds = {kind.wire_name: kind for kind in kinds}
+        self._values: dict[str, int] = {}
+        self._limits: dict[str, int] = {}  # by key; no entry where there is no bound
+        for kind in kinds:
+            self[kind.wire_name] = kind.default
 
     def copy(self) -> Quotas:
         """The same values, to be changed apart from these."""
-        return Quotas(dict(self._values))
+        copy = Quotas(())
+        copy._kinds = self._kinds
+        copy._values = dict(self._values)
+        copy._limits = dict(self._limits)
+        return copy
 
     def __getitem__(self, name: str) -> int:
-        """The value of a quota; raises InvalidArgumentError where there is none of this name."""
-        value = self._values.get(name)
-        if value is None:
+        """The value of a quota, by its wire name; raises InvalidArgumentError where there is none of this name."""
+        if name not in self._kinds:
             raise error_from_errno(errno.EINVAL, message=f"there is no quota {name!r}")
-        return value
+        return self._values[name]
 
     def __setitem__(self, name: str, value: int) -> None:
         """Set a quota; raises InvalidArgumentError where there is none of this name."""
-        if name not in self._values:
+        kind = self._kinds.get(name)
+        if kind is None:
             raise error_from_errno(errno.EINVAL, message=f"there is no quota {name!r}")
         self._values[name] = value
+        if kind.soft:
+            return
+        if value:
+            self._limits[kind.key] = value + kind.spare
+        else:
+            self._limits.pop(kind.key, None)
 
-    def exceeds(self, name: str, used: int) -> bool:
-        """Whether so much is more than allowed."""
-        limit = self._values[name]
-        return limit > 0 and used > limit
+    def limit(self, key: str) -> int | None:
+        """How much may be used; None: there is no bound."""
+        return self._limits.get(key)
 
-    def reaches(self, name: str, used: int) -> bool:
-        """Whether so much leaves no room for more."""
-        limit = self._values[name]
-        return limit > 0 and used >= limit
+    def allows(self, key: str, amount: int) -> bool:
+        """Whether so much may be used."""
+        limit = self._limits.get(key)
+        return limit is None or amount <= limit
 
 
-def node_size(permissions: int, value: int, listing: int) -> int:
-    """What a node counts: by the number of its permissions, and the bytes of its value and of its children's names."""
-    return _HEADER_BYTES + _PERMISSION_BYTES * permissions + value + listing
+def node_size(header: int, permissions: int, value: int, listing: int) -> int:
+    """What a node counts, which is its record in xenstored's database: a header, the permissions, of which there are so
+    many, and the bytes of its value and of its children's names."""
+    return header + _PERMISSION_BYTES * permissions + value + listing

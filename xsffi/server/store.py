@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import errno
+import re
+import sys
 from collections.abc import Sequence
 from functools import lru_cache
 
-from ..errors import InvalidArgumentError, TooBigError, error_from_errno
-from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, child_path, validate
+from ..domids import DOMID_ANY
+from ..errors import error_from_errno
+from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, child_path
 from ..permissions import Permission
+from ..protocol.wire import Feature
 from ..static_types import Protocol
-from .access import OWNER, READ, WRITE, NodePermissions
+from .access import OWNER, WRITE, NodePermissions
 from .domains import Domain, Domains
 from .faults import Faults
 from .nodes import make, mkdir, set_permissions
-from .tree import Tree
-from .views import Direct
+from .releases import NEWEST, RELEASES, Release
+from .trace import Trace
+from .tree import NO_CHILDREN, Node, Tree, own_child, postorder
+from .views import Direct, may_learn
 from .watches import Watches
 
 __all__ = ["Peer", "Store", "canonical", "relative"]
 
-_SPECIAL = (INTRODUCE_DOMAIN, RELEASE_DOMAIN)
+_PATH = re.compile(r"/|(/[-\w@]+)+", re.ASCII)
+_SPECIAL_PATH = re.compile(r"@[-\w@]*(/[-\w@]+)*", re.ASCII)
 
 
 class Peer(Protocol):
@@ -41,18 +48,24 @@ class Peer(Protocol):
 class Store:
     """A XenStore in memory. It knows no sockets: bytes come and go through its connections."""
 
-    def __init__(self) -> None:
-        """One that is as empty as xenstored's is at its start: it holds ``/tool/xenstored``."""
+    def __init__(self, release: Release = RELEASES[NEWEST]) -> None:
+        """One that is as empty as xenstored of this release is at its start: it holds ``/tool/xenstored``."""
+        self.xen = release
         nobody = NodePermissions([Permission(0, "n")])
         self.tree = Tree(nobody)
-        self.domains = Domains()
-        self.watches = Watches()
+        self.domains = Domains(release)
+        self.watches = Watches(release.root_covers_special)
         self.faults = Faults()
-        self.direct = Direct(self.tree, self.domains, self.watches)
+        self.trace = Trace(release.log_switches)
+        self.direct = Direct(self.tree, self.domains, self.watches, release)
         self.peers: set[Peer] = set()
         self.talkative: set[Peer] = set()  # those with something new to send; for who sends it to take out
-        self._special = dict.fromkeys(_SPECIAL, (nobody, 0))
-        self.domains.count_nodes(0, 1)  # the root
+        for name, permissions in (
+            (INTRODUCE_DOMAIN, nobody),
+            (RELEASE_DOMAIN, NodePermissions(release.release_permissions)),
+        ):
+            self.tree.special[name] = Node(b"", permissions, 0, NO_CHILDREN)
+        self.domains.count_nodes(0, 3 if release.special_nodes else 1)  # the root, and these
         make(self.direct, self.dom0, "/tool/xenstored", b"")
 
     @property
@@ -92,7 +105,7 @@ class Store:
             self.introduce(domid)
             home = self.domains.introduced(domid).home
             mkdir(self.direct, self.dom0, home)
-            set_permissions(self.direct, self.dom0, home, self.permissions([Permission(domid, "n")]))
+            set_permissions(self.direct, self.dom0, home, self.permissions(self.dom0, [Permission(domid, "n")]))
 
     def release(self, domid: int) -> None:
         """A domain is gone: its connections end, its nodes are removed. Raises NodeNotFoundError where it is
@@ -107,34 +120,35 @@ class Store:
         if self.tree.root.permissions.owner == domid:
             root = self.tree.root
             self.direct.update("/", root, root.value, root.permissions.owned_by(0))
-        for name, (permissions, generation) in self._special.items():
-            if permissions.owner == domid:
-                self._special[name] = (permissions.owned_by(0), generation)
+        self._forget_in_permissions(domid)
         self.domains.forget(domain)
         self._fire_special(RELEASE_DOMAIN, domid)
 
     # Special paths.
 
-    def special_permissions(self, name: str) -> NodePermissions:
-        """Who is told of introductions, or releases; raises NodeNotFoundError for another name."""
-        if name not in self._special:
-            raise error_from_errno(errno.EINVAL, name)
-        return self._special[name][0]
-
     def set_special_permissions(self, domain: Domain, name: str, permissions: NodePermissions) -> None:
-        """Set who is told; only the owner may."""
-        old = self.special_permissions(name)
-        if old.rights(domain, self._special[name][1]) & (WRITE | OWNER) != WRITE | OWNER:
+        """Set who is told of introductions, or releases, where special paths are no nodes; only the owner may."""
+        old = self.tree.special.get(name)
+        if old is None:
+            raise error_from_errno(errno.EINVAL, name)
+        if old.rights(domain) & (WRITE | OWNER) != WRITE | OWNER:
             raise error_from_errno(errno.EACCES, name)
-        self._special[name] = (permissions, self.tree.next_generation())
+        # Not as old as it is: an entry is for whoever has its domid, be it another domain by now.
+        self.tree.special[name] = Node(b"", permissions, sys.maxsize, NO_CHILDREN)
 
-    def permissions(self, entries: Sequence[Permission]) -> NodePermissions:
-        """A list as a client gave it; raises NodeNotFoundError where its owner cannot exist."""
-        self.domains.know(entries[0].domid, self.tree.generation)
-        for domid, _ in entries[1:]:
+    def permissions(self, domain: Domain, entries: Sequence[Permission]) -> NodePermissions:
+        """A list as a domain gave it; raises NodeNotFoundError where its owner cannot exist."""
+
+        def counts(domid: int) -> bool:
+            return self.domains.exists(domid) or (domid == DOMID_ANY and bool(domain.features & Feature.DOMID_ANY))
+
+        for domid, _ in entries:
             if self.domains.exists(domid):
                 self.domains.know(domid, self.tree.generation)
-        return NodePermissions(entries).without_strangers(self.domains.exists)
+        owner = entries[0].domid
+        if not counts(owner):
+            raise error_from_errno(errno.ENOENT, message=f"there can be no domain {owner}")
+        return NodePermissions(entries).without_strangers(counts)
 
     # Inside.
 
@@ -158,30 +172,56 @@ class Store:
                 stack.append((child_path(path, name), item[1]))
         return tops
 
+    def _forget_in_permissions(self, domid: int) -> None:
+        """A domain is gone: its entries are removed from permissions, where the release has it so."""
+        for path, node in self.tree.special.items():
+            # Where special paths are nodes, xenstored dies of this.
+            if node.permissions.owner == domid and (self.xen.forgets_special_permissions or self.xen.special_nodes):
+                self.tree.rewrite(path, node.permissions.owned_by(0))
+                if self.xen.special_nodes:
+                    self.domains.count_nodes(0, 1)
+        paths = [*self.tree.special] if self.xen.forgets_special_permissions else []
+        if self.xen.forgets_permissions:
+            paths += self._paths_that_name(domid)
+        for path in paths:
+            named = self.tree.get(path)
+            assert named is not None
+            if named.permissions.without(domid) is not named.permissions:
+                self.tree.rewrite(path, self.direct.settled(named).without(domid))
+
+    def _paths_that_name(self, domid: int) -> list[str]:
+        """The nodes in whose permissions a domain is named."""
+        return [
+            path
+            for path, node, _ in postorder("/", self.tree.root, own_child)
+            if any(entry.domid == domid for entry in node.permissions.entries)
+        ]
+
     def _fire_special(self, name: str, domid: int) -> None:
-        permissions, generation = self._special[name]
-        self.watches.fire_special(name, domid, lambda domain: bool(permissions.rights(domain, generation) & READ))
+        node = self.tree.special[name]
+        # xenstored treats a special node as any other, of which those are told that may read the one above it.
+        above = self.tree.root if self.xen.special_nodes else None
+        permitted = may_learn(node, above)
+        if self.xen.special_events_name_domain:
+            self.watches.fire_special(name, domid, permitted)
+        else:
+            self.watches.fire(name, self.xen.special_events_exact, permitted)
 
 
 @lru_cache(maxsize=1024)
-def canonical(raw: bytes, home: str, longest: int) -> str:
-    """The absolute path that a domain means, whose relative paths are below `home`.
+def canonical(raw: bytes, home: str, special: bool = False) -> tuple[str, int]:
+    """The absolute path that a domain means, whose relative paths are below `home`, and its length, as quotas count it:
+    without the home of any domain in front of it.
 
-    `longest`: how long it may be, in bytes, not counted the home of any domain in front of it; 0: of any length. Raises
-    InvalidArgumentError for what is no path.
+    `special`: whether it may be a special one. Raises InvalidArgumentError for what is no path.
     """
     path = raw.decode("latin-1")
     if not path.startswith(("/", "@")):
         path = f"{home}/{path}"
-    try:
-        validate(path)
-    except (InvalidArgumentError, TooBigError) as error:
-        raise error_from_errno(errno.EINVAL, path, error.strerror) from None
-    if path[0] == "@":
-        raise error_from_errno(errno.EINVAL, path, "a special path is none of a node")
-    if longest and len(path) > longest and len(relative(path)) > longest:
-        raise error_from_errno(errno.EINVAL, path, f"a path has at most {longest} bytes, this one has {len(path)}")
-    return path
+    if not _PATH.fullmatch(path) and not (special and _SPECIAL_PATH.fullmatch(path)):
+        special_text = "a special path is none of a node" if path[0] == "@" else None
+        raise error_from_errno(errno.EINVAL, path, special_text)
+    return path, len(relative(path))
 
 
 def relative(path: str) -> str:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import errno
 
-from ..errors import error_from_errno
+from ..errors import XenStoreError, error_from_errno
 from ..paths import child_path, parent_path
 from .access import NodePermissions
 from .domains import Domain, Domains
+from .releases import Release
 from .tree import NO_CHILDREN, Node, Tree, levels, postorder
 from .views import may_learn
 from .watches import Watches
@@ -35,13 +36,14 @@ class _Used:
 class Transaction:
     """A view of the tree, for one domain."""
 
-    def __init__(self, domain: Domain, tree: Tree, domains: Domains) -> None:
+    def __init__(self, domain: Domain, tree: Tree, domains: Domains, release: Release) -> None:
+        self.xen = release
         self._domain = domain
         self._tree = tree
         self._domains = domains
         self._used: dict[str, _Used] = {}  # in the order of first use, in which watches fire
         self._owned: dict[int, int] = {}  # how many nodes each domain has more
-        self._has_made_nodes = False
+        self._makes_nodes = False  # or was to
         self._spoilt = False
 
     # The view.
@@ -62,10 +64,12 @@ class Transaction:
     def settled(self, node: Node) -> NodePermissions:
         return node.permissions.without_strangers(lambda domid: self._domains.is_same(domid, node.generation))
 
+    def expect_node(self) -> None:
+        self._makes_nodes = True
+
     def create(self, path: str, value: bytes, permissions: NodePermissions) -> None:
         generation = self._tree.next_generation()
         node = Node(value, permissions, generation, NO_CHILDREN)
-        self._has_made_nodes = True
         self._fire(path, exact=False)
         while True:
             used = self._modify(path)
@@ -95,16 +99,25 @@ class Transaction:
         # come then, so it matters little what is said.
         if parent is None:
             raise error_from_errno(errno.EINVAL, path)
-        for below, gone, _ in postorder(path, node, self._child):
-            self._modify(below).node = None
-            self._count_nodes(gone.permissions.owner, -1)
-            self._fire(below, exact=below != path)
-        if parent.children.get(name) is None:
-            raise error_from_errno(errno.EIO, path)
+        owned = dict(self._owned)
+        try:
+            for below, gone, _ in postorder(path, node, self._child):
+                self._modify(below).node = None
+                self._count_nodes(gone.permissions.owner, -1)
+                self._fire(below, exact=below != path)
+            if parent.children.get(name) is None:
+                raise error_from_errno(errno.EIO, path)
+        except XenStoreError:
+            if not self.xen.failures_count:
+                self._owned = owned
+            raise
         self._modify(above).node = parent.without_child(name, self._tree.next_generation())
 
     def nodes_of(self, domain: Domain, made: int) -> int:
-        return domain.nodes  # what is made here counts at the commit
+        owned = domain.nodes
+        if self.xen.quota_counts_transaction:
+            owned += self._owned.get(domain.domid, 0) + made
+        return owned  # what does not count here does at the commit
 
     def spoil(self) -> None:
         self._spoilt = True
@@ -124,8 +137,6 @@ class Transaction:
         for path, used in self._used.items():
             if _generation(self._tree.get(path)) != _generation(used.before):
                 raise error_from_errno(errno.EAGAIN)
-        for domid in self._owned:
-            self._domains.know(domid, self._tree.generation)  # an owner may have been released meanwhile
         modified = [(path, used) for path, used in self._used.items() if used.modified]
         for path, used in sorted(modified, key=lambda item: levels(item[0])):
             self._apply(path, used)
@@ -139,13 +150,19 @@ class Transaction:
                 watches.fire(path, used.exact, may_learn(self._tree.get(path), parent, used.before))
 
     def _check_quotas(self) -> None:
-        if self._domain.privileged or not self._has_made_nodes:
-            return
+        release = self.xen
+        checks = release.commit_always_checks or (self._makes_nodes and not self._domain.privileged)
         for domid, change in self._owned.items():
-            domain = self._domains.find(domid)
-            if domain is None or domain.privileged:
+            domain = self._domains.know(domid, self._tree.generation)  # an owner may have been released meanwhile
+            if domain.privileged:
                 continue
-            if domain.quotas.reaches("nodes", domain.nodes + change):
+            nodes = domain.nodes + change
+            fits = domain.quotas.allows("nodes", nodes + release.commit_leaves_room)
+            if change < 0 and release.commit_may_remove:
+                fits = True
+            if nodes < 0 and release.commits_below_zero_fail:
+                raise error_from_errno(errno.ENOSPC if checks else errno.ENOMEM)
+            if checks and not fits:
                 raise error_from_errno(errno.ENOSPC)
 
     def _apply(self, path: str, used: _Used) -> None:
@@ -153,7 +170,7 @@ class Transaction:
         if node is None:
             if self._tree.get(path) is not None:
                 self._tree.remove(path)
-        elif path == "/":
+        elif path == "/" or path[0] == "@":
             self._tree.update(path, node.value, node.permissions)
         else:
             above, _, name = path.rpartition("/")
@@ -174,7 +191,7 @@ class Transaction:
     # What it has used.
 
     def _use(self, path: str) -> _Used:
-        if not self._domain.privileged and self._domain.quotas.reaches("transaction-nodes", len(self._used)):
+        if not self._domain.allows("transaction-nodes", len(self._used) + 1):
             self._spoilt = True
             raise error_from_errno(errno.ENOSPC)
         used = self._used[path] = _Used(self._tree.get(path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from ..paths import child_path
+from ..paths import child_path, parent_path
 from .access import NodePermissions
 from .children import Children
 from .domains import Domain
@@ -47,6 +47,7 @@ class Tree:
         self.generation = 0
         self._place = 0
         self.root = Node(b"", permissions, 0, NO_CHILDREN)
+        self.special: dict[str, Node] = {}  # by paths that begin with "@", and are no part of the tree
 
     def next_generation(self) -> int:
         """A number higher than every generation so far."""
@@ -63,6 +64,8 @@ class Tree:
         node = self.root
         if path == "/":
             return node
+        if path[0] == "@":
+            return self.special.get(path)
         for name in path[1:].split("/"):
             item = node.children.get(name)
             if item is None:
@@ -73,9 +76,14 @@ class Tree:
     def nearest(self, path: str) -> tuple[Node, int]:
         """The lowest node that is there above a path, and at which level it is, the root's being 0.
 
-        Above the root, that is the root.
+        Above the root, that is the root; above a special path too, unless a special one is there.
         """
         node = self.root
+        if path[0] == "@":
+            while (path := parent_path(path)) != "/":
+                if path in self.special:
+                    return self.special[path], 0
+            return node, 0
         level = 0
         for name in path[1:].split("/")[:-1]:
             item = node.children.get(name)
@@ -101,6 +109,9 @@ class Tree:
 
     def update(self, path: str, value: bytes, permissions: NodePermissions) -> None:
         """Set value and permissions of a node that is there."""
+        if path[0] == "@":
+            self.special[path] = Node(value, permissions, self.next_generation(), NO_CHILDREN)
+            return
         names = path[1:].split("/") if path != "/" else []
         spine = self._spine(names)
         old = spine[-1]
@@ -116,6 +127,17 @@ class Tree:
         node = Node(value, permissions, self.next_generation(), children)
         parent = spine[-1]
         self._replace(names, spine[:-1], parent.with_child(names[-1], place, node, parent.generation))
+
+    def rewrite(self, path: str, permissions: NodePermissions) -> None:
+        """Set the permissions of a node that is there, and let it be as old as it was."""
+        if path[0] == "@":
+            old = self.special[path]
+            self.special[path] = Node(old.value, permissions, old.generation, NO_CHILDREN)
+            return
+        names = path[1:].split("/") if path != "/" else []
+        spine = self._spine(names)
+        old = spine[-1]
+        self._replace(names, spine[:-1], Node(old.value, permissions, old.generation, old.children))
 
     def remove(self, path: str) -> None:
         """Take a node that is there away, with all below it."""

@@ -8,6 +8,7 @@ from ..paths import parent_path
 from ..static_types import Protocol
 from .access import READ, NodePermissions
 from .domains import Domain, Domains
+from .releases import Release
 from .tree import Node, Tree, levels, own_child, postorder
 from .watches import Watches
 
@@ -17,6 +18,8 @@ __all__ = ["Direct", "View", "may_learn"]
 class View(Protocol):
     """The nodes as one client sees them. Paths are absolute and valid."""
 
+    xen: Release  # the one as which the store behaves
+
     def get(self, path: str) -> Node | None:
         """The node at a path."""
 
@@ -25,6 +28,9 @@ class View(Protocol):
 
     def settled(self, node: Node) -> NodePermissions:
         """The permissions of a node for a copy of it: what no longer counts shall not count again."""
+
+    def expect_node(self) -> None:
+        """A node is to be made, unless a quota is in the way."""
 
     def create(self, path: str, value: bytes, permissions: NodePermissions) -> None:
         """Make a node, and those above it that are missing, all with the same permissions, and fire its watches."""
@@ -36,7 +42,7 @@ class View(Protocol):
         """Take a node that is there away, with all below it, and fire the watches of each."""
 
     def nodes_of(self, domain: Domain, made: int) -> int:
-        """How many nodes a domain owns, for its quota, having `made` so many in the operation at hand."""
+        """How many nodes a domain owns, for its quota, which has `made` so many in the operation at hand."""
 
     def spoil(self) -> None:
         """An operation failed half way."""
@@ -45,7 +51,8 @@ class View(Protocol):
 class Direct:
     """The tree itself."""
 
-    def __init__(self, tree: Tree, domains: Domains, watches: Watches) -> None:
+    def __init__(self, tree: Tree, domains: Domains, watches: Watches, release: Release) -> None:
+        self.xen = release
         self._tree = tree
         self._domains = domains
         self._watches = watches
@@ -54,6 +61,9 @@ class Direct:
 
     def settled(self, node: Node) -> NodePermissions:
         return node.permissions.without_strangers(lambda domid: self._domains.is_same(domid, node.generation))
+
+    def expect_node(self) -> None:
+        """Nothing to do: quotas are looked at as it is made."""
 
     def create(self, path: str, value: bytes, permissions: NodePermissions) -> None:
         missing = levels(path) - self._tree.nearest(path)[1]
@@ -77,7 +87,7 @@ class Direct:
         self._tree.remove(path)
 
     def nodes_of(self, domain: Domain, made: int) -> int:
-        return domain.nodes + made
+        return domain.nodes + (made if self.xen.quota_counts_request else 0)
 
     def spoil(self) -> None:
         """Nothing to do: no operation here fails half way."""

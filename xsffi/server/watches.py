@@ -42,7 +42,9 @@ class Watch:
 class Watches:
     """All watches."""
 
-    def __init__(self) -> None:
+    def __init__(self, root_covers_special: bool) -> None:
+        """`root_covers_special`: whether special paths count as below ``/``."""
+        self._root_covers_special = root_covers_special
         self._by_path: dict[str, dict[tuple[int, bytes], Watch]] = {}
         self._by_listener: dict[int, dict[int, Watch]] = {}
         self._last_number = 0
@@ -57,7 +59,7 @@ class Watches:
         watch.number = self._last_number
         at_path[key] = watch
         self._by_listener.setdefault(id(watch.listener), {})[watch.number] = watch
-        watch.listener.domain.watches += 1
+        watch.listener.domain.count("watches", 1)
 
     def remove(self, listener: Listener, path: str, token: bytes) -> None:
         """Take a watch away; raises NodeNotFoundError where there is none such."""
@@ -82,7 +84,7 @@ class Watches:
         `permitted`: whether a domain may learn of the change; asked only where there is a watch.
         """
         found = list(self._by_path.get(path, {}).values())
-        if not exact and path != "/":
+        if not exact and path != "/" and (path[0] == "/" or self._root_covers_special):
             above = path
             level = 0
             while above != "/":
@@ -95,13 +97,13 @@ class Watches:
             self._send(path, found, permitted)
 
     def fire_special(self, name: str, domid: int, permitted: Callable[[Domain], bool]) -> None:
-        """Send the events of a special path: those with a depth tell the domain, those without do not."""
-        plain = [watch for watch in self._by_path.get(name, {}).values() if watch.depth is None]
-        self._send(name, plain, permitted)
+        """Send the events of a special path that tell the domain: to the watches of the path with the domain behind it,
+        and to those of the path itself with a depth above 0. Those without one get another event, which does not."""
         detailed = f"{name}/{domid}"
-        told = [watch for watch in self._by_path.get(name, {}).values() if watch.depth]
-        told += [watch for watch in self._by_path.get(detailed, {}).values() if watch.depth is not None]
-        self._send(detailed, told, permitted)
+        at_name = self._by_path.get(name, {}).values()
+        self._send(name, [watch for watch in at_name if watch.depth is None], permitted)
+        told = [watch for watch in at_name if watch.depth]
+        self._send(detailed, [*told, *self._by_path.get(detailed, {}).values()], permitted)
 
     def _send(self, path: str, found: list[Watch], permitted: Callable[[Domain], bool]) -> None:
         if len(found) > 1:
@@ -115,4 +117,4 @@ class Watches:
         del at_path[id(watch.listener), watch.token]
         if not at_path:
             del self._by_path[watch.path]
-        watch.listener.domain.watches -= 1
+        watch.listener.domain.count("watches", -1)
