@@ -176,6 +176,29 @@ def test_a_domain_that_cannot_be(tmp_path: Path, domid: str) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "features"), [([], 14), (["--release", "4.22"], 14), (["--release", "4.20"], None)]
+)
+def test_the_release(tmp_path: Path, options: list[str], features: int | None) -> None:
+    path = str(tmp_path / "socket")
+    with server(path, *options) as process, xsffi.Client(path, "wire") as xs:
+        if features is None:
+            with pytest.raises(xsffi.NotSupportedError):
+                xs.get_features()
+        else:
+            assert xs.get_features() == features
+        process.terminate()
+        assert process.wait(timeout=10) == 0
+
+
+def test_a_release_that_it_does_not_know(tmp_path: Path) -> None:
+    with server(str(tmp_path / "socket"), "--release", "4.99") as process:
+        _, errors = process.communicate(timeout=10)
+    assert process.returncode == 2
+    assert "argument --release: invalid choice: '4.99'" in errors
+    assert os.listdir(tmp_path) == []
+
+
 def start(*arguments: str) -> subprocess.Popen[str]:
     """A server that tells nobody that it is ready."""
     command = [sys.executable, "-m", "xsffi.server", *arguments]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+
+import pytest
+
+from xsffi.server.releases import NEWEST
 
 _TEST = """
 import sys
@@ -35,6 +40,22 @@ def rename_domain(domid, name):
         xs.transact(lambda t: t.write(f"/local/domain/{domid}/name", name))
 """
 
+_RELEASES = """
+import pytest
+{fixture}
+def test_release(xenstore_server):
+    print("as", xenstore_server.release)
+
+def test_without_a_store():
+    pass
+"""
+
+_FIXTURE = """
+@pytest.fixture(params=["4.14", "4.20"])
+def xenstore_release(request):
+    return request.param
+"""
+
 _ROOT = Path(__file__).parents[2]
 
 
@@ -51,8 +72,38 @@ def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
     assert "3 passed" in run_pytest(tmp_path)
 
 
-def run_pytest(folder: Path) -> str:
-    run = subprocess.run(
+@pytest.mark.parametrize(
+    ("options", "fixture", "found"),
+    [
+        ([], "", [NEWEST]),
+        (["--xenstore-release", "4.17"], "", ["4.17"]),
+        (["--xenstore-release=4.22", "--xenstore-release=4.14"], "", ["4.22", "4.14"]),
+        ([], _FIXTURE, ["4.14", "4.20"]),
+        (["--xenstore-release", "4.17"], _FIXTURE, ["4.14", "4.20"]),
+    ],
+)
+def test_the_release(tmp_path: Path, options: list[str], fixture: str, found: list[str]) -> None:
+    (tmp_path / "test_it.py").write_text(_RELEASES.format(fixture=fixture))
+    output = run_pytest(tmp_path, "-s", *options)
+    assert re.findall(r"as (\S+)", output) == found
+    assert f"{len(found) + 1} passed" in output
+
+
+def test_a_release_that_there_is_not(tmp_path: Path) -> None:
+    (tmp_path / "test_it.py").write_text(_TEST)
+    run = start_pytest(tmp_path, "--xenstore-release", "4.17", "--xenstore-release", "4.99")
+    assert run.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "--xenstore-release: the store knows Xen 4.14, 4.17, 4.20, 4.22, not '4.99'" in run.stderr
+
+
+def run_pytest(folder: Path, *options: str) -> str:
+    run = start_pytest(folder, *options)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return run.stdout
+
+
+def start_pytest(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [
             sys.executable,
             "-m",
@@ -64,6 +115,7 @@ def run_pytest(folder: Path) -> str:
             "no:cacheprovider",
             "-p",
             "xsffi.pytest_plugin",
+            *options,
             ".",
         ],
         cwd=folder,
@@ -73,5 +125,3 @@ def run_pytest(folder: Path) -> str:
         timeout=60,
         check=False,
     )
-    assert run.returncode == 0, run.stdout + run.stderr
-    return run.stdout

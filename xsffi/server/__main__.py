@@ -15,6 +15,7 @@ from ..errors import InvalidArgumentError
 from ..permissions import validate_domid
 from .files import check_target, load, save
 from .loop import Loop
+from .releases import NEWEST, RELEASES, release_named
 from .store import Store
 
 __all__ = ["main"]
@@ -32,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO if options.verbose else logging.WARNING)
     _allow_many_clients()
     try:
-        store = Store()
+        store = Store(release_named(options.release))
         if options.load is not None:
             load(store, options.load)
         if options.dump is not None:
@@ -75,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar=("DOMID", "PATH"),
         help="introduce a domain, and have a socket where clients connect as that one; may be given several times",
+    )
+    parser.add_argument(
+        "--release",
+        choices=RELEASES,
+        default=NEWEST,
+        help="behave as xenstored of this Xen: %(choices)s; by default, %(default)s",
     )
     parser.add_argument("--load", metavar="FILE", help="begin with the nodes of this dump")
     parser.add_argument("--dump", metavar="FILE", help="write the nodes there at the end: a line of JSON for each")
