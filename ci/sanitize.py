@@ -17,6 +17,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from daemons import load_packages  # noqa: E402
+from daemons.packages import RELEASES  # noqa: E402
 
 COPIED = ("xsffi", "tests", "build_ffi.py", "setup.py", "pyproject.toml", "README.md")
 COMPILER = shlex.split(os.environ.get("CC", "gcc"))
@@ -86,6 +87,9 @@ class Copy:
                 shutil.copytree(source, directory / name, ignore=shutil.ignore_patterns("*.so", "__pycache__"))
             else:
                 shutil.copy(source, directory / name)
+        releases = directory / RELEASES.relative_to(REPOSITORY)
+        releases.parent.mkdir()
+        releases.symlink_to(RELEASES)
         if fault is not None:
             path = self.native / fault.file
             text = path.read_text()
@@ -116,7 +120,6 @@ class Copy:
             "LD_PRELOAD": _library_of_sanitizer(),
             "LD_LIBRARY_PATH": packages.library_path,
             "XSFFI_LIBXENSTORE": str(packages.libxenstore),
-            "XSFFI_XEN_DIR": os.environ.get("XSFFI_XEN_DIR", str(REPOSITORY / ".cache" / "xen")),
             # Not all that Python allocates is freed at its end. What leaks is memcheck's affair.
             "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:quarantine_size_mb=32",
             "UBSAN_OPTIONS": "print_stacktrace=1",

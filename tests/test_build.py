@@ -20,9 +20,9 @@ from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
 import pytest
+from daemons import require_packages
 
 ROOT = Path(__file__).resolve().parents[1]
-XEN = Path(os.environ.get("XSFFI_XEN_DIR", ROOT / ".cache" / "xen"))
 SOURCES = ("build_ffi.py", "setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md")
 NO_COMPILER = {"CC": "/nonexistent/cc"}
 
@@ -390,21 +390,14 @@ def test_the_types_are_those_of_the_table(extension: Path) -> None:
 # --- Against Xen's own library and header -----------------------------------------------------------------------------
 
 
-def in_xen(pattern: str) -> Path:
-    found = sorted(XEN.rglob(pattern))
-    if not found:
-        unavailable(f"no {pattern} below {XEN}: ci/fetch-xen puts it there")
-    return found[0]
-
-
 @pytest.fixture(scope="session")
 def libxenstore() -> Path:
-    return in_xen("libxenstore.so.*")
+    return require_packages().libxenstore
 
 
 @pytest.fixture(scope="session")
 def headers() -> Path:
-    return in_xen("xenstore.h").parent
+    return require_packages().include
 
 
 def run_with_libxenstore(extension: Path, libxenstore: Path, expression: str, **extra: str) -> Any:

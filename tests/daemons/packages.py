@@ -1,4 +1,5 @@
-"""Where Xen's own daemons, tools and libraries lie, once ci/fetch-xen has unpacked them."""
+"""Where Xen's own daemons, tools and libraries lie, of the release of Xen that the tests run on, once ci/fetch-xen has
+unpacked them."""
 
 from __future__ import annotations
 
@@ -10,11 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+RELEASES = REPOSITORY / ".cache/xen"
+DEFAULT_RELEASE = "4.17"
+SONAMES = ("libxenstore.so.4", "libxenstore.so.3.0")
+
+
+def release() -> str:
+    """The release of Xen that is tested: $XSFFI_XEN_RELEASE, or the one that all tests are written for."""
+    return os.environ.get("XSFFI_XEN_RELEASE") or DEFAULT_RELEASE
 
 
 @dataclass(frozen=True)
 class Packages:
-    """An unpacked tree of the distribution's Xen packages, and the stand-in for the hypervisor beside it."""
+    """A release of Xen as ci/fetch-xen lays it out: an unpacked tree, and the stand-in for the hypervisor beside it."""
 
     directory: Path
     version: str
@@ -31,56 +40,68 @@ class Packages:
         return self.directory / "hypervisor.so"
 
     @property
-    def programs(self) -> Path:
-        """The directory of the programs that are bound to this version of Xen."""
-        return self.root / "usr/lib" / f"xen-{self.version}" / "bin"
+    def daemons(self) -> tuple[str, ...]:
+        """Which of the daemons this release has here: whoever builds Xen may leave oxenstored out."""
+        return tuple(kind for kind in ("xenstored", "oxenstored") if self._program(kind).exists())
 
     @property
     def xenstored(self) -> Path:
-        return self.programs / "xenstored"
+        return self._program("xenstored")
 
     @property
     def oxenstored(self) -> Path:
-        return self.programs / "oxenstored"
+        return self._program("oxenstored")
 
     @property
     def test_xenstore(self) -> Path:
-        return self.programs / "test-xenstore"
+        """Xen's own test of a store. It came with Xen 4.15 or so, and not all who build Xen build it."""
+        return self._program("test-xenstore")
 
     def tool(self, name: str) -> Path:
         """The path of a command line tool, such as "xenstore-read"."""
-        for directory in (self.root / "usr/bin", self.root / "usr/sbin", self.programs):
-            if (directory / name).exists():
-                return directory / name
-        raise FileNotFoundError(f"Xen's packages in {self.root} have no program {name!r}")
+        program = self._program(name)
+        if not program.exists():
+            raise FileNotFoundError(f"Xen's packages in {self.root} have no program {name!r}")
+        return program
+
+    def _program(self, name: str) -> Path:
+        return self.directory / "bin" / name
 
     @property
     def libxenstore(self) -> Path:
-        """The full path of libxenstore.so.4."""
-        found = list(self.root.glob("usr/lib/*/libxenstore.so.4"))
-        if len(found) != 1:
-            raise FileNotFoundError(f"there are {len(found)} files usr/lib/*/libxenstore.so.4 in {self.root}, not one")
-        return found[0]
+        """The full path of libxenstore.so.4 or, before Xen 4.15 or so, libxenstore.so.3.0."""
+        for soname in SONAMES:
+            if (self.directory / "lib" / soname).exists():
+                return self.directory / "lib" / soname
+        raise FileNotFoundError(f"there is no {' or '.join(SONAMES)} in {self.root}")
+
+    @property
+    def has_own_libc(self) -> bool:
+        """Whether the release needs a newer C library than this system's: its programs are started on that one, and no
+        other program can load its libraries."""
+        return (self.directory / "libc").exists()
 
     @property
     def library_path(self) -> str:
-        """What programs of these packages need as LD_LIBRARY_PATH."""
-        libraries = self.libxenstore.parent
-        return f"{libraries}:{self.root / 'lib' / libraries.name}"
+        """What programs of these packages, and others that load its libraries, need as LD_LIBRARY_PATH."""
+        return "" if self.has_own_libc else str(self.directory / "lib")
 
     @property
     def include(self) -> Path:
         """The directory of xenstore.h."""
-        return self.root / "usr/include"
+        return self.directory / "include"
 
     @property
     def lowlevel_python(self) -> Path:
         """The directory to put on PYTHONPATH for xen.lowlevel.xs."""
-        return self.root / "usr/lib" / f"xen-{self.version}" / "lib/python"
+        return self.directory / "python"
 
     @property
     def lowlevel_interpreter(self) -> str | None:
-        """A Python that xen.lowlevel.xs was compiled for, if one is here: it is for the distribution's own alone."""
+        """A Python that xen.lowlevel.xs was compiled for and can be loaded into, if one is here: it is for the
+        distribution's own alone."""
+        if self.has_own_libc:
+            return None
         for module in (self.lowlevel_python / "xen/lowlevel").glob("xs.cpython-3*.so"):
             minor = module.name.split("-")[1][1:]
             if sys.version_info[:2] == (3, int(minor)):
@@ -90,8 +111,8 @@ class Packages:
 
 
 def load_packages() -> Packages | None:
-    """The unpacked packages in $XSFFI_XEN_DIR or the repository's .cache/xen; None where ci/fetch-xen has not been."""
-    directory = Path(os.environ.get("XSFFI_XEN_DIR") or REPOSITORY / ".cache/xen").absolute()
+    """The unpacked packages of the release that is tested; None where ci/fetch-xen has not been."""
+    directory = RELEASES / release()
     try:
         manifest = json.loads((directory / "manifest.json").read_text())
     except FileNotFoundError:
@@ -105,7 +126,7 @@ def require_packages() -> Packages:
 
     packages = load_packages()
     if packages is None:
-        message = "Xen's store daemons are not unpacked, nothing is tested against them: run ci/fetch-xen"
+        message = f"Xen's store daemons are not unpacked, nothing is tested against them: run ci/fetch-xen {release()}"
         if os.environ.get("CI"):
             pytest.fail(message, pytrace=False)
         pytest.skip(message)

@@ -3,78 +3,150 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from daemons import (
-    Packages,
-    load_packages,
-    require_packages,
-)
+from daemons import Packages, load_packages, require_packages
+from daemons.packages import REPOSITORY
+
+FILES = ("ci/fetch-xen", "tests/daemons/hypervisor.c")
 
 
-class TestFetching:
-    SCRIPT = Path(__file__).resolve().parents[2] / "ci/fetch-xen"
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository of what the script needs, with nothing fetched."""
+    for path in FILES:
+        copy = tmp_path / "repository" / path
+        copy.parent.mkdir(parents=True)
+        shutil.copy(REPOSITORY / path, copy)
+    return tmp_path / "repository"
 
-    @pytest.fixture
-    def no_apt(self, tmp_path: Path) -> dict[str, str]:
-        """An environment where apt can reach nothing."""
-        programs = tmp_path / "programs"
-        programs.mkdir()
-        for name in ("apt-get", "apt-cache"):
-            program = programs / name
-            program.write_text("#!/bin/sh\necho no network >&2\nexit 100\n")
-            program.chmod(0o755)
-        return dict(os.environ, PATH=f"{programs}:{os.environ['PATH']}")
 
-    def run(self, script: Path, environment: dict[str, str], directory: Path) -> subprocess.CompletedProcess[str]:
-        environment = dict(environment, XSFFI_XEN_DIR=str(directory))
-        return subprocess.run([str(script)], env=environment, capture_output=True, text=True, check=False)
+@pytest.fixture
+def no_apt(tmp_path: Path) -> dict[str, str]:
+    """An environment where apt can reach nothing."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in ("apt-get", "apt-cache"):
+        program = programs / name
+        program.write_text("#!/bin/sh\necho no network >&2\nexit 100\n")
+        program.chmod(0o755)
+    unset = ("XSFFI_XEN_RELEASE", "XSFFI_XEN_DIR")
+    kept = {name: value for name, value in os.environ.items() if name not in unset}
+    return {**kept, "PATH": f"{programs}:{os.environ['PATH']}"}
 
-    def test_a_second_run_takes_no_network(self, packages: Packages, no_apt: dict[str, str]) -> None:
-        result = self.run(self.SCRIPT, no_apt, packages.directory)
+
+def fetch(repository: Path, environment: dict[str, str], *names: str, **extra: str) -> subprocess.CompletedProcess[str]:
+    command = [str(repository / "ci/fetch-xen"), *names]
+    return subprocess.run(command, env={**environment, **extra}, capture_output=True, text=True, check=False)
+
+
+def install(packages: Packages, folder: Path) -> None:
+    """Xen as it is installed who built it: with what belongs together in other places than Debian's."""
+    for name in ("bin", "sbin", "lib", "include"):
+        (folder / name).mkdir(parents=True)
+    real = packages.root.resolve()
+    for program in ("xenstore-ls", "xenstored"):
+        place = "sbin" if program == "xenstored" else "bin"
+        (folder / place / program).symlink_to(next(real.rglob(f"bin/{program}")))
+    for library in (packages.directory / "lib").iterdir():
+        (folder / "lib" / library.name).symlink_to(library.resolve())
+    for header in (packages.include).iterdir():
+        (folder / "include" / header.name).symlink_to(header.resolve())
+
+
+def test_a_second_run_takes_no_network(packages: Packages, no_apt: dict[str, str]) -> None:
+    result = fetch(REPOSITORY, no_apt, packages.version)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert str(packages.directory) in result.stdout
+
+
+def test_new_source_of_the_hypervisor_is_all_that_is_built(
+    packages: Packages, no_apt: dict[str, str], repository: Path
+) -> None:
+    with open(repository / "tests/daemons/hypervisor.c", "a") as source:
+        source.write("/* changed */\n")
+    directory = repository / ".cache/xen" / packages.version
+    directory.mkdir(parents=True)
+    names = {"packages", "manifest.json", "bin", "lib", "include"}
+    for name in names - {"manifest.json"}:
+        (directory / name).symlink_to(packages.directory / name)
+    shutil.copy(packages.directory / "manifest.json", directory)
+    result = fetch(repository, no_apt, packages.version)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert {path.name for path in directory.iterdir()} == names | {"hypervisor.so"}
+    assert {path.name for path in directory.parent.iterdir()} == {packages.version, "lock"}
+
+
+@pytest.mark.parametrize("name", ["4.17", "4.21", "testing"])
+def test_failure_is_told_and_leaves_nothing_that_counts(
+    no_apt: dict[str, str], repository: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    result = fetch(repository, no_apt, name)
+    assert result.returncode != 0
+    assert result.stderr.splitlines()[-1].startswith("fetch-xen: ")
+    monkeypatch.setattr("daemons.packages.RELEASES", repository / ".cache/xen")
+    monkeypatch.setenv("XSFFI_XEN_RELEASE", name)
+    assert load_packages() is None
+    assert {path.name for path in (repository / ".cache/xen").iterdir()} == {"lock"}
+
+
+def test_what_is_no_release_is_refused(no_apt: dict[str, str], repository: Path) -> None:
+    result = fetch(repository, no_apt, "sarge")
+    assert (result.returncode, "'sarge' is neither a release of Xen" in result.stderr) == (1, True)
+
+
+class TestXenBuiltElsewhere:
+    def test_it_is_taken_from_its_folder(
+        self,
+        packages: Packages,
+        no_apt: dict[str, str],
+        repository: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        if packages.has_own_libc:
+            pytest.skip("what is built elsewhere has to be built for this system's C library")
+        install(packages, tmp_path / "installed")
+        chosen = {"XSFFI_XEN_DIR": str(tmp_path / "installed"), "XSFFI_XEN_RELEASE": packages.version}
+        result = fetch(repository, no_apt, **chosen)
         assert (result.returncode, result.stderr) == (0, "")
-        assert str(packages.directory) in result.stdout
+        monkeypatch.setattr("daemons.packages.RELEASES", repository / ".cache/xen")
+        found = require_packages()
+        assert (found.version, found.daemons) == (packages.version, ("xenstored",))
+        assert found.xenstored.resolve() == packages.xenstored.resolve()
+        again = fetch(repository, no_apt, packages.version)
+        assert (again.returncode, again.stderr) == (0, "")  # it is known from then on
 
-    def test_new_source_of_the_hypervisor_is_all_that_is_built(
-        self, packages: Packages, no_apt: dict[str, str], tmp_path: Path
+    def test_another_release_than_the_one_named_is_refused(
+        self, packages: Packages, no_apt: dict[str, str], repository: Path, tmp_path: Path
     ) -> None:
-        repository = tmp_path / "repository"
-        for path in ("ci/fetch-xen", "tests/daemons/hypervisor.c"):
-            copy = repository / path
-            copy.parent.mkdir(parents=True)
-            copy.write_bytes((self.SCRIPT.parents[1] / path).read_bytes())
-            copy.chmod(0o755)
-        with open(repository / "tests/daemons/hypervisor.c", "a") as source:
-            source.write("/* changed */\n")
-        directory = tmp_path / "xen"
-        directory.mkdir()
-        (directory / "packages").symlink_to(packages.root)
-        (directory / "manifest.json").write_bytes((packages.directory / "manifest.json").read_bytes())
-        result = self.run(repository / "ci/fetch-xen", no_apt, directory)
-        assert (result.returncode, result.stderr) == (0, "")
-        assert (directory / "hypervisor.so").exists()
-        assert {path.name for path in directory.iterdir()} == {"packages", "manifest.json", "hypervisor.so", "lock"}
+        install(packages, tmp_path / "installed")
+        chosen = {"XSFFI_XEN_DIR": str(tmp_path / "installed"), "XSFFI_XEN_RELEASE": "4.99"}
+        result = fetch(repository, no_apt, **chosen)
+        assert (result.returncode, f"is Xen {packages.version}, not 4.99" in result.stderr) == (1, True)
 
-    def test_failure_is_told_and_leaves_nothing_that_counts(
-        self, no_apt: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        directory = tmp_path / "xen"
-        result = self.run(self.SCRIPT, no_apt, directory)
-        assert result.returncode != 0
-        assert "fetch-xen: " in result.stderr.splitlines()[-1]
-        monkeypatch.setenv("XSFFI_XEN_DIR", str(directory))
-        assert load_packages() is None
+    def test_a_folder_without_it_is_refused(self, no_apt: dict[str, str], repository: Path, tmp_path: Path) -> None:
+        empty = tmp_path / "empty"
+        empty.mkdir()
+        result = fetch(repository, no_apt, XSFFI_XEN_DIR=str(empty), XSFFI_XEN_RELEASE="4.99")
+        assert (result.returncode, "of Xen 4.99 there is no bin/xenstored" in result.stderr) == (1, True)
 
-    def test_without_packages_tests_are_skipped_but_fail_under_ci(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    def test_a_folder_that_is_not_there_is_refused(
+        self, no_apt: dict[str, str], repository: Path, tmp_path: Path
     ) -> None:
-        monkeypatch.setenv("XSFFI_XEN_DIR", str(tmp_path))
-        monkeypatch.delenv("CI", raising=False)
-        with pytest.raises(pytest.skip.Exception, match="run ci/fetch-xen"):
-            require_packages()
-        monkeypatch.setenv("CI", "true")
-        with pytest.raises(pytest.fail.Exception, match="run ci/fetch-xen"):
-            require_packages()
+        result = fetch(repository, no_apt, XSFFI_XEN_DIR=str(tmp_path / "nowhere"), XSFFI_XEN_RELEASE="4.99")
+        assert (result.returncode, "XSFFI_XEN_DIR names no folder" in result.stderr) == (1, True)
+
+
+def test_without_packages_tests_are_skipped_but_fail_under_ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("daemons.packages.RELEASES", tmp_path)
+    monkeypatch.delenv("CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="run ci/fetch-xen"):
+        require_packages()
+    monkeypatch.setenv("CI", "true")
+    with pytest.raises(pytest.fail.Exception, match="run ci/fetch-xen"):
+        require_packages()
