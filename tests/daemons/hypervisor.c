@@ -2,8 +2,9 @@
  * A stand-in for the hypervisor, so that Xen's own store daemons run on a machine without Xen.
  *
  * Preloaded into xenstored or oxenstored, it takes the place of the calls by which they reach Xen (libxenctrl,
- * libxengnttab, libxenevtchn) and of the few others that would touch the machine's own /proc/xen, /var/run/xenstored
- * and syslog. All that it keeps is in one directory, $XSFFI_HYPERVISOR_DIR:
+ * libxengnttab, libxenevtchn, libxenmanage) and of the few others that would touch the machine's own /proc/xen,
+ * /var/run/xenstored and syslog. It builds with the headers of any release. All that it keeps is in one directory,
+ * $XSFFI_HYPERVISOR_DIR:
  *
  *   ring-N     the page which domain N shares with the daemon: whoever maps the file is the guest. Dom0 has one too
  *   evtchn     the daemon's event channels, a datagram socket: four bytes, a port in native order, ring that port
@@ -25,6 +26,8 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,13 +213,62 @@ int xc_domain_getinfo_single(xc_interface *xch, uint32_t domid, xc_domaininfo_t 
 }
 #endif
 
+/*
+ * libxenmanage, by which xenstored asks for domains since Xen 4.21. Older headers have nothing of it, so what is used here
+ * is declared here.
+ */
+typedef struct xenmanage_handle xenmanage_handle;
+
+enum { STATE_EXIST = 1, CAP_CONTROL = 1, CAP_HARDWARE = 2, CAP_XENSTORE = 4 };
+
+xenmanage_handle *xenmanage_open(struct xentoollog_logger *logger, unsigned int flags)
+{
+    return (xenmanage_handle *)&handle;
+}
+
+int xenmanage_close(xenmanage_handle *xmh)
+{
+    return 0;
+}
+
+int xenmanage_get_domain_info(xenmanage_handle *xmh, unsigned int domid, unsigned int *state, unsigned int *caps,
+                              uint64_t *unique_id)
+{
+    if (domid >= DOMID_FIRST_RESERVED) {
+        errno = ENOENT;
+        return -1;
+    }
+    if (state)
+        *state = STATE_EXIST;
+    if (caps)
+        *caps = domid ? 0 : CAP_CONTROL | CAP_HARDWARE | CAP_XENSTORE;
+    if (unique_id)
+        *unique_id = domid + 1; /* 0 is no domain's */
+    return 0;
+}
+
+/* Dom0 is what has changed since the start; no other domain ever does. */
+int xenmanage_poll_changed_domain(xenmanage_handle *xmh, unsigned int *domid, unsigned int *state, unsigned int *caps,
+                                  uint64_t *unique_id)
+{
+    static bool told;
+
+    if (told) {
+        errno = ENOENT;
+        return -1;
+    }
+    told = true;
+    *domid = 0;
+    return xenmanage_get_domain_info(xmh, 0, state, caps, unique_id);
+}
+
 /* Event channels */
 
 static int evtchn_fd = -1, bell_fd = -1;
 
 static int datagram_socket(int flags)
 {
-    int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | flags, 0);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | flags, 0);
 
     if (fd < 0)
         die("socket");
@@ -229,11 +281,18 @@ xenevtchn_handle *xenevtchn_open(struct xentoollog_logger *logger, unsigned int 
 
     if (!our_path(address.sun_path, sizeof address.sun_path, "evtchn"))
         die("evtchn");
-    evtchn_fd = datagram_socket(0);
-    bell_fd = datagram_socket(SOCK_NONBLOCK);
+    evtchn_fd = datagram_socket(0); /* stays open when xenstored's live update executes the new one, which is told of it */
+    bell_fd = datagram_socket(SOCK_NONBLOCK | SOCK_CLOEXEC);
     REAL(unlink)(address.sun_path); /* left by a daemon before us */
     if (REAL(bind)(evtchn_fd, (struct sockaddr *)&address, sizeof address))
         die(address.sun_path);
+    return (xenevtchn_handle *)&handle;
+}
+
+xenevtchn_handle *xenevtchn_fdopen(struct xentoollog_logger *logger, int fd, unsigned int flags)
+{
+    evtchn_fd = fd;
+    bell_fd = datagram_socket(SOCK_NONBLOCK | SOCK_CLOEXEC);
     return (xenevtchn_handle *)&handle;
 }
 
