@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from daemons import DAEMON_KINDS, Daemon, require_packages, start_daemon
+from daemons import DAEMON_KINDS, Daemon, load_packages, require_packages, start_daemon
+from daemons.packages import release
 from harness.embedded import EmbeddedDaemon
 from harness.stores import BACKENDS, client_of, prepare_libxenstore
 from hypothesis import settings
@@ -52,7 +54,31 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="leave out what takes long, and oxenstored")
 
 
+def pytest_report_header() -> str:
+    packages = load_packages()
+    return f"Xen {release()}" + (": not fetched" if packages is None else f", of {packages.source}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What was skipped, or is known to fail, and how often: a release of Xen may leave much of the tests out."""
+    reasons = Counter(
+        getattr(report, "wasxfail", "") or report.longrepr[2]
+        for outcome in ("skipped", "xfailed")
+        for report in terminalreporter.stats.get(outcome, ())
+    )
+    if reasons:
+        terminalreporter.section(f"skipped on Xen {release()}, or known to fail")
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count:5} {reason.replace('Skipped: ', '', 1)}")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    packages = load_packages()
+    if packages is not None and "oxenstored" not in packages.daemons:
+        missing = pytest.mark.skip(f"there is no oxenstored in Xen {packages.version} as it was built")
+        for item in items:
+            if "oxenstored" in item.name or "oxenstored" in getattr(item, "fixturenames", ()):
+                item.add_marker(missing)
     if config.getoption("--quick"):
         tests = Path(__file__).parent
         slow = [

@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 import pytest
 from daemons import DAEMON_KINDS, Daemon, Guest, GuestQuotas, RingBridge, require_packages, start_daemon
+from daemons.releases import GUESTS_WATCHES, NEW_OWNER, WATCHES_OVER_QUOTA
 from harness.embedded import EmbeddedDaemon
 from harness.stores import client_of, events_so_far, open_client
 
 import xsffi
 from xsffi import Client, Permission
+from xsffi.errors import error_from_wire
 
 DOMID = 5
 
@@ -89,11 +91,11 @@ def test_a_new_nodes_owner(guest: Client, dom0: Client, host: Daemon) -> None:
     assert owner == (Permission(DOMID, "b") if host.kind == "xenstored" else Permission(0, "b"))
 
 
-def test_the_owner_cannot_be_given_away(guest: Client, dom0: Client) -> None:
+def test_the_owner_cannot_be_given_away(guest: Client, dom0: Client, host: Daemon) -> None:
     guest.write("mine", "")
     guest.set_permissions("mine", [f"n{DOMID}", "r7"])
     assert [str(p) for p in dom0.get_permissions(f"/local/domain/{DOMID}/mine")] == [f"n{DOMID}", "r7"]
-    with pytest.raises(xsffi.AccessDeniedError):
+    with pytest.raises(type(error_from_wire(NEW_OWNER.of(host)))):
         guest.set_permissions("mine", ["n0"])
 
 
@@ -108,20 +110,17 @@ def test_its_watches(guest: Client, dom0: Client) -> None:
 
 
 def test_the_quota_of_watches(guest: Client, host: Daemon) -> None:
-    limit = 128 if host.kind == "xenstored" else 100
+    limit = GUESTS_WATCHES.of(host)
     for number in range(limit):
         guest.watch(f"watched/{number}")
-    if host.kind == "xenstored":
-        expected: type[xsffi.XenStoreError] = xsffi.TooBigError
-    elif guest.backend.name == "wire":
-        expected = xsffi.QuotaExceededError
-    else:
-        expected = xsffi.InvalidArgumentError  # libxenstore does not know EQUOTA
-    with pytest.raises(expected) as caught:
+    name = WATCHES_OVER_QUOTA.of(host)
+    if name == "EQUOTA" and guest.backend.name == "libxenstore":
+        name = "EINVAL"  # for what libxenstore does not know
+    with pytest.raises(type(error_from_wire(name))) as caught:
         for number in range(limit, limit + 3):
             guest.watch(f"watched/{number}")
-    if guest.backend.name == "wire" and host.kind == "oxenstored":
-        assert caught.value.wire_name == "EQUOTA"
+    if guest.backend.name == "wire":
+        assert caught.value.wire_name == name
     guest.write("still", "alive")
 
 

@@ -10,8 +10,8 @@ from typing import Callable
 
 import pytest
 from daemons import Daemon
+from daemons.releases import WATCH_DEPTH, require
 from harness.alarms import Interrupt, interrupted_after
-from harness.embedded import EmbeddedDaemon
 from harness.stores import AIO, client_of, events_so_far, of_sync_alone
 
 import xsffi
@@ -124,16 +124,14 @@ def test_an_interrupted_watch_is_not_left_behind(own_daemon: Daemon, backend: st
 
 
 def test_a_depth_that_the_daemon_does_not_know(xs: Client, daemon: Daemon, top: str) -> None:
-    if isinstance(daemon, EmbeddedDaemon) and xs.backend.name == "wire":
-        pytest.skip("the embedded store knows it")
-    with pytest.raises(xsffi.NotSupportedError, match=r"4\.22"):
-        xs.watch(top, depth=0)
+    if not WATCH_DEPTH.through(daemon, xs.backend.name):
+        with pytest.raises(xsffi.NotSupportedError, match=r"4\.22"):
+            xs.watch(top, depth=0)
     assert xs.check_watch() is None
 
 
 def test_depth(xs: Client, daemon: Daemon, top: str) -> None:
-    if not isinstance(daemon, EmbeddedDaemon) or xs.backend.name == "libxenstore":
-        pytest.skip("neither the daemons nor the libxenstore of 4.17 know it")
+    require(WATCH_DEPTH, daemon, xs.backend.name)
     xs.watch(top, "itself", depth=0)
     xs.watch(top, "children", depth=1)
     xs.watch(top, "all")

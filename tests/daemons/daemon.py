@@ -72,6 +72,11 @@ class Daemon:
             raise
 
     @property
+    def xen_release(self) -> str:
+        """The release of Xen that it is of, such as "4.17"."""
+        return self.packages.version
+
+    @property
     def pid(self) -> int:
         return self._process.pid
 

@@ -28,6 +28,8 @@ class Packages:
     directory: Path
     version: str
     """The version of Xen, such as "4.17"."""
+    source: str
+    """Which package of Debian's, or which folder, it is taken from."""
 
     @property
     def root(self) -> Path:
@@ -117,7 +119,7 @@ def load_packages() -> Packages | None:
         manifest = json.loads((directory / "manifest.json").read_text())
     except FileNotFoundError:
         return None
-    return Packages(directory, manifest["xen"])
+    return Packages(directory, manifest["xen"], manifest["source"])
 
 
 def require_packages() -> Packages:

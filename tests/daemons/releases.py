@@ -1,22 +1,21 @@
 """What differs between the releases of Xen that the tests run on: the one table, which tests ask what to expect.
 
-``XSFFI_XEN_RELEASE`` chooses the release of a whole run of pytest; ``ci/every-xen`` runs the tests on each. To add a release:
+``XSFFI_XEN_RELEASE`` chooses the release of a whole run of pytest; ``ci/every-xen`` runs the tests on each. To add one:
 
-1. A suite of Debian that has it goes into the table in ``ci/fetch-xen``; what Debian has not is built, and its folder named by
-   ``XSFFI_XEN_DIR`` (see there). Where the daemon does not start, ``hypervisor.c`` lacks a call by which it reaches Xen: its log
-   names it.
-2. ``XSFFI_XEN_RELEASE=X.Y ci/test tests`` shows the tests that expect otherwise. What the daemon means to do otherwise gets a row
-   here, or one more value in a row that there is, and the test asks it. A test of what a release lacks is skipped by
-   :func:`require`, which the end of the run lists and counts; one that a fault of the release's makes fail is marked ``xfail``
-   with the release as its reason.
-3. What the drop-in's C module answers otherwise is recorded: see ``tests/lowlevel/record.py``.
+1. A suite of Debian's that has it goes into the table in ``ci/fetch-xen`` and into ``ci/every_xen.py``. What Debian
+   has not is built, and the folder that it is installed in named by ``XSFFI_XEN_DIR`` (see ``ci/fetch-xen``). Where a
+   daemon does not start, ``hypervisor.c`` lacks a call by which it reaches Xen; its log names that.
+2. ``XSFFI_XEN_RELEASE=X.Y ci/test tests`` shows which tests expect otherwise. What the daemon does on purpose gets a
+   row here, or one more value in a row that there is, and the test asks it. A test of what a release lacks is skipped
+   by :func:`require`; one that fails for a fault of the release's is marked ``xfail`` with that as its reason. The end
+   of each run lists and counts both.
+3. What the C module answers otherwise there is recorded: see ``tests/lowlevel/record.py``.
 
-A row says since which release its value holds: the first that the tests have seen it in, not the commit that brought it.
+A value counts from the first release that the tests have seen it in, which need not be the one that brought it.
 """
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
@@ -24,19 +23,25 @@ from .packages import release
 
 __all__ = [
     "CHILDREN_ARE_SORTED",
-    "EPERM_IS_KNOWN",
+    "EVERY_DOMAIN",
     "FEATURES",
+    "GUESTS_WATCHES",
     "LONG_PATH",
+    "NEW_OWNER",
+    "OLDEST",
     "OWNERS_RELEASE_KILLS",
     "QUOTAS",
     "WATCHES_OVER_QUOTA",
+    "WATCH_DEPTH",
+    "Ability",
     "Difference",
     "Store",
+    "order",
     "require",
 ]
 
 T = TypeVar("T")
-_OLDEST = "4.14"
+OLDEST = "4.14"
 
 
 class Store(Protocol):
@@ -46,36 +51,96 @@ class Store(Protocol):
     def kind(self) -> str: ...
 
     @property
-    def release(self) -> str: ...
+    def xen_release(self) -> str: ...
 
 
 class Difference(Generic[T]):
     """One thing that is otherwise from some release on, for each kind of daemon and for libxenstore.
 
-    Each of them is given by its values, each with the first release that it holds for; the oldest release is named always. What
-    is not given has no part in it, and may not be asked for.
+    Each of them is given by its values, each with the first release that it holds for; the first of all is the oldest
+    release that is tested. What is not given has no part in it, and may not be asked for.
     """
 
-    def __init__(self, what: str, **values: Mapping[str, T]) -> None:
-        for kind, of_kind in values.items():
-            if list(of_kind) != sorted(of_kind, key=_order) or next(iter(of_kind)) != _OLDEST:
-                raise ValueError(f"{what}: the releases of {kind} are not in order, or do not begin with {_OLDEST}")
+    def __init__(self, what: str, **since: Mapping[str, T]) -> None:
+        for kind, values in since.items():
+            if list(values) != sorted(values, key=order) or next(iter(values)) != OLDEST:
+                raise ValueError(f"{what}: the releases of {kind} are not in order, or do not begin with {OLDEST}")
         self.what = what
-        self._values = values
+        self._since = since
 
     def at(self, kind: str, release: str) -> T:
         """The value of xenstored, oxenstored or libxenstore, of a release."""
-        values = self._values[kind]
-        return values[max((since for since in values if _order(since) <= _order(release)), key=_order)]
+        values = self._since[kind]
+        return values[max((first for first in values if order(first) <= order(release)), key=order)]
 
     def of(self, store: Store) -> T:
         """The value of a daemon."""
-        return self.at(store.kind, store.release)
-
-    def of_libxenstore(self) -> T:
-        """The value of the libxenstore that is tested."""
-        return self.at("libxenstore", release())
+        return self.at(store.kind, store.xen_release)
 
 
-def _order(release: str) -> tuple[int, ...]:
+class Ability(Difference[bool]):
+    """What the older releases cannot do."""
+
+    def __init__(self, what: str, **first: str | None) -> None:
+        super().__init__(
+            what, **{kind: {OLDEST: False, **({name: True} if name else {})} for kind, name in first.items()}
+        )
+
+    def through(self, store: Store, backend: str) -> bool:
+        """Whether it can be done with a daemon over one of the backends: libxenstore has to know it too."""
+        return self.of(store) and (backend != "libxenstore" or self.at("libxenstore", release()))
+
+
+def require(ability: Ability, store: Store, backend: str) -> None:
+    """Skip the test where the daemon, or the libxenstore in between, cannot do it."""
+    import pytest  # here, so that programs which are no tests can use this package without it
+
+    if not ability.through(store, backend):
+        between = " over libxenstore" if ability.of(store) else ""
+        pytest.skip(f"{store.kind} of Xen {store.xen_release}{between} has no {ability.what}")
+
+
+def order(release: str) -> tuple[int, ...]:
+    """By which releases can be compared."""
     return tuple(int(part) for part in release.split("."))
+
+
+# What clients may ask for
+
+FEATURES = Ability("features", xenstored="4.21", oxenstored=None, libxenstore="4.21")
+QUOTAS = Ability("quotas by name", xenstored="4.22", oxenstored=None, libxenstore="4.22")
+WATCH_DEPTH = Ability("depth of a watch", xenstored="4.22", oxenstored=None, libxenstore="4.22")
+EVERY_DOMAIN = Ability("permissions for every domain", xenstored="4.22", oxenstored=None)  # xenstored would die of it
+
+# What daemons answer
+
+LONG_PATH = Difference(
+    "what a path of dom0's over 2048 bytes gets, which is no node's",
+    xenstored={"4.14": "ENOENT", "4.17": "EINVAL", "4.20": "ENOENT"},
+    oxenstored={"4.14": "EINVAL"},
+)
+NEW_OWNER = Difference(
+    "what a guest gets that gives its node to another domain; EPERM was no error on the wire at first",
+    xenstored={"4.14": "EINVAL", "4.17": "EPERM"},
+    oxenstored={"4.14": "EACCES"},
+)
+GUESTS_WATCHES = Difference(
+    "how many watches a guest has at least, where no quota is set",
+    xenstored={"4.14": 128, "4.22": 127},
+    oxenstored={"4.14": 100},
+)
+WATCHES_OVER_QUOTA = Difference(
+    "what a guest gets that has too many watches",
+    xenstored={"4.14": "E2BIG", "4.22": "ENOSPC"},
+    oxenstored={"4.14": "EQUOTA"},
+)
+CHILDREN_ARE_SORTED = Difference(
+    "children are listed by name, not as they came",
+    xenstored={"4.14": False},
+    oxenstored={"4.14": False, "4.17": True},
+)
+OWNERS_RELEASE_KILLS = Difference(
+    "the daemon dies of the release of a domain that owns a special path",
+    xenstored={"4.14": False, "4.20": True},
+    oxenstored={"4.14": False},
+)

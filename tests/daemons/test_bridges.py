@@ -139,7 +139,9 @@ class TestRingBridge:
             bridge = stack.enter_context(RingBridge(guest, fragment))
             client = stack.enter_context(SocketConnection(bridge.socket_path))
             carries_everything(client, 1900)  # a guest's values may not be much larger
-            assert client.call(MessageType.READ, strings("/tool")) == error_reply("EACCES")
+            with daemon.connect() as dom0:
+                dom0.call(MessageType.MKDIR, strings("/secret"))
+            assert client.call(MessageType.READ, strings("/secret")) == error_reply("EACCES")
 
     def test_pipelines(self, daemon: Daemon) -> None:
         with Guest(daemon, 5) as guest, RingBridge(guest) as bridge, daemon.connect() as dom0:

@@ -30,6 +30,7 @@ from daemons import (
     strings,
     write_payload,
 )
+from daemons.releases import WATCHES_OVER_QUOTA
 
 from .conftest import RunScript
 
@@ -122,9 +123,11 @@ class TestDaemon:
         with pytest.raises(DaemonError, match="dead"):
             daemon.pause()
 
-    def test_one_that_cannot_start_shows_its_log(self, packages: Packages) -> None:
+    def test_an_xenstored_that_cannot_start_shows_its_log(self, packages: Packages) -> None:
         with pytest.raises(DaemonError, match="--no-fork"):
             start_xenstored(options=["--help"])
+
+    def test_an_oxenstored_that_cannot_start_shows_its_log(self, packages: Packages) -> None:
         with pytest.raises(DaemonError, match="/no/such/port"):
             start_oxenstored(settings={"xenstored-port": "/no/such/port"})
 
@@ -185,7 +188,7 @@ class TestQuotas:
         for replies in (watches, starts, writes):
             assert replies[0].type != MessageType.ERROR
             assert replies[-1].type == MessageType.ERROR
-        assert watches[-1] == error_reply("E2BIG" if kind == "xenstored" else "EQUOTA")
+        assert watches[-1] == error_reply(WATCHES_OVER_QUOTA.of(daemon))
 
     def test_oxenstored_has_none_unless_asked(self, packages: Packages) -> None:
         value = write_payload("/a", b"x" * 4000)
@@ -230,5 +233,5 @@ class TestTools:
         assert result.stdout == "b'v'\n"
 
     def test_paths_of_what_is_unpacked(self, packages: Packages) -> None:
-        for path in (packages.test_xenstore, packages.libxenstore, packages.include / "xenstore.h"):
+        for path in (packages.xenstored, packages.libxenstore, packages.include / "xenstore.h"):
             assert path.is_file()

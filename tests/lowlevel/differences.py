@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from daemons import DAEMON_KINDS
+from daemons.releases import OLDEST, order
 from harness.stores import BACKENDS
 
 __all__ = ["DIFFERENCES", "SAID_BY_THE_INTERPRETER", "Difference"]
@@ -41,6 +42,13 @@ class Difference(NamedTuple):
     calls: Mapping[str, str]  # each line that shows it, and what ours answers; "" where only the type's name differs
     daemons: tuple[str, ...] = DAEMON_KINDS
     backends: tuple[str, ...] = BACKENDS
+    since: str = OLDEST  # the first release of Xen where it is so
+    until: str = "999"  # the first one after that where it is not
+
+    def holds(self, kind: str, backend: str, release: str) -> bool:
+        """Whether it is so on this daemon, over this backend, of this release."""
+        of_release = order(self.since) <= order(release) < order(self.until)
+        return kind in self.daemons and backend in self.backends and of_release
 
     def ours(self, line: str, theirs: str) -> str:
         """What ours answers to a line to which the C module answers `theirs`."""
@@ -109,6 +117,14 @@ DIFFERENCES = (
         "a watch's path that just fits",
         {'h.watch("/" + "a" * 4088, 1)': _INVALID},
         daemons=("xenstored",),
+        until="4.20",
+    ),
+    Difference(
+        "The length of a watch's path",
+        "a watch's path that just fits",
+        {'h.watch("/" + "a" * 4088, 1)': "builtins.NoneType None"},
+        daemons=("xenstored",),
+        since="4.20",
     ),
     Difference(
         "The length of a watch's path",
