@@ -56,7 +56,7 @@ class Packages:
 
     @property
     def test_xenstore(self) -> Path:
-        """Xen's own test of a store. It came with Xen 4.15 or so, and not all who build Xen build it."""
+        """Xen's own test of a store. Xen 4.14 has none, and not all who build Xen build it."""
         return self._program("test-xenstore")
 
     def tool(self, name: str) -> Path:
@@ -71,7 +71,7 @@ class Packages:
 
     @property
     def libxenstore(self) -> Path:
-        """The full path of libxenstore.so.4 or, before Xen 4.15 or so, libxenstore.so.3.0."""
+        """The full path of libxenstore.so.4 or, before Xen 4.15, libxenstore.so.3.0."""
         for soname in SONAMES:
             if (self.directory / "lib" / soname).exists():
                 return self.directory / "lib" / soname

@@ -31,6 +31,7 @@ __all__ = [
     "OLDEST",
     "OWNERS_RELEASE_KILLS",
     "QUOTAS",
+    "TOO_LONG_ENDS_IT",
     "WATCHES_OVER_QUOTA",
     "WATCH_DEPTH",
     "Ability",
@@ -142,5 +143,10 @@ CHILDREN_ARE_SORTED = Difference(
 OWNERS_RELEASE_KILLS = Difference(
     "the daemon dies of the release of a domain that owns a special path",
     xenstored={"4.14": False, "4.20": True},
+    oxenstored={"4.14": False},
+)
+TOO_LONG_ENDS_IT = Difference(
+    "a message that is too long ends its connection; else nothing more is answered there",
+    xenstored={"4.14": False, "4.17": True},
     oxenstored={"4.14": False},
 )

@@ -7,6 +7,7 @@ import subprocess
 from types import TracebackType
 
 from daemons import Packages, require_packages
+from daemons.releases import order
 from daemons.tools import run_tool, start_tool
 
 from xsffi.server.releases import RELEASES
@@ -17,11 +18,7 @@ __all__ = ["EmbeddedDaemon", "parse_use", "release_like"]
 
 def release_like(version: str) -> str:
     """The release as which the embedded store comes nearest to a daemon of this one: itself, or the last before it."""
-
-    def key(text: str) -> tuple[int, ...]:
-        return tuple(map(int, text.split(".")))
-
-    return max((name for name in RELEASES if key(name) <= key(version)), key=key)
+    return max((name for name in RELEASES if order(name) <= order(version)), key=order)
 
 
 def parse_use(answer: str) -> dict[str, int]:
@@ -37,7 +34,8 @@ class EmbeddedDaemon:
 
     def __init__(self, release: str | None = None) -> None:
         """`release`: as xenstored of which Xen it behaves; by default, the one at hand."""
-        self.store = EmbeddedStore(release=release or release_like(require_packages().version))
+        self.xen_release = release or release_like(require_packages().version)
+        self.store = EmbeddedStore(release=self.xen_release)
         self.socket_path = self.store.path
         self.pid = os.getpid()
         self.is_running = True

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from daemons import GuestQuotas, MessageType, Reply, require_packages, strings
+from daemons.connection import TIMEOUT
+from daemons.releases import TOO_LONG_ENDS_IT
 
 from .pair import Pair
 
@@ -160,9 +162,9 @@ def test_large_values(pair: Pair) -> None:
 
 def test_a_message_too_long(pair: Pair) -> None:
     client = pair.clients["a"]
-    for connection in (client.real, client.embedded):
-        with pytest.raises(ConnectionError):
-            connection.call(M.WRITE, bytes(4097))
+    for connection, ends in ((client.real, TOO_LONG_ENDS_IT.of(pair.daemon)), (client.embedded, True)):
+        with pytest.raises(ConnectionError if ends else TimeoutError):
+            connection.call(M.WRITE, bytes(4097), timeout=TIMEOUT if ends else 0.5)
 
 
 def test_quotas_of_a_guest(pair: Pair) -> None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "missed_library", "shortcuts", "why_missing"]
 
-LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.14 or so, and before
+LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.15, and before
 
 ffi: Any
 lib: Any
