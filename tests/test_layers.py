@@ -134,6 +134,7 @@ STOREYS = (
 FOREIGN = {
     "pytest": ("testing", "pytest_plugin"),
     "cffi": ("backends.libxenstore.extension",),
+    "rich": ("cli.output", "cli.tree"),
     "typing_extensions": ("permissions", "protocol.requests"),  # for type checkers, which bring it, alone
 }
 

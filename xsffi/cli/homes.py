@@ -1,0 +1,68 @@
+"""Domains by number or name, and paths of their homes."""
+
+from __future__ import annotations
+
+import errno
+
+from ..domids import validate_domid
+from ..errors import NodeNotFoundError, error_from_errno
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..sync.client import Client
+
+__all__ = ["domain_names", "find_domain", "home_of", "resolve"]
+
+DOMAINS = "/local/domain"
+
+
+def domain_names(xs: Client) -> dict[int, bytes]:
+    """The names of all domains that have one, by their numbers, in order."""
+    try:
+        listed = xs.ls(DOMAINS)
+    except NodeNotFoundError:
+        return {}
+    domids = sorted(int(name) for name in listed if name.isdigit())
+    names = xs.read_many([f"{DOMAINS}/{domid}/name" for domid in domids], default=None)
+    return {domid: name for domid, name in zip(domids, names) if name is not None}
+
+
+def find_domain(xs: Client, text: str) -> int:
+    """The number of the domain that a number or a name stands for. Raises NodeNotFoundError where none has that name,
+    InvalidArgumentError where several have."""
+    if text.isascii() and text.isdigit() and len(text) <= 5:
+        return validate_domid(int(text))
+    found = [domid for domid, name in domain_names(xs).items() if name == text.encode("utf-8", "surrogateescape")]
+    if not found:
+        raise error_from_errno(errno.ENOENT, None, f"no domain has the name {text!r}")
+    if len(found) > 1:
+        numbers = ", ".join(map(str, found))
+        raise error_from_errno(errno.EINVAL, None, f"several domains have the name {text!r}: {numbers}")
+    return found[0]
+
+
+def home_of(xs: Client, domain: str | None) -> str | None:
+    """The home of a domain that was asked for by number or name; None where none was."""
+    return None if domain is None else xs.get_domain_path(find_domain(xs, domain))
+
+
+def resolve(arguments: Mapping[str, Any], paths: Mapping[str, slice], home: str | None) -> dict[str, Any]:
+    """The arguments of a command, with relative paths among them below a home, and that, or ``/``, in the place of one
+    that was not given."""
+
+    def absolute(path: str | None) -> str:
+        if path is None:
+            return home or "/"
+        return path if home is None or path.startswith(("/", "@")) else f"{home}/{path}"
+
+    resolved = dict(arguments)
+    for name, places in paths.items():
+        if isinstance(resolved[name], list):
+            resolved[name] = [*resolved[name]]
+            resolved[name][places] = [absolute(path) for path in resolved[name][places]]
+        else:
+            resolved[name] = absolute(resolved[name])
+    return resolved

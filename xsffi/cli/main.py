@@ -1,0 +1,164 @@
+"""From the command line to the exit status."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from ..errors import XenStoreError
+from . import COMMANDS
+from .command import command_of
+from .homes import home_of, resolve
+from .output import standard_output
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any
+
+    from ..sync.client import Client
+    from .output import Output
+
+__all__ = ["main", "open_client", "run", "text_of"]
+
+_TOOL_PREFIX = "xenstore-"
+
+
+def main() -> int:
+    """Carry out the command line of this process; give the exit status.
+
+    Called by a name such as ``xenstore-read``, it is that tool, and as ``xenstore`` it takes the tool's name first.
+    Ctrl-C and a closed pipe end the process as they end one that does not know Python: by their signals.
+    """
+    called = os.path.basename(sys.argv[0])
+    arguments = sys.argv[1:]
+    out = standard_output()
+    try:
+        if called.startswith(_TOOL_PREFIX):
+            out.name = called
+            status = run([called[len(_TOOL_PREFIX) :], *arguments], out, prog=called)
+        else:
+            status = run(arguments, out)
+        out.flush()
+        return status
+    except KeyboardInterrupt:
+        return _end_by("SIGINT", out)
+    except BrokenPipeError:
+        return _end_by("SIGPIPE", out)
+    except OSError as error:
+        _drop_output()
+        out.complain(f"cannot write the output: {error.strerror}")
+        return 1
+    except Exception as error:
+        _drop_output()
+        out.complain(f"this is a fault of xsffi itself: {type(error).__name__}: {error}")
+        return 1
+
+
+def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
+    """Carry out a command line; give the exit status. What goes wrong with the store or the command line is told as a
+    complaint; what goes wrong with the output is raised."""
+    from .parsers import UsageError, command_parser, global_parser
+
+    options: dict[str, Any] = {}
+    status = 2
+    try:
+        if arguments and arguments[0] in COMMANDS:  # without the parser of what else might stand there
+            name, *rest = arguments
+        else:
+            options = vars(global_parser().parse_args(arguments))
+            if options["version"]:
+                return _print_versions(options, out)
+            name, rest = _known(options["command"]), options["rest"]
+        if COMMANDS[name].is_tool:
+            status = 1  # xenstore-utils' for every fault
+        parsed = vars(command_parser(name, prog).parse_args(rest))
+    except UsageError as error:
+        out.complain(str(error), error.usage)
+        return status
+    except SystemExit as end:  # argparse has printed help
+        return int(end.code or 0)
+    try:
+        return _carry_out(name, parsed, options, out)
+    except UsageError as error:  # what no parser can see
+        out.complain(str(error), error.usage)
+        return status
+    except XenStoreError as error:
+        out.complain(text_of(error))
+        return 1
+
+
+def open_client(options: Mapping[str, Any]) -> Client:
+    """A client as the options before the command have it."""
+    from ..sync.client import Client
+
+    return Client(options.get("socket"), options.get("backend", "auto"), options.get("timeout"))
+
+
+def text_of(error: OSError) -> str:
+    """What is to be said of an error: what it is about, and what is wrong."""
+    return ": ".join([str(part) for part in (error.filename, error.strerror or error) if part is not None])
+
+
+def _carry_out(name: str, parsed: dict[str, Any], options: dict[str, Any], out: Output) -> int:
+    command = command_of(name)
+    if options.get("trace"):
+        import logging
+
+        logging.basicConfig(format="%(name)s: %(message)s", level=logging.DEBUG)
+    if command.connects_itself:
+        return command.run(lambda: open_client(options), out, **parsed)
+    with open_client(options) as xs:
+        domain = options.get("domain")
+        home = None if domain is None else home_of(xs, domain)
+        return command.run(xs, out, **resolve(parsed, command.paths, home))
+
+
+def _known(name: str | None) -> str:
+    """The name of a command, if it is one."""
+    from .parsers import UsageError
+
+    if name in COMMANDS:
+        return name
+    if name is None:
+        raise UsageError("which command?", "xsffi -h shows them all")
+    from difflib import get_close_matches
+
+    similar = get_close_matches(name, COMMANDS, 1)
+    raise UsageError(
+        f"there is no command {name!r}", f"did you mean {similar[0]}?" if similar else "xsffi -h shows them all"
+    )
+
+
+def _print_versions(options: dict[str, Any], out: Output) -> int:
+    from platform import python_implementation, python_version
+
+    from ..backends.libxenstore.extension import load_libxenstore
+    from ..lazy import imported
+
+    out.line(f"xsffi {imported('xsffi').__version__}, {python_implementation()} {python_version()}")
+    out.line(f"libxenstore: {load_libxenstore() or 'in use where it opens'}")
+    try:
+        with open_client(options) as xs:
+            out.line(f"store: {xs.backend.description}")
+    except XenStoreError as error:
+        out.line(f"store: {text_of(error)}")
+    return 0
+
+
+def _end_by(name: str, out: Output) -> int:
+    """End this process by a signal."""
+    import signal
+
+    number = signal.Signals[name]
+    _drop_output()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    return 128 + number  # it is blocked
+
+
+def _drop_output() -> None:
+    """What was not written yet is not tried again at the end of the process."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.close(nowhere)

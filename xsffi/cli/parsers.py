@@ -1,0 +1,131 @@
+"""The parsers of the command line: one for what stands before the command, and one for each command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from ..addresses import default_socket
+from . import COMMANDS
+from .command import command_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, NoReturn
+
+__all__ = ["Parser", "UsageError", "command_parser", "global_parser", "number_of", "seconds"]
+
+_WIDTH = 80  # of help where there is no terminal
+
+_EPILOG = """\
+commands:
+{commands}
+
+`xsffi COMMAND -h` tells more of each. The options above go before the command.
+The store is where libxenstore would look: where XENSTORED_PATH says, else
+{socket}, else the kernel's device, as in a guest.
+Called by the name xenstore-read, xenstore-ls and so on, it is that tool.
+"""
+
+
+class UsageError(Exception):
+    """The command line is wrong; `usage` says what would be right."""
+
+    def __init__(self, text: str, usage: str) -> None:
+        super().__init__(text)
+        self.usage = usage
+
+
+class Parser(argparse.ArgumentParser):
+    """As argparse's, but what is wrong is raised, and nothing is imported to know how wide the terminal is before it is
+    asked for help."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _formatter, **options})
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message, self.format_usage().rstrip())
+
+
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    return argparse.HelpFormatter(prog, width=_width(), max_help_position=32)
+
+
+def _verbatim(prog: str) -> argparse.HelpFormatter:
+    """What comes after the options is printed as it is."""
+    return argparse.RawDescriptionHelpFormatter(prog, width=_width(), max_help_position=32)
+
+
+def _width() -> int:
+    """That of help. argparse would import shutil to know it, for each argument that is added."""
+    try:
+        return max(os.get_terminal_size().columns - 2, 40)
+    except (OSError, ValueError):
+        return _WIDTH
+
+
+def global_parser() -> Parser:
+    """The parser of what stands before a command, which it leaves in ``command`` with what follows in ``rest``."""
+    parser = Parser(
+        prog="xsffi",
+        usage="xsffi [OPTIONS] COMMAND …",
+        description="XenStore at a shell.",
+        epilog=_epilog(),
+        formatter_class=_verbatim,
+    )
+    parser.add_argument("--socket", metavar="PATH", help="the daemon's socket, or the kernel's device")
+    parser.add_argument(
+        "--backend", choices=("auto", "libxenstore", "wire"), default="auto", help="what carries the requests"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long the daemon may take to reply; any time by default; this takes the wire",
+    )
+    parser.add_argument(
+        "--domain",
+        metavar="DOMAIN",
+        help="a domain's number or name, whose home relative paths are of, and a command without a path",
+    )
+    parser.add_argument("--trace", action="store_true", help="tell of each request and reply on stderr")
+    parser.add_argument("--version", action="store_true", help="the versions of all that is at work, and which backend")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
+    parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def command_parser(name: str, prog: str | None = None) -> Parser:
+    """The parser of one command, under the name by which it was called."""
+    command = command_of(name)
+    parser = Parser(prog=prog or f"xsffi {name}", description=_sentence(COMMANDS[name].summary))
+    command.arguments(parser)
+    return parser
+
+
+def number_of(kind: Callable[[str], float], least: float, rule: str) -> Callable[[str], Any]:
+    """The type of an argument that is a number from so many on."""
+
+    def parse(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = least - 1
+        if not least <= number < float("inf"):  # and no nan
+            raise argparse.ArgumentTypeError(f"{rule}, not {text!r}")
+        return number
+
+    return parse
+
+
+seconds = number_of(float, 0, "seconds are a number from 0 on")
+
+
+def _epilog() -> str:
+    commands = "\n".join(f"  {name:<12} {entry.summary}" for name, entry in COMMANDS.items())
+    return _EPILOG.format(commands=commands, socket=default_socket())
+
+
+def _sentence(summary: str) -> str:
+    return f"{summary[0].upper()}{summary[1:]}."

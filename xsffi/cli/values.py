@@ -1,0 +1,55 @@
+"""Values as a shell shows them, and takes them."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from re import Match
+
+__all__ = ["escaped", "shown", "unescaped"]
+
+_NAMED = {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r", 0x5C: "\\\\"}
+#: For each byte, how xenstore-read and xenstore-ls show it.
+_ESCAPES = [
+    _NAMED.get(byte) or (chr(byte) if 0x20 <= byte <= 0x7E else f"\\{byte:03o}" if byte < 8 else f"\\x{byte:02x}")
+    for byte in range(256)
+]
+_PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte != 0x5C)
+
+
+def escaped(value: bytes) -> str:
+    """As xenstore-read and xenstore-ls show it: ASCII that can be printed, all else as ``\\n``, ``\\\\``, ``\\x80``."""
+    if not value.translate(None, _PLAIN):
+        return value.decode("ascii")
+    return "".join([_ESCAPES[byte] for byte in value])
+
+
+def shown(value: bytes) -> str:
+    """For the eyes: UTF-8 that can be printed and has no backslash as it is, all else :func:`escaped`.
+
+    So two values never look alike, and a terminal is sent no control bytes, nor what turns the direction of writing.
+    """
+    try:
+        text = value.decode("utf-8")
+    except UnicodeDecodeError:
+        return escaped(value)
+    return text if text.isprintable() and "\\" not in text else escaped(value)
+
+
+def unescaped(text: bytes) -> bytes:
+    """What xenstore-write makes of a value: the reverse of :func:`escaped`, one or two digits after ``\\x``, up to
+    three octal ones; a backslash before anything else is left out."""
+    if b"\\" not in text:
+        return text
+    from re import DOTALL, sub
+
+    return sub(rb"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.?))", _byte, text, flags=DOTALL)
+
+
+def _byte(match: Match[bytes]) -> bytes:
+    hexadecimal, octal, character = match.groups()
+    if hexadecimal is not None:
+        return bytes([int(hexadecimal, 16)])
+    if octal is not None:
+        return bytes([int(octal, 8) & 0xFF])
+    return {b"t": b"\t", b"n": b"\n", b"r": b"\r"}.get(character, character)

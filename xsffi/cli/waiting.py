@@ -1,0 +1,50 @@
+"""``xsffi wait``."""
+
+from __future__ import annotations
+
+import os
+
+from ..errors import WaitTimeoutError
+from .command import ALL, Command
+from .parsers import UsageError, seconds
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+    from ..sync.client import Client
+    from .output import Output
+
+__all__ = ["COMMANDS", "wait"]
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", help="the node, there or not yet")
+    parser.add_argument("value", metavar="VALUE", nargs="?", help="the value; by default any, so that it is there")
+    parser.add_argument("--gone", action="store_true", help="wait until there is no such node")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long to wait; for ever by default",
+    )
+
+
+def wait(
+    xs: Client, out: Output, path: str, value: str | None = None, gone: bool = False, timeout: float | None = None
+) -> int:
+    """Wait until a node has a value, is there, or is gone: 0 once that is so, 1 when the time is up, in silence."""
+    if gone and value is not None:
+        raise UsageError("a node that is gone has no value: --gone stands without VALUE", "xsffi wait PATH --gone")
+    wanted = None if value is None else os.fsencode(value)
+    try:
+        if gone:
+            xs.wait_for(path, None, timeout)
+        else:
+            xs.wait_for(path, lambda found: found is not None and wanted in (None, found), timeout)
+    except WaitTimeoutError:
+        return 1
+    return 0
+
+
+COMMANDS = {"wait": Command(_arguments, wait, {"path": ALL})}
