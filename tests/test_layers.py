@@ -49,6 +49,7 @@ STOREYS = (
             "domids",
             "permissions",
             "records",
+            "dump_files",
             "addresses",
         ),
     ),
@@ -134,7 +135,7 @@ STOREYS = (
 FOREIGN = {
     "pytest": ("testing", "pytest_plugin"),
     "cffi": ("backends.libxenstore.extension",),
-    "rich": ("cli.output", "cli.tree"),
+    "rich": ("cli.output", "cli.colours"),
     "typing_extensions": ("permissions", "protocol.requests"),  # for type checkers, which bring it, alone
 }
 

@@ -20,20 +20,24 @@ if TYPE_CHECKING:
         arguments are paths, so that relative ones are those of the domain that was asked for; of an argument that is a
         list, a slice. One that is None becomes the top: ``/``, or that domain's home.
 
-        A command that `connects_itself`, perhaps never, is given a function that opens the client in its place, and
-        paths as they are.
+        A command that `connects_itself`, perhaps never, is given an :class:`~xsffi.cli.opening.Opening` in place of the
+        client, and paths as they are. `failure` is the exit status where the store, or a node, stands in the way.
         """
 
         arguments: Callable[[ArgumentParser], object]
         run: Callable[..., int]
-        paths: Mapping[str, slice] = {}
+        paths: Mapping[str, slice | None] = {}
         connects_itself: bool = False
+        failure: int = 1
 else:
-    Command = namedtuple("Command", ["arguments", "run", "paths", "connects_itself"], defaults=[{}, False])
+    Command = namedtuple(
+        "Command", ["arguments", "run", "paths", "connects_itself", "failure"], defaults=[{}, False, 1]
+    )
 
-__all__ = ["ALL", "Command", "command_of"]
+__all__ = ["ALL", "OPTIONAL", "Command", "command_of"]
 
 ALL = slice(None)  # of an argument: it is a path, or a list of them
+OPTIONAL = None  # it is a path, which stays None without a domain
 
 
 def command_of(name: str) -> Command:

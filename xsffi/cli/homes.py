@@ -6,6 +6,7 @@ import errno
 
 from ..domids import validate_domid
 from ..errors import NodeNotFoundError, error_from_errno
+from .command import OPTIONAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..sync.client import Client
 
-__all__ = ["domain_names", "find_domain", "home_of", "resolve"]
+__all__ = ["absolute", "domain_names", "find_domain", "home_of", "resolve"]
 
 DOMAINS = "/local/domain"
 
@@ -49,20 +50,21 @@ def home_of(xs: Client, domain: str | None) -> str | None:
     return None if domain is None else xs.get_domain_path(find_domain(xs, domain))
 
 
-def resolve(arguments: Mapping[str, Any], paths: Mapping[str, slice], home: str | None) -> dict[str, Any]:
+def absolute(path: str | None, home: str | None) -> str:
+    """A path, if it is relative below a home; that, or ``/``, for None."""
+    if path is None:
+        return home or "/"
+    return path if home is None or path.startswith(("/", "@")) else f"{home}/{path}"
+
+
+def resolve(arguments: Mapping[str, Any], paths: Mapping[str, slice | None], home: str | None) -> dict[str, Any]:
     """The arguments of a command, with relative paths among them below a home, and that, or ``/``, in the place of one
     that was not given."""
-
-    def absolute(path: str | None) -> str:
-        if path is None:
-            return home or "/"
-        return path if home is None or path.startswith(("/", "@")) else f"{home}/{path}"
-
     resolved = dict(arguments)
     for name, places in paths.items():
         if isinstance(resolved[name], list):
             resolved[name] = [*resolved[name]]
-            resolved[name][places] = [absolute(path) for path in resolved[name][places]]
-        else:
-            resolved[name] = absolute(resolved[name])
+            resolved[name][places] = [absolute(path, home) for path in resolved[name][places]]
+        elif places is not OPTIONAL or resolved[name] is not None or home is not None:
+            resolved[name] = absolute(resolved[name], home)
     return resolved

@@ -8,18 +8,18 @@ import sys
 from ..errors import XenStoreError
 from . import COMMANDS
 from .command import command_of
-from .homes import home_of, resolve
-from .output import standard_output
+from .homes import resolve
+from .opening import Opening
+from .output import standard_output, text_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Any
 
-    from ..sync.client import Client
     from .output import Output
 
-__all__ = ["main", "open_client", "run", "text_of"]
+__all__ = ["main", "run"]
 
 _TOOL_PREFIX = "xenstore-"
 
@@ -48,11 +48,11 @@ def main() -> int:
     except OSError as error:
         _drop_output()
         out.complain(f"cannot write the output: {error.strerror}")
-        return 1
+        return out.failure
     except Exception as error:
         _drop_output()
         out.complain(f"this is a fault of xsffi itself: {type(error).__name__}: {error}")
-        return 1
+        return out.failure
 
 
 def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
@@ -85,33 +85,21 @@ def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
         return status
     except XenStoreError as error:
         out.complain(text_of(error))
-        return 1
-
-
-def open_client(options: Mapping[str, Any]) -> Client:
-    """A client as the options before the command have it."""
-    from ..sync.client import Client
-
-    return Client(options.get("socket"), options.get("backend", "auto"), options.get("timeout"))
-
-
-def text_of(error: OSError) -> str:
-    """What is to be said of an error: what it is about, and what is wrong."""
-    return ": ".join([str(part) for part in (error.filename, error.strerror or error) if part is not None])
+        return out.failure
 
 
 def _carry_out(name: str, parsed: dict[str, Any], options: dict[str, Any], out: Output) -> int:
     command = command_of(name)
+    out.failure = command.failure
     if options.get("trace"):
         import logging
 
         logging.basicConfig(format="%(name)s: %(message)s", level=logging.DEBUG)
+    opening = Opening(options)
     if command.connects_itself:
-        return command.run(lambda: open_client(options), out, **parsed)
-    with open_client(options) as xs:
-        domain = options.get("domain")
-        home = None if domain is None else home_of(xs, domain)
-        return command.run(xs, out, **resolve(parsed, command.paths, home))
+        return command.run(opening, out, **parsed)
+    with opening() as xs:
+        return command.run(xs, out, **resolve(parsed, command.paths, opening.home(xs)))
 
 
 def _known(name: str | None) -> str:
@@ -139,7 +127,7 @@ def _print_versions(options: dict[str, Any], out: Output) -> int:
     out.line(f"xsffi {imported('xsffi').__version__}, {python_implementation()} {python_version()}")
     out.line(f"libxenstore: {load_libxenstore() or 'in use where it opens'}")
     try:
-        with open_client(options) as xs:
+        with Opening(options)() as xs:
             out.line(f"store: {xs.backend.description}")
     except XenStoreError as error:
         out.line(f"store: {text_of(error)}")

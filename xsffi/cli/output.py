@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import sys
 
+from .values import escaped, shown
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, BinaryIO, TextIO
+    from collections.abc import Iterable, Sequence
+    from typing import Any, BinaryIO, TextIO, TypeVar
 
     from rich.console import Console
 
-__all__ = ["Output", "standard_output"]
+    T = TypeVar("T")
+
+__all__ = ["Output", "standard_output", "text_of"]
 
 _LINE_MAX = 2000  # characters of a complaint that are shown
 
@@ -20,11 +25,20 @@ class Output:
     """A command's output: lines for a terminal, a file or a pipe, and complaints on stderr."""
 
     def __init__(
-        self, file: BinaryIO, errors: TextIO | None = None, *, name: str = "xsffi", terminal: bool = False
+        self,
+        file: BinaryIO,
+        errors: TextIO | None = None,
+        *,
+        name: str = "xsffi",
+        terminal: bool = False,
+        unicode: bool = True,
     ) -> None:
-        """`terminal`: whether somebody looks at it there; `name` begins each complaint."""
+        """`terminal`: whether somebody looks at it there; `unicode`: whether it shows more than ASCII; `name` begins
+        each complaint."""
         self.name = name
         self.terminal = terminal
+        self.unicode = unicode
+        self.failure = 1  # the exit status where something stands in the way
         self._file = file
         self._errors = errors
 
@@ -35,6 +49,10 @@ class Output:
     def line(self, text: str) -> None:
         """Write a line of text, as UTF-8."""
         self._file.write(f"{text}\n".encode("utf-8", "surrogateescape"))
+
+    def shown(self, value: bytes) -> str:
+        """A value for the eyes, as far as this shows more than ASCII."""
+        return shown(value) if self.unicode else escaped(value)
 
     def json(self, value: Any) -> None:
         """Write a line of JSON, in ASCII."""
@@ -67,17 +85,36 @@ class Output:
     def console(self) -> Console | None:
         """For colours and what moves: one of rich's, where this is a terminal that can do that, nobody has asked for no
         colours, and rich is installed."""
-        if not self.terminal or os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
-            return None
-        try:
-            from rich.console import Console
-        except ImportError:
-            return None
-        return Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        return _console() if self.terminal else None
+
+    def progress(self, items: Sequence[T], text: str) -> Iterable[T]:
+        """The items, and on stderr, where that is a terminal as above, how many of them are taken."""
+        console = _console(stderr=True) if self._errors is not None and self._errors.isatty() else None
+        if console is None:
+            return items
+        from rich.progress import track
+
+        return track(items, text, console=console, transient=True)
+
+
+def text_of(error: OSError) -> str:
+    """What is to be said of an error: what it is about, and what is wrong."""
+    return ": ".join([str(part) for part in (error.filename, error.strerror or error) if part is not None])
+
+
+def _console(stderr: bool = False) -> Console | None:
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") in ("dumb", "unknown"):
+        return None
+    try:
+        from rich.console import Console
+    except ImportError:
+        return None
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=True, stderr=stderr)
 
 
 def standard_output() -> Output:
     """The standard output; nowhere, if that is closed."""
     if sys.stdout is None:
         return Output(open(os.devnull, "wb"), sys.stderr)
-    return Output(sys.stdout.buffer, sys.stderr, terminal=sys.stdout.isatty())
+    unicode = sys.stdout.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
+    return Output(sys.stdout.buffer, sys.stderr, terminal=sys.stdout.isatty(), unicode=unicode)

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from re import Match
 
-__all__ = ["escaped", "shown", "unescaped"]
+__all__ = ["escaped", "shown", "shown_name", "unescaped"]
 
 _NAMED = {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r", 0x5C: "\\\\"}
 #: For each byte, how xenstore-read and xenstore-ls show it.
@@ -34,6 +34,11 @@ def shown(value: bytes) -> str:
     except UnicodeDecodeError:
         return escaped(value)
     return text if text.isprintable() and "\\" not in text else escaped(value)
+
+
+def shown_name(name: str) -> str:
+    """For the eyes: the name of a node, or a path. Those of both daemons can be printed as they are."""
+    return name if name.isprintable() else shown(name.encode("utf-8", "surrogateescape"))
 
 
 def unescaped(text: bytes) -> bytes:

@@ -9,7 +9,7 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ..errors import InvalidArgumentError
 from ..permissions import validate_domid
@@ -18,7 +18,7 @@ from .loop import Loop
 from .releases import NEWEST, RELEASES, release_named
 from .store import Store
 
-__all__ = ["main"]
+__all__ = ["add_arguments", "main", "serve"]
 
 _log = logging.getLogger("xsffi.server")
 
@@ -27,9 +27,15 @@ _LINE_MAX = 500  # characters of an error that are shown
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT; the exit status is 0 then, and 1 where there is no way to begin or to end."""
+    parser = argparse.ArgumentParser(prog="python -m xsffi.server", description=__doc__)
+    add_arguments(parser)
+    return serve(parser.parse_args(arguments), _fail)
+
+
+def serve(options: argparse.Namespace, fail: Callable[[OSError], int]) -> int:
+    """The same with the options of a parser; what is in the way is told by `fail`, which gives the exit status then."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)  # there is nothing to keep yet
-    options = _parser().parse_args(arguments)
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO if options.verbose else logging.WARNING)
     _allow_many_clients()
     try:
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             check_target(options.dump)
         loop = Loop(store)
     except OSError as error:
-        return _fail(error)
+        return fail(error)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     try:
@@ -53,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.close(options.ready_fd)
     except OSError as error:
         loop.close()
-        return _fail(error)
+        return fail(error)
     _log.info("serving %s", options.path)
     try:
         try:
@@ -62,12 +68,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if options.dump is not None:
                 save(store, options.dump)
     except OSError as error:
-        return _fail(error)
+        return fail(error)
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m xsffi.server", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Have a parser know the options."""
     parser.add_argument("path", metavar="PATH", help="where the socket is to be")
     parser.add_argument(
         "--domain",
@@ -89,7 +95,6 @@ def _parser() -> argparse.ArgumentParser:
         "--ready-fd", type=int, metavar="FD", help="a descriptor that is closed once clients can connect"
     )
     parser.add_argument("-v", "--verbose", action="store_true", help="log more than violations of the protocol")
-    return parser
 
 
 def _domid(text: str) -> int:

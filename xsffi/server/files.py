@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ..errors import InvalidArgumentError, XenStoreError
-from ..records import Node
+from ..dump_files import line_error, numbered_nodes
+from ..errors import XenStoreError
 from .dump import contents, put
 from .store import Store
 
@@ -23,16 +23,11 @@ def load(store: Store, path: str) -> None:
     OSError where the file cannot be read.
     """
     with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if line.isspace():
-                continue
+        for number, node in numbered_nodes(file, path):
             try:
-                put(store, Node.from_json(line.decode("utf-8")))
-            except UnicodeDecodeError:
-                raise InvalidArgumentError(errno.EINVAL, f"line {number} is not UTF-8", path) from None
+                put(store, node)
             except XenStoreError as error:
-                node = "" if error.filename is None else f"{error.filename}: "
-                raise InvalidArgumentError(errno.EINVAL, f"line {number}: {node}{error.strerror}", path) from None
+                raise line_error(path, number, error) from None
 
 
 def save(store: Store, path: str) -> None:
