@@ -1,0 +1,99 @@
+"""The command ``xsffi``: as functions, as a process, and as one on a terminal."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import os
+import pty
+import select
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import monotonic
+from typing import Any, NamedTuple
+
+from xsffi.cli.output import Output
+
+from .threads import PATIENCE
+
+__all__ = ["Ran", "called", "environment_for", "on_terminal", "ran"]
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Ran(NamedTuple):
+    """How a command ended, and what it said."""
+
+    status: int
+    output: str
+    errors: str
+
+
+def called(command: Callable[..., int], *arguments: Any, unicode: bool = True, **named: Any) -> Ran:
+    """A command as a function of a client, or what opens one, an output and arguments; `arguments`: the first and
+    those behind the output."""
+    file, errors = io.BytesIO(), io.StringIO()
+    first, *rest = arguments
+    status = command(first, Output(file, errors, unicode=unicode), *rest, **named)
+    return Ran(status, file.getvalue().decode("utf-8"), errors.getvalue())
+
+
+def environment_for(store: str, **variables: str) -> dict[str, str]:
+    """The environment of a process that is to use the store at this socket."""
+    left_out = ("PYTHON", "XSFFI_", "LC_", "COLUMNS", "LINES", "NO_COLOR", "TERM")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
+    environment.update(PYTHONPATH=str(ROOT), XENSTORED_PATH=store, LC_ALL="C.UTF-8", TERM="xterm-256color")
+    return {**environment, **variables}
+
+
+def ran(environment: Mapping[str, str], *arguments: str, given: bytes = b"") -> Ran:
+    """A command as a process in pipes; `given`: its standard input."""
+    done = subprocess.run(_command(arguments), env=environment, input=given, capture_output=True, timeout=PATIENCE)
+    return Ran(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
+
+
+def on_terminal(environment: Mapping[str, str], *arguments: str, columns: int = 80) -> Ran:
+    """A command as a process whose output, stderr too, is a terminal: all that it sends there, with newlines as they
+    were sent."""
+    ours, theirs = pty.openpty()
+    try:
+        mode = termios.tcgetattr(theirs)
+        mode[1] &= ~termios.OPOST
+        termios.tcsetattr(theirs, termios.TCSANOW, mode)
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        process = subprocess.Popen(_command(arguments), env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+    finally:
+        os.close(theirs)
+    with process:
+        try:
+            sent = _all_of(ours)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            os.close(ours)
+    return Ran(process.returncode, sent.decode("utf-8"), "")
+
+
+def _all_of(terminal: int) -> bytes:
+    sent = b""
+    end = monotonic() + PATIENCE
+    while True:
+        ready, _, _ = select.select([terminal], [], [], max(0, end - monotonic()))
+        if not ready:
+            raise TimeoutError(f"it goes on, after {sent!r}")
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:  # how Linux tells that nobody has the other end open any more
+            return sent
+        if not part:
+            return sent
+        sent += part
+
+
+def _command(arguments: tuple[str, ...]) -> list[str]:
+    return [sys.executable, "-W", "error", "-m", "xsffi", *arguments]

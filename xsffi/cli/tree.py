@@ -1,0 +1,185 @@
+"""``xsffi tree``."""
+
+from __future__ import annotations
+
+from ..errors import AccessDeniedError
+from ..paths import child_path
+from .colours import Colours
+from .command import ALL, Command
+from .homes import domain_names
+from .output import text_of
+from .parsers import number_of
+from .snapshots import read_tree
+from .states import is_state, state_name
+from .values import shown_name
+from .widths import columns_of, cut
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from ..errors import XenStoreError
+    from ..records import Node
+    from ..sync.client import Client
+    from .output import Output
+
+__all__ = ["COMMANDS", "tree"]
+
+# What is drawn before a node, before the last of its siblings, and before what is below each; what is left of a value
+# that is cut.
+_UNICODE = ("├── ", "└── ", "│   ", "    ", "…")
+_ASCII = ("|-- ", "`-- ", "|   ", "    ", "...")
+
+_STATE_STYLES = {"connected": "green", "closed": "red", "unknown": "red"}  # the others are yellow
+
+
+def _arguments(parser: ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", nargs="?", help="the top; by default the root")
+    parser.add_argument(
+        "-L",
+        dest="level",
+        type=number_of(int, 1, "a level is a whole number from 1 on"),
+        metavar="LEVEL",
+        help="how many levels below the top are shown",
+    )
+    parser.add_argument("-p", dest="permissions", action="store_true", help="with permissions, the owner's first")
+    parser.add_argument("-s", dest="sizes", action="store_true", help="with the sizes of values, in bytes")
+    parser.add_argument("--json", action="store_true", help="the nodes as lines of JSON, parents first")
+
+
+def tree(
+    xs: Client,
+    out: Output,
+    path: str,
+    level: int | None = None,
+    permissions: bool = False,
+    sizes: bool = False,
+    json: bool = False,
+) -> int:
+    """Draw the tree below a node; 1 where some of it may not be read."""
+    nodes, unread = read_tree(xs, path)
+    if json:
+        deepest = None if level is None else _depth(path) + level
+        for node in nodes:
+            if deepest is None or _depth(node.path) <= deepest:
+                out.line(node.to_json())
+        for error in unread.values():
+            out.complain(text_of(error))
+    else:
+        for line in _Drawing(out, nodes, unread, _names(xs, out), permissions, sizes).lines(path, level):
+            out.line(line)
+    return 1 if unread else 0
+
+
+class _Drawing:
+    """The nodes of a tree as lines."""
+
+    def __init__(
+        self,
+        out: Output,
+        nodes: Sequence[Node],
+        unread: Mapping[str, XenStoreError],
+        names: Mapping[str, str],
+        permissions: bool,
+        sizes: bool,
+    ) -> None:
+        self._nodes = {node.path: node for node in nodes}
+        self._unread = unread
+        self._names = names
+        self._permissions = permissions
+        self._sizes = sizes
+        self._shown = out.shown
+        self._paint = Colours(out.console()).paint
+        self._signs = _UNICODE if out.unicode else _ASCII
+        self._width = out.width if out.terminal else None
+
+    def lines(self, top: str, level: int | None) -> Iterator[str]:
+        """A line for each node from `top` down, what is below a node at once behind it."""
+        middle, last, beside, beyond, _ = self._signs
+        waiting = [(top, top, "", "", 0)]  # with what is drawn before each, and before what is below it
+        while waiting:
+            path, name, before, below, depth = waiting.pop()
+            yield self._paint(before, "dim") + self._text(path, name, len(before))
+            if depth != level:
+                children = self._children(path)
+                for child, child_name in reversed(children):
+                    sign, under = (last, beyond) if child == children[-1][0] else (middle, beside)
+                    waiting.append((child, child_name, below + sign, below + under, depth + 1))
+
+    def _children(self, path: str) -> list[tuple[str, str]]:
+        """The paths and names of the children of a node, without those that went while the tree was read."""
+        node = self._nodes.get(path)
+        if node is None:
+            return []
+        children = [(child_path(path, name), name) for name in node.children]
+        return [child for child in children if child[0] in self._nodes or child[0] in self._unread]
+
+    def _text(self, path: str, name: str, column: int) -> str:
+        """A node, from a column of the line on."""
+        node = self._nodes.get(path)
+        label = shown_name(name)
+        if node is None:
+            return f"{label} {self._paint('(may not be read)', 'red')}"
+        bracket, domain = self._bracket(node), self._domain(path)
+        text = self._paint(bracket, "dim")
+        text += self._paint(label, "bold blue") if node.children else label
+        text += self._paint(domain, "cyan")
+        if not node.value:
+            return text
+        meaning, style = self._meaning(path, node.value)
+        value = self._shown(node.value)
+        if self._width is not None:
+            used = column + columns_of(f"{bracket}{label}{domain} = {meaning}")
+            value = cut(value, self._width - used, self._signs[-1])
+        return f"{text} = {value}{self._paint(meaning, style)}"
+
+    def _bracket(self, node: Node) -> str:
+        """The permissions and the size of a node, as far as they are shown."""
+        parts = [",".join(map(str, node.permissions))] if self._permissions else []
+        if self._sizes:
+            parts.append(str(len(node.value)))
+        return f"[{' '.join(parts)}]  " if parts else ""
+
+    def _domain(self, path: str) -> str:
+        """The name of the domain whose number a node is named by, to be shown behind it."""
+        above, _, number = path.rpartition("/")
+        return f" ({self._names[number]})" if number in self._names and _lists_domains(above) else ""
+
+    def _meaning(self, path: str, value: bytes) -> tuple[str, str]:
+        """What a value stands for, to be shown behind it, and its style."""
+        if is_state(path):
+            state = state_name(value)
+            if state is not None:
+                return f" {state}", _STATE_STYLES.get(state, "yellow")
+        elif path.endswith(("/backend-id", "/frontend-id")):
+            name = self._names.get(value.decode("ascii", "replace"))
+            if name is not None:
+                return f" ({name})", "cyan"
+        return "", ""
+
+
+def _lists_domains(path: str) -> bool:
+    """Whether the children of a node are named by the numbers of domains."""
+    if path in ("/local/domain", "/libxl"):
+        return True
+    parts = path.split("/")
+    if parts[:3] == ["", "local", "domain"]:
+        del parts[:4]
+    return parts == ["device-model"] or (parts[:1] == ["backend"] and len(parts) == 2)
+
+
+def _names(xs: Client, out: Output) -> dict[str, str]:
+    """The names of domains by their numbers; none for a guest, which may not list them."""
+    try:
+        names = domain_names(xs)
+    except AccessDeniedError:
+        return {}
+    return {str(domid): out.shown(name) for domid, name in names.items()}
+
+
+def _depth(path: str) -> int:
+    return path.count("/") if path != "/" else 0
+
+
+COMMANDS = {"tree": Command(_arguments, tree, {"path": ALL})}
