@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from harness.commands import called, environment_for, on_terminal, ran
@@ -16,7 +17,7 @@ from xsffi.testing import EmbeddedStore
 ESCAPE = "\x1b"
 
 
-def drawn(xs: xsffi.Client, path: str, **options: object) -> str:
+def drawn(xs: xsffi.Client, path: str, **options: Any) -> str:
     status, output, errors = called(tree, xs, path, **options)
     assert (status, errors) == (0, "")
     return output

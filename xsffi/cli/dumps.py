@@ -1,0 +1,166 @@
+"""``xsffi dump`` and ``xsffi load``."""
+
+from __future__ import annotations
+
+from ..dump_files import line_error
+from ..errors import NodeNotFoundError, XenStoreError
+from ..paths import encode, is_subpath, parent_path, validate
+from ..protocol.requests import SetPermissions, Write
+from ..protocol.wire import check_payload_size
+from ..records import Node
+from .command import ALL, OPTIONAL, Command
+from .contents import below, common_top, compare, label_of, read_file, relative
+from .differences import tell
+from .parsers import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Iterable, Mapping
+
+    from ..sync.client import Client
+    from .output import Output
+
+__all__ = ["COMMANDS", "dump", "load"]
+
+
+def _dump_arguments(parser: ArgumentParser) -> None:
+    parser.epilog = "The tree is that of one moment. A line is what `xsffi load`, `diff` and `serve --load` read."
+    parser.add_argument("path", metavar="PATH", nargs="?", help="the top; by default the root")
+    parser.add_argument("--json", action="store_true", help="taken and ignored: it is JSON in any case")
+
+
+def dump(xs: Client, out: Output, path: str, json: bool = True) -> int:
+    """Write the nodes from a top down, parents first, as lines of JSON."""
+    for node in xs.dump(path):
+        out.line(node.to_json())
+    return 0
+
+
+def _load_arguments(parser: ArgumentParser) -> None:
+    parser.epilog = (
+        "All lines are checked before anything is written. It is no transaction: others see the nodes come, and where "
+        "the daemon refuses one, what was written by then is there. With --domain, PATH is by default the home of that "
+        "domain."
+    )
+    parser.add_argument("file", metavar="FILE", help="what `xsffi dump` has written; - is standard input")
+    parser.add_argument(
+        "--under",
+        metavar="PATH",
+        help="put the top of the dump there, and all else below: /a/b of a dump of /a becomes PATH/b",
+    )
+    parser.add_argument("--replace", action="store_true", help="remove what is below the top and not in the dump, last")
+    parser.add_argument("--dry-run", action="store_true", help="only tell, as `xsffi diff` does, what would be changed")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: tell it in JSON")
+
+
+def load(
+    xs: Client,
+    out: Output,
+    file: str,
+    under: str | None = None,
+    replace: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> int:
+    """Write the nodes of a dump, or tell what that would change."""
+    if json and not dry_run:
+        raise UsageError("--json stands with --dry-run: nothing is printed else", "xsffi load FILE --dry-run --json")
+    if under is not None:
+        validate(under)
+    lines = read_file(file)
+    top = common_top([node.path for node in lines.values()], file)
+    if under is not None:
+        lines = {number: _moved(node, top, under) for number, node in lines.items()}
+        top = under
+    _check(lines, file)
+    nodes = list(lines.values())
+    present = _present(xs, top) if replace or dry_run else {}
+    unwanted = _unwanted(present, nodes, top) if replace else []
+    if dry_run:
+        tell(out, compare(present, _after(xs, present, nodes, unwanted, top)), json)
+    else:
+        xs.load(out.progress(nodes, "writing"))
+        _remove(xs, unwanted)
+    return 0
+
+
+def _moved(node: Node, top: str, under: str) -> Node:
+    return node._replace(path=below(under, relative(node.path, top)))
+
+
+def _check(lines: Mapping[int, Node], file: str) -> None:
+    """Raise what is wrong with the first node that no client could write, with the number of its line."""
+    for number, node in lines.items():
+        try:
+            path = encode(node.path)
+            check_payload_size(len(Write(path, node.value).payload()), path)
+            if node.permissions:
+                check_payload_size(len(SetPermissions(path, [*node.permissions]).payload()), path)
+        except XenStoreError as error:
+            raise line_error(label_of(file), number, error) from None
+
+
+def _present(xs: Client, top: str) -> dict[str, Node]:
+    """What is there from a top down."""
+    try:
+        return {node.path: node for node in xs.dump(top)}
+    except NodeNotFoundError:
+        return {}
+
+
+def _unwanted(present: Iterable[str], nodes: Iterable[Node], top: str) -> list[str]:
+    """The paths of what is there, parents first, and neither among these nodes nor above one of them; without what is
+    below another one of the unwanted."""
+    wanted = {top}
+    for node in nodes:
+        path = node.path
+        while path not in wanted:
+            wanted.add(path)
+            path = parent_path(path)
+    return [path for path in present if path not in wanted and parent_path(path) in wanted]
+
+
+def _after(
+    xs: Client, present: Mapping[str, Node], nodes: Iterable[Node], unwanted: Iterable[str], top: str
+) -> dict[str, Node]:
+    """What would be there once these nodes are written and the unwanted removed, with what is above them."""
+    removed = set(unwanted)
+    after: dict[str, Node] = {}
+    for path, node in present.items():  # parents first
+        if parent_path(path) in removed:
+            removed.add(path)
+        if path not in removed:
+            after[path] = node
+    for node in nodes:
+        above = parent_path(node.path)
+        while above not in after and is_subpath(above, top):
+            after[above] = _made_with_another(above)
+            above = parent_path(above)
+        after[node.path] = node
+    above = parent_path(top)
+    while top not in present and above != "/" and not xs.exists(above):
+        after[above] = _made_with_another(above)
+        above = parent_path(above)
+    return after
+
+
+def _made_with_another(path: str) -> Node:
+    """A node that the daemon makes with one below it; its permissions, those of the node above, are not told."""
+    return Node(path, b"", (), ())
+
+
+def _remove(xs: Client, paths: Iterable[str]) -> None:
+    """Remove nodes; one whose parent is gone meanwhile is gone too."""
+    pipeline = xs.pipeline()
+    for path in paths:
+        pipeline.rm(path)
+    for result in pipeline.execute(raise_on_error=False):
+        if isinstance(result, XenStoreError) and not isinstance(result, NodeNotFoundError):
+            raise result
+
+
+COMMANDS = {
+    "dump": Command(_dump_arguments, dump, {"path": ALL}),
+    "load": Command(_load_arguments, load, {"under": OPTIONAL}),
+}
