@@ -11,6 +11,7 @@ from .permissions import parse_permissions
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from json import JSONDecoder
     from typing import Any, NamedTuple
 
     from .permissions import Permission
@@ -35,6 +36,11 @@ else:
     _Change = namedtuple("Change", ["path", "old", "new"])
 
 __all__ = ["OVERFLOW", "Change", "Node", "WatchEvent"]
+
+_FIELDS = {"path", "value", "base64", "permissions", "children"}
+_KNOWN_MAX = 256
+_decoders: list[JSONDecoder] = []  # one, which takes longer to make than to use
+_known_permissions: dict[tuple[str, ...], tuple[Permission, ...]] = {}  # a dump has many nodes, and few lists of them
 
 
 class WatchEvent(_WatchEvent):
@@ -64,13 +70,14 @@ class Node(_Node):
         It is an object with "path", "value" as text or, where that is not UTF-8, "base64", and where there are any,
         "permissions" and "children", lists of texts.
         """
-        from base64 import b64encode
         from json import dumps
 
         line: dict[str, Any] = {"path": self.path}
         try:
             line["value"] = self.value.decode("utf-8")
         except UnicodeDecodeError:
+            from base64 import b64encode
+
             line["base64"] = b64encode(self.value).decode("ascii")
         if self.permissions:
             line["permissions"] = [str(permission) for permission in self.permissions]
@@ -91,13 +98,9 @@ class Node(_Node):
         try:
             fields = _fields(line)
             path = _text(fields, "path")
-            permissions = _texts(fields, "permissions")
-            return cls(
-                validate(path),
-                _value(fields),
-                tuple(map(_name, _texts(fields, "children"))),
-                tuple(parse_permissions(permissions)) if permissions else (),
-            )
+            children = tuple(map(_name, _texts(fields, "children"))) if "children" in fields else ()
+            permissions = _permissions(_texts(fields, "permissions")) if "permissions" in fields else ()
+            return cls(validate(path), _value(fields), children, permissions)
         except XenStoreError as error:
             raise error_from_errno(errno.EINVAL, path, f"not a node: {error.strerror}") from None
 
@@ -109,17 +112,19 @@ class Change(_Change):
 
 
 def _fields(line: str) -> dict[str, Any]:
-    from json import loads
+    if not _decoders:
+        from json import JSONDecoder
 
+        _decoders.append(JSONDecoder(object_pairs_hook=_object))
     try:
-        fields = loads(line, object_pairs_hook=_object)
+        fields = _decoders[0].decode(line)
     except XenStoreError:
         raise
     except (ValueError, RecursionError) as error:
         raise _wrong(f"it is not JSON: {error}") from None
     if not isinstance(fields, dict):
         raise _wrong(f"it is not an object, but {fields!r:.80}")
-    unknown = fields.keys() - {"path", "value", "base64", "permissions", "children"}
+    unknown = fields.keys() - _FIELDS
     if unknown:
         raise _wrong(f"it has {', '.join(map(repr, sorted(unknown))):.80}, which a node has not")
     return fields
@@ -133,8 +138,6 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _value(fields: dict[str, Any]) -> bytes:
-    from base64 import b64decode, b64encode
-
     if ("value" in fields) == ("base64" in fields):
         raise _wrong('it has one of "value" and "base64"')
     if "value" in fields:
@@ -142,6 +145,8 @@ def _value(fields: dict[str, Any]) -> bytes:
             return _text(fields, "value").encode("utf-8")
         except UnicodeEncodeError:
             raise _wrong('"value" has a surrogate, which UTF-8 does not have') from None
+    from base64 import b64decode, b64encode
+
     text = _text(fields, "base64")
     try:
         value = b64decode(text, validate=True)
@@ -164,6 +169,17 @@ def _texts(fields: dict[str, Any], name: str) -> tuple[str, ...]:
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise _wrong(f'"{name}" is a list of texts, not {texts!r:.80}')
     return tuple(texts)
+
+
+def _permissions(texts: tuple[str, ...]) -> tuple[Permission, ...]:
+    if not texts:
+        return ()
+    permissions = _known_permissions.get(texts)
+    if permissions is None:
+        permissions = tuple(parse_permissions(texts))
+        if len(_known_permissions) < _KNOWN_MAX:
+            _known_permissions[texts] = permissions
+    return permissions
 
 
 def _name(text: str) -> str:
