@@ -19,7 +19,7 @@ from daemons import DAEMON_KINDS, Packages, start_daemon
 from rich.console import Console
 from rich.table import Table
 
-from . import aio, growth, mirrors, ratios, several, starts, waiting
+from . import aio, command, growth, mirrors, ratios, several, starts, waiting
 from .peers import build_ceiling, packages_or_exit, prepare
 
 
@@ -93,6 +93,12 @@ def _mirrors(run: Run) -> None:
     run.console.print(mirrors.text(run.found["mirrors"]), highlight=False)
 
 
+def _command(run: Run) -> None:
+    with start_daemon("xenstored") as daemon:
+        run.found["command"] = command.measure(daemon, run.rounds)
+    run.console.print(command.text(run.found["command"]), highlight=False)
+
+
 def _growth(run: Run) -> None:
     with start_daemon("xenstored") as daemon:
         os.environ["XENSTORED_PATH"] = daemon.socket_path
@@ -116,6 +122,7 @@ PARTS = {
     "aio": _aio,
     "mirrors": _mirrors,
     "waiting": _waiting,
+    "command": _command,
     "growth": _growth,
     "starts": _starts,
 }
