@@ -9,15 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from daemons import Daemon
 from harness.commands import called, environment_for, on_terminal, ran
+from harness.stores import client_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 import xsffi
 from xsffi import Node, Permission
+from xsffi.cli.differences import diff
 from xsffi.cli.dumps import dump, load
+from xsffi.cli.opening import Opening
 from xsffi.cli.parsers import UsageError
 from xsffi.testing import EmbeddedStore
+
+from .conftest import SAMPLE
 
 DEVICE = "/local/domain/5/device"
 
@@ -287,3 +293,32 @@ class TestAsAProcess:
         assert "writing" in sent
         assert len(xs.ls("/new")) == 5000
         assert on_terminal(environment_for(store.path, NO_COLOR="1"), "load", file) == (0, "", "")
+        assert on_terminal(environment_for(store.path), "load", write(node("/new"))) == (0, "", "")
+
+
+class TestOnEachDaemon:
+    def test_a_subtree(self, daemon: Daemon, backend: str, top: str) -> None:
+        opening = Opening({"socket": daemon.socket_path, "backend": "wire"})
+        there, copy = f"{top}/there", f"{top}/copy"
+        with client_of(daemon, backend) as xs:
+            loaded(xs, str(SAMPLE), under=there)
+            nodes = [Node.from_json(line) for line in SAMPLE.read_text().splitlines()]
+            assert {each.path: each[1::2] for each in xs.dump(there)} == {
+                f"{there}{each.path}".rstrip("/"): each[1::2] for each in nodes
+            }
+            assert called(diff, opening, str(SAMPLE), there) == (0, "", "")
+            loaded(xs, str(SAMPLE), under=copy)
+            xs.rm(f"{copy}/tool/motto")
+            xs.write(f"{copy}/local/new/below", "1")
+            told = '+ local/new = ""\n+ local/new/below = "1"\n- tool/motto = "caf\\xc3\\xa9 \\\\ \\x1b[31mred"\n'
+            assert called(diff, opening, there, copy) == (1, told, "")
+            assert len(loaded(xs, str(SAMPLE), under=copy, replace=True, dry_run=True).splitlines()) == 3
+            loaded(xs, str(SAMPLE), under=copy, replace=True)
+            assert called(diff, opening, there, copy) == (0, "", "")
+
+    def test_the_whole_store(self, daemon: Daemon, backend: str, top: str, tmp_path: Path) -> None:
+        with client_of(daemon, backend) as xs:
+            status, output, _ = called(dump, xs, "/")
+            assert status == 0
+            (tmp_path / "dump").write_text(output)
+            assert loaded(xs, str(tmp_path / "dump"), replace=True, dry_run=True) == ""

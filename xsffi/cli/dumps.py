@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "dump", "load"]
 
+_LONG = 4096  # nodes that take no second to write
+
 
 def _dump_arguments(parser: ArgumentParser) -> None:
     parser.epilog = "The tree is that of one moment. A line is what `xsffi load`, `diff` and `serve --load` read."
@@ -80,7 +82,7 @@ def load(
     if dry_run:
         tell(out, compare(present, _after(xs, present, nodes, unwanted, top)), json)
     else:
-        xs.load(out.progress(nodes, "writing"))
+        xs.load(out.progress(nodes, "writing") if len(nodes) > _LONG else nodes)
         _remove(xs, unwanted)
     return 0
 
