@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
         module: str
         summary: str
-        is_tool: bool = False
+        usage_status: int = 2
 else:
-    Entry = namedtuple("Entry", ["module", "summary", "is_tool"], defaults=[False])
+    Entry = namedtuple("Entry", ["module", "summary", "usage_status"], defaults=[2])
 
 __all__ = ["COMMANDS", "Entry"]
 
-#: All commands, in the order in which help shows them. A tool is one that xenstore-utils have too, under the name
-#: ``xenstore-NAME``.
+#: All commands, in the order in which help shows them. Those that xenstore-utils have too, as ``xenstore-NAME``, have
+#: the exit status of theirs for wrong usage.
 COMMANDS = {
-    "read": Entry("tools", "the values of nodes", is_tool=True),
-    "write": Entry("tools", "write values", is_tool=True),
-    "ls": Entry("tools", "the tree below a node, a line for each", is_tool=True),
-    "list": Entry("tools", "the names of a node's children", is_tool=True),
-    "rm": Entry("tools", "remove nodes with all below them", is_tool=True),
-    "exists": Entry("tools", "whether there are nodes, by the exit status", is_tool=True),
-    "chmod": Entry("tools", "set the permissions of a node", is_tool=True),
-    "watch": Entry("watching", "tell of changes, with values if asked", is_tool=True),
-    "control": Entry("tools", "give xenstored a command", is_tool=True),
+    "read": Entry("reading", "the values of nodes", usage_status=1),
+    "write": Entry("writing", "write values", usage_status=1),
+    "ls": Entry("listing", "the tree below a node, a line for each", usage_status=1),
+    "list": Entry("reading", "the names of a node's children", usage_status=1),
+    "rm": Entry("writing", "remove nodes with all below them", usage_status=1),
+    "exists": Entry("reading", "whether there are nodes, by the exit status", usage_status=1),
+    "chmod": Entry("writing", "set the permissions of a node", usage_status=1),
+    "watch": Entry("watching", "tell of changes, with values if asked", usage_status=1),
+    "control": Entry("control", "give xenstored a command"),
     "tree": Entry("tree", "draw the tree below a node"),
     "wait": Entry("waiting", "wait until a node has a value, is there, or is gone"),
     "dump": Entry("dumps", "the tree below a node as lines of JSON"),

@@ -59,11 +59,11 @@ def absolute(path: str | None, home: str | None) -> str:
 
 def resolve(arguments: Mapping[str, Any], paths: Mapping[str, slice | None], home: str | None) -> dict[str, Any]:
     """The arguments of a command, with relative paths among them below a home, and that, or ``/``, in the place of one
-    that was not given."""
+    that was not given, or of a list without any."""
     resolved = dict(arguments)
     for name, places in paths.items():
         if isinstance(resolved[name], list):
-            resolved[name] = [*resolved[name]]
+            resolved[name] = [*resolved[name]] or [None]
             resolved[name][places] = [absolute(path, home) for path in resolved[name][places]]
         elif places is not OPTIONAL or resolved[name] is not None or home is not None:
             resolved[name] = absolute(resolved[name], home)

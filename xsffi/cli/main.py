@@ -21,13 +21,14 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "run"]
 
+_ALL_TOOLS = "xenstore"
 _TOOL_PREFIX = "xenstore-"
 
 
 def main() -> int:
     """Carry out the command line of this process; give the exit status.
 
-    Called by a name such as ``xenstore-read``, it is that tool, and as ``xenstore`` it takes the tool's name first.
+    Called by a name such as ``xenstore-read``, it is that tool; as ``xenstore`` it takes the tool's name first.
     Ctrl-C and a closed pipe end the process as they end one that does not know Python: by their signals.
     """
     called = os.path.basename(sys.argv[0])
@@ -38,6 +39,8 @@ def main() -> int:
             out.name = called
             status = run([called[len(_TOOL_PREFIX) :], *arguments], out, prog=called)
         else:
+            if called == _ALL_TOOLS:
+                out.name = called
             status = run(arguments, out)
         out.flush()
         return status
@@ -57,7 +60,8 @@ def main() -> int:
 
 def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
     """Carry out a command line; give the exit status. What goes wrong with the store or the command line is told as a
-    complaint; what goes wrong with the output is raised."""
+    complaint; what goes wrong with the output is raised. `prog`: the name of the command, by default that of the whole
+    and its own."""
     from .parsers import UsageError, command_parser, global_parser
 
     options: dict[str, Any] = {}
@@ -66,13 +70,12 @@ def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
         if arguments and arguments[0] in COMMANDS:  # without the parser of what else might stand there
             name, *rest = arguments
         else:
-            options = vars(global_parser().parse_args(arguments))
+            options = vars(global_parser(out.name).parse_args(arguments))
             if options["version"]:
                 return _print_versions(options, out)
-            name, rest = _known(options["command"]), options["rest"]
-        if COMMANDS[name].is_tool:
-            status = 1  # xenstore-utils' for every fault
-        parsed = vars(command_parser(name, prog).parse_args(rest))
+            name, rest = _known(options["command"], out.name), options["rest"]
+        status = COMMANDS[name].usage_status
+        parsed = command_parser(name, prog or f"{out.name} {name}").parse(rest)
     except UsageError as error:
         out.complain(str(error), error.usage)
         return status
@@ -102,19 +105,19 @@ def _carry_out(name: str, parsed: dict[str, Any], options: dict[str, Any], out: 
         return command.run(xs, out, **resolve(parsed, command.paths, opening.home(xs)))
 
 
-def _known(name: str | None) -> str:
+def _known(name: str | None, prog: str) -> str:
     """The name of a command, if it is one."""
     from .parsers import UsageError
 
     if name in COMMANDS:
         return name
     if name is None:
-        raise UsageError("which command?", "xsffi -h shows them all")
+        raise UsageError("which command?", f"{prog} -h shows them all")
     from difflib import get_close_matches
 
     similar = get_close_matches(name, COMMANDS, 1)
     raise UsageError(
-        f"there is no command {name!r}", f"did you mean {similar[0]}?" if similar else "xsffi -h shows them all"
+        f"there is no command {name!r}", f"did you mean {similar[0]}?" if similar else f"{prog} -h shows them all"
     )
 
 

@@ -75,12 +75,17 @@ class Output:
             pass  # nobody is there to read it
 
     @property
-    def width(self) -> int | None:
-        """How many columns the terminal has; None where it is none, or does not say."""
+    def columns(self) -> int | None:
+        """How many columns the terminal says that it has, which may be 0; None where it is none."""
         try:
-            return os.get_terminal_size(self._file.fileno()).columns or None
+            return os.get_terminal_size(self._file.fileno()).columns
         except (OSError, ValueError):
             return None
+
+    @property
+    def width(self) -> int | None:
+        """How many columns the terminal has; None where it is none, or does not say."""
+        return self.columns or None
 
     def console(self) -> Console | None:
         """For colours and what moves: one of rich's, where this is a terminal that can do that, nobody has asked for no

@@ -11,7 +11,7 @@ from .command import command_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
 __all__ = ["Parser", "UsageError", "command_parser", "global_parser", "number_of", "seconds"]
@@ -44,6 +44,10 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": _formatter, **options})
 
+    def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """What is given; options may stand anywhere. Raises UsageError where it is wrong."""
+        return vars(self.parse_args(_options_first(self, arguments)))
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, self.format_usage().rstrip())
 
@@ -65,11 +69,11 @@ def _width() -> int:
         return _WIDTH
 
 
-def global_parser() -> Parser:
+def global_parser(prog: str = "xsffi") -> Parser:
     """The parser of what stands before a command, which it leaves in ``command`` with what follows in ``rest``."""
     parser = Parser(
-        prog="xsffi",
-        usage="xsffi [OPTIONS] COMMAND …",
+        prog=prog,
+        usage="%(prog)s [OPTIONS] COMMAND …",
         description="XenStore at a shell.",
         epilog=_epilog(),
         formatter_class=_verbatim,
@@ -120,6 +124,51 @@ def number_of(kind: Callable[[str], float], least: float, rule: str) -> Callable
 
 
 seconds = number_of(float, 0, "seconds are a number from 0 on")
+
+
+def _options_first(parser: Parser, arguments: Sequence[str]) -> Sequence[str]:
+    """The same arguments in an order that argparse of each version of Python takes: as with getopt, options may stand
+    anywhere before a ``--``, and the value of one may begin with a dash."""
+    if not all(action.nargs in (0, None) for action in parser._option_string_actions.values()):
+        return arguments  # where an option's values end is for argparse to tell
+    if any(action.nargs == argparse.REMAINDER for action in parser._actions):
+        return arguments  # another program's options are among them
+    options: list[str] = []
+    others: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            others += rest
+        elif not argument.startswith("-") or argument == "-":
+            others.append(argument)
+        elif _lacks_value(parser, argument):
+            value = next(rest, None)
+            joint = "=" if argument.startswith("--") else ""
+            options.append(argument if value is None else f"{argument}{joint}{value}")
+        else:
+            options.append(argument)
+    return [*options, "--", *others] if others else options
+
+
+def _lacks_value(parser: Parser, argument: str) -> bool:
+    """Whether the value of an option is the next argument. Raises UsageError where there is no such option."""
+    known = parser._option_string_actions
+    if argument.startswith("--"):
+        name, equals, _ = argument.partition("=")
+        names = [name] if name in known else [each for each in known if each.startswith(name)]
+        if not names:
+            _refuse(parser, name)
+        return not equals and len(names) == 1 and known[names[0]].nargs is None
+    for end, letter in enumerate(argument[1:], 2):
+        if f"-{letter}" not in known:
+            _refuse(parser, f"-{letter}")
+        if known[f"-{letter}"].nargs is None:
+            return end == len(argument)
+    return False
+
+
+def _refuse(parser: Parser, option: str) -> NoReturn:
+    parser.error(f"there is no option {option}; what is none, and begins with a dash, stands after --")
 
 
 def _epilog() -> str:

@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from re import Match
 
-__all__ = ["escaped", "shown", "shown_name", "unescaped"]
+__all__ = ["escaped", "shown", "shown_name", "shown_text", "unescaped"]
 
 _NAMED = {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r", 0x5C: "\\\\"}
 #: For each byte, how xenstore-read and xenstore-ls show it.
@@ -14,6 +14,12 @@ _ESCAPES = [
     _NAMED.get(byte) or (chr(byte) if 0x20 <= byte <= 0x7E else f"\\{byte:03o}" if byte < 8 else f"\\x{byte:02x}")
     for byte in range(256)
 ]
+# After \\x whatever C's sscanf takes for "%2x": blanks before it, a sign and a digit, 0x alone.
+_ESCAPED = (
+    rb"(?s)\\(?:x[ \t\n\v\f\r]*(0[xX]|[0-9a-fA-F]{2}|[+-]?[0-9a-fA-F])"
+    rb"|([0-7]{1,3})"
+    rb"|(.?))"
+)
 _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte != 0x5C)
 
 
@@ -41,20 +47,25 @@ def shown_name(name: str) -> str:
     return name if name.isprintable() else shown(name.encode("utf-8", "surrogateescape"))
 
 
+def shown_text(text: str) -> str:
+    """For the eyes: the daemon's own text, with newlines and tabs as they are."""
+    return "".join([letter if letter.isprintable() or letter in "\n\t" else shown_name(letter) for letter in text])
+
+
 def unescaped(text: bytes) -> bytes:
     """What xenstore-write makes of a value: the reverse of :func:`escaped`, one or two digits after ``\\x``, up to
     three octal ones; a backslash before anything else is left out."""
     if b"\\" not in text:
         return text
-    from re import DOTALL, sub
+    from re import sub
 
-    return sub(rb"\\(?:x([0-9a-fA-F]{1,2})|([0-7]{1,3})|(.?))", _byte, text, flags=DOTALL)
+    return sub(_ESCAPED, _byte, text)
 
 
 def _byte(match: Match[bytes]) -> bytes:
     hexadecimal, octal, character = match.groups()
     if hexadecimal is not None:
-        return bytes([int(hexadecimal, 16)])
+        return bytes([0 if hexadecimal in (b"0x", b"0X") else int(hexadecimal, 16) & 0xFF])
     if octal is not None:
         return bytes([int(octal, 8) & 0xFF])
     return {b"t": b"\t", b"n": b"\n", b"r": b"\r"}.get(character, character)

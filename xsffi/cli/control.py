@@ -1,0 +1,133 @@
+"""``xsffi control``, as xenstore-control: commands for the daemon itself (xenstore.txt, "CONTROL")."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import time
+
+from ..errors import XenStoreError
+from .command import Command
+from .output import text_of
+from .parsers import Parser, number_of
+from .values import shown_text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..sync.client import Client
+    from .output import Output
+
+__all__ = ["COMMANDS", "control"]
+
+_FAILED = 3  # the exit status where the daemon does not do it; 2 is for a wrong command line
+_LIVE_UPDATE = "live-update"
+_STUB_DOMAIN = "/tool/xenstored/domid"  # a node that is there where xenstored runs in a domain of its own
+_BUSY_PAUSE = 1.0  # seconds until a daemon that is busy is asked again
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("command", metavar="COMMAND", help="what the daemon is to do; help shows what it knows")
+    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="the command's own arguments")
+
+
+def control(xs: Client, out: Output, command: str, arguments: Sequence[str]) -> int:
+    """Give the daemon a command and write what it answers, and a newline."""
+    if command == _LIVE_UPDATE:
+        return _live_update(xs, out, arguments)
+    try:
+        answer = _ask(xs, command, *arguments)
+    except XenStoreError as error:
+        if error.errno == errno.EINVAL:
+            out.complain(f"the daemon does not take this: {' '.join([command, *arguments])}", _commands(xs))
+        else:
+            out.complain(f"{command}: {text_of(error)}")
+        return _FAILED
+    if answer:
+        out.line(shown_text(answer) if out.terminal else answer)
+    return 0
+
+
+def _ask(xs: Client, command: str, *arguments: str) -> str:
+    """What the daemon answers, up to a NUL."""
+    return xs.control(command, *map(os.fsencode, arguments)).partition("\0")[0]
+
+
+def _commands(xs: Client) -> str:
+    """What the daemon says that it takes."""
+    try:
+        return "it takes:\n" + shown_text(_ask(xs, "help"))
+    except XenStoreError:
+        return ""
+
+
+def _live_update_parser() -> Parser:
+    parser = Parser(prog=_LIVE_UPDATE, add_help=False)
+    parser.add_argument("-c", dest="options")
+    parser.add_argument(
+        "-t", dest="timeout", type=number_of(int, 1, "a timeout is whole seconds from 1 on"), default=60
+    )
+    parser.add_argument("-F", dest="force", action="store_true")
+    parser.add_argument("-v", dest="version", type=number_of(int, 1, "a version is a whole number from 1 on"))
+    parser.add_argument("file", metavar="FILE")
+    return parser
+
+
+def _live_update(xs: Client, out: Output, arguments: Sequence[str]) -> int:
+    """Have the daemon replace itself by another program, which takes the store over.
+
+    The steps are those of xenstore-control: the program, its command line if that changes, the start; or an end.
+    """
+    given = _live_update_parser().parse(arguments)
+    try:
+        if xs.exists(_STUB_DOMAIN):
+            out.complain("xenstored runs in a domain of its own, which xenstore-control of its new release can update")
+            return _FAILED
+        if not _agrees(out, _ask(xs, _LIVE_UPDATE, "-f", given["file"])):
+            return _FAILED
+        options = given["options"]
+        started = False
+        try:
+            if options is None or _agrees(out, _ask(xs, _LIVE_UPDATE, "-c", options)):
+                started = _agrees(out, _start(xs, given["timeout"], given["force"], given["version"]))
+        finally:
+            if not started:
+                _give_up(xs)
+        return 0 if started else _FAILED
+    except XenStoreError as error:
+        out.complain(f"{_LIVE_UPDATE}: {text_of(error)}")
+        return _FAILED
+
+
+def _start(xs: Client, timeout: int, force: bool, version: int | None) -> str:
+    """Start the update; what the daemon said at last. It is busy while there are transactions, unless it is forced."""
+    start = [_LIVE_UPDATE, "-s", "-t", str(timeout)]
+    if force:
+        start.append("-F")
+    if version is not None:
+        start += ["-v", str(version)]
+    end = time.monotonic() + timeout
+    while True:
+        answer = _ask(xs, *start)
+        if answer != "BUSY" or time.monotonic() + _BUSY_PAUSE >= end:
+            return answer
+        time.sleep(_BUSY_PAUSE)
+
+
+def _agrees(out: Output, answer: str) -> bool:
+    """Whether the daemon does as it is told; what it says if not is told to the user."""
+    if answer != "OK":
+        out.complain(f"{_LIVE_UPDATE}: the daemon says: {answer}")
+    return answer == "OK"
+
+
+def _give_up(xs: Client) -> None:
+    try:
+        _ask(xs, _LIVE_UPDATE, "-a")
+    except XenStoreError:
+        pass  # what went wrong before is told
+
+
+COMMANDS = {"control": Command(_arguments, control)}

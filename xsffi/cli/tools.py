@@ -1,0 +1,46 @@
+"""What the commands share that xenstore-utils have too."""
+
+from __future__ import annotations
+
+import argparse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from ..sync.client import Client
+    from ..sync.nodes import NodeOperations
+
+__all__ = ["add_socket_flag", "together"]
+
+_ATTEMPTS = 1000  # some 50 seconds of them; xenstore-utils try for ever
+
+
+class _Ignore(argparse.Action):
+    """An option that means nothing."""
+
+    def __call__(self, *_: Any) -> None:
+        pass
+
+
+def add_socket_flag(parser: argparse.ArgumentParser) -> None:
+    """``-s``, which meant the daemon's socket until Xen 4.15, and which xenstore-utils still take."""
+    parser.add_argument(
+        "-s",
+        "--socket",
+        action=_Ignore,
+        nargs=0,
+        dest=argparse.SUPPRESS,
+        default=argparse.SUPPRESS,
+        help="taken and ignored, as by xenstore-utils",
+    )
+
+
+def together(xs: Client, work: Callable[[NodeOperations], object], alone: bool) -> None:
+    """Do some work in a transaction, again and again while others come in between; directly, where it is a single
+    request, which stands `alone`."""
+    if alone:
+        work(xs)
+    else:
+        xs.transact(work, _ATTEMPTS)
