@@ -35,6 +35,7 @@ SLOW = (
     "backends/wire/test_fuzz.py",
     "backends/wire/test_memory_short.py",
     "backends/wire/test_reentry.py",
+    "cli/test_differential.py",
     "conformance/test_mirrors.py",
     "conformance/test_pipeline.py::test_20_000_requests_with_events_between",
     "conformance/test_pipeline.py::test_sixteen_threads",

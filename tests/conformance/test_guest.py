@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
-from daemons import DAEMON_KINDS, Daemon, Guest, GuestQuotas, RingBridge, require_packages, start_daemon
-from daemons.releases import GUESTS_WATCHES, NEW_OWNER, WATCHES_OVER_QUOTA
+from daemons import DAEMON_KINDS, Daemon, GuestQuotas, require_packages, start_daemon
 from harness.embedded import EmbeddedDaemon
+from harness.guests import place_of_guest
 from harness.stores import client_of, events_so_far, open_client
 
 import xsffi
@@ -176,14 +175,3 @@ def test_the_nodes_of_a_released_domain(host: Daemon, dom0: Client) -> None:
     if host.kind == "xenstored":
         assert not dom0.exists("/local/domain/6/mine")
     assert dom0.exists("/local/domain")
-
-
-@contextmanager
-def place_of_guest(host: Daemon | EmbeddedDaemon, domid: int) -> Iterator[str]:
-    """A socket where a client is this domain: bridged to its ring, or the embedded store's own."""
-    if isinstance(host, EmbeddedDaemon):
-        host.create_domain(domid)
-        yield host.store.socket_path(domid)
-    else:
-        with Guest(host, domid) as ring, RingBridge(ring) as bridge:
-            yield bridge.socket_path

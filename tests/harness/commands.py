@@ -1,4 +1,5 @@
-"""The command ``xsffi``: as functions, as a process, and as one on a terminal."""
+"""The command ``xsffi``: as functions, as a command line in this process, as a process, and as one on a terminal; and
+programs of Xen's, which it is to be like."""
 
 from __future__ import annotations
 
@@ -16,17 +17,19 @@ from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
 
+from xsffi.cli.main import run
 from xsffi.cli.output import Output
 
+from .stores import environment_of
 from .threads import PATIENCE
 
-__all__ = ["Ran", "called", "environment_for", "on_terminal", "ran"]
+__all__ = ["Ran", "called", "environment_for", "on_terminal", "program", "program_on_terminal", "ran", "typed"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 class Ran(NamedTuple):
-    """How a command ended, and what it said."""
+    """How a command ended, and what it said; bytes that are no UTF-8 as surrogates."""
 
     status: int
     output: str
@@ -50,22 +53,37 @@ def environment_for(store: str, **variables: str) -> dict[str, str]:
     return {**environment, **variables}
 
 
+def typed(store: str, *arguments: str, columns: int | None = None) -> Ran:
+    """A command line, carried out in this process on the store at this socket; `columns`: of the terminal that its
+    output is, if it is one."""
+    errors = io.StringIO()
+    with _Screen(columns) if columns is not None else io.BytesIO() as file, environment_of(store):
+        status = run(arguments, Output(file, errors, terminal=columns is not None))
+        return Ran(status, _text(file.getvalue()), errors.getvalue())
+
+
 def ran(environment: Mapping[str, str], *arguments: str, given: bytes = b"") -> Ran:
     """A command as a process in pipes; `given`: its standard input."""
-    done = subprocess.run(_command(arguments), env=environment, input=given, capture_output=True, timeout=PATIENCE)
-    return Ran(done.returncode, done.stdout.decode("utf-8"), done.stderr.decode("utf-8"))
+    return program(environment, *_command(arguments), given=given)
+
+
+def program(environment: Mapping[str, str], *command: str | Path, given: bytes = b"") -> Ran:
+    """Another program, in pipes."""
+    done = subprocess.run(command, env=environment, input=given, capture_output=True, timeout=PATIENCE)
+    return Ran(done.returncode, _text(done.stdout), _text(done.stderr))
 
 
 def on_terminal(environment: Mapping[str, str], *arguments: str, columns: int = 80) -> Ran:
     """A command as a process whose output, stderr too, is a terminal: all that it sends there, with newlines as they
     were sent."""
-    ours, theirs = pty.openpty()
+    return program_on_terminal(environment, *_command(arguments), columns=columns)
+
+
+def program_on_terminal(environment: Mapping[str, str], *command: str | Path, columns: int = 80) -> Ran:
+    """The same of another program."""
+    ours, theirs = _terminal(columns)
     try:
-        mode = termios.tcgetattr(theirs)
-        mode[1] &= ~termios.OPOST
-        termios.tcsetattr(theirs, termios.TCSANOW, mode)
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-        process = subprocess.Popen(_command(arguments), env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
+        process = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
     finally:
         os.close(theirs)
     with process:
@@ -76,7 +94,38 @@ def on_terminal(environment: Mapping[str, str], *arguments: str, columns: int = 
             raise
         finally:
             os.close(ours)
-    return Ran(process.returncode, sent.decode("utf-8"), "")
+    return Ran(process.returncode, _text(sent), "")
+
+
+class _Screen(io.BytesIO):
+    """What is written is kept; whoever asks how wide it is finds a terminal."""
+
+    def __init__(self, columns: int) -> None:
+        super().__init__()
+        self._ends = _terminal(columns)
+
+    def fileno(self) -> int:
+        return self._ends[1]
+
+    def close(self) -> None:
+        if not self.closed:
+            for end in self._ends:
+                os.close(end)
+        super().close()
+
+
+def _terminal(columns: int) -> tuple[int, int]:
+    """The two ends of one that changes nothing of what is sent there."""
+    ours, theirs = pty.openpty()
+    mode = termios.tcgetattr(theirs)
+    mode[1] &= ~termios.OPOST
+    termios.tcsetattr(theirs, termios.TCSANOW, mode)
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    return ours, theirs
+
+
+def _text(output: bytes) -> str:
+    return output.decode("utf-8", "surrogateescape")
 
 
 def _all_of(terminal: int) -> bytes:

@@ -30,7 +30,11 @@ _BUSY_PAUSE = 1.0  # seconds until a daemon that is busy is asked again
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("command", metavar="COMMAND", help="what the daemon is to do; help shows what it knows")
-    parser.add_argument("arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="the command's own arguments")
+    arguments = parser.add_argument(
+        "arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="the command's own arguments, options too"
+    )
+    arguments.required = False
+    parser.usage = "%(prog)s [-h] COMMAND [ARGUMENT ...]"
 
 
 def control(xs: Client, out: Output, command: str, arguments: Sequence[str]) -> int:
@@ -65,7 +69,7 @@ def _commands(xs: Client) -> str:
 
 def _live_update_parser() -> Parser:
     parser = Parser(prog=_LIVE_UPDATE, add_help=False)
-    parser.add_argument("-c", dest="options")
+    parser.add_argument("-c", dest="options", metavar="OPTIONS")
     parser.add_argument(
         "-t", dest="timeout", type=number_of(int, 1, "a timeout is whole seconds from 1 on"), default=60
     )
@@ -119,7 +123,8 @@ def _start(xs: Client, timeout: int, force: bool, version: int | None) -> str:
 def _agrees(out: Output, answer: str) -> bool:
     """Whether the daemon does as it is told; what it says if not is told to the user."""
     if answer != "OK":
-        out.complain(f"{_LIVE_UPDATE}: the daemon says: {answer}")
+        first, _, others = answer.partition("\n")
+        out.complain(f"{_LIVE_UPDATE}: the daemon says: {first}", shown_text(others))
     return answer == "OK"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from itertools import islice
 
 from ..addresses import default_socket
 from . import COMMANDS
@@ -141,11 +142,10 @@ def _options_first(parser: Parser, arguments: Sequence[str]) -> Sequence[str]:
             others += rest
         elif not argument.startswith("-") or argument == "-":
             others.append(argument)
-        elif _lacks_value(parser, argument):
-            value = next(rest, None)
-            joint = "=" if argument.startswith("--") else ""
-            options.append(argument if value is None else f"{argument}{joint}{value}")
         else:
+            if _lacks_value(parser, argument):
+                joint = "=" if argument.startswith("--") else ""
+                argument += "".join([joint + value for value in islice(rest, 1)])
             options.append(argument)
     return [*options, "--", *others] if others else options
 

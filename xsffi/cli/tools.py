@@ -25,7 +25,7 @@ class _Ignore(argparse.Action):
 
 
 def add_socket_flag(parser: argparse.ArgumentParser) -> None:
-    """``-s``, which meant the daemon's socket until Xen 4.15, and which xenstore-utils still take."""
+    """``-s``, which meant the daemon's socket until Xen 4.14, and is still taken by xenstore-utils."""
     parser.add_argument(
         "-s",
         "--socket",

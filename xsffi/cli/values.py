@@ -54,7 +54,7 @@ def shown_text(text: str) -> str:
 
 def unescaped(text: bytes) -> bytes:
     """What xenstore-write makes of a value: the reverse of :func:`escaped`, one or two digits after ``\\x``, up to
-    three octal ones; a backslash before anything else is left out."""
+    three octal ones; a backslash before anything else is left out, and one at the end is a NUL."""
     if b"\\" not in text:
         return text
     from re import sub
@@ -68,4 +68,4 @@ def _byte(match: Match[bytes]) -> bytes:
         return bytes([0 if hexadecimal in (b"0x", b"0X") else int(hexadecimal, 16) & 0xFF])
     if octal is not None:
         return bytes([int(octal, 8) & 0xFF])
-    return {b"t": b"\t", b"n": b"\n", b"r": b"\r"}.get(character, character)
+    return {b"t": b"\t", b"n": b"\n", b"r": b"\r", b"": b"\0"}.get(character, character)

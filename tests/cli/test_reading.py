@@ -1,0 +1,122 @@
+"""``xsffi read``, ``list`` and ``exists``, beyond what xenstore-utils do (see test_differential.py)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import pytest
+from harness.commands import called, environment_for, on_terminal, ran, typed
+
+import xsffi
+from xsffi.cli.reading import exists, list_children, read
+from xsffi.testing import EmbeddedStore
+
+HOME = "/local/domain/5"
+ESCAPE = "\x1b"
+
+
+def test_read_as_json(xs: xsffi.Client) -> None:
+    xs.write("/v/bytes", b"\xff\0")
+    xs.write("/v/text", f"{ESCAPE}[31m caf\u00e9\n")
+    paths = ["/tool/name", "/v/bytes", "/v/text"]
+    lines = called(read, xs, paths, json=True).output
+    assert lines.isascii()
+    assert ESCAPE not in lines
+    assert list(map(json.loads, lines.splitlines())) == [
+        {"path": "/tool/name", "value": "example"},
+        {"path": "/v/bytes", "base64": "/wA="},
+        {"path": "/v/text", "value": f"{ESCAPE}[31m caf\u00e9\n"},
+    ]
+    assert [xsffi.Node.from_json(line).value for line in lines.splitlines()] == xs.read_many(paths)
+
+
+def test_list_as_json(xs: xsffi.Client) -> None:
+    lines = called(list_children, xs, [f"{HOME}/device", "/"], json=True).output.splitlines()
+    children = [json.loads(line) for line in lines]
+    names = [*xs.ls(f"{HOME}/device"), "tool", "local"]
+    assert [child["name"] for child in children] == names
+    assert [child["path"] for child in children[-2:]] == ["/tool", "/local"]
+    assert all(xs.exists(child["path"]) for child in children)
+
+
+def test_forms_that_exclude_each_other(store: EmbeddedStore) -> None:
+    status, output, errors = typed(store.path, "read", "-R", "--json", "/tool/name")
+    assert (status, output) == (1, "")
+    assert errors.startswith("xsffi: argument --json: not allowed with argument -R/--raw\nusage: xsffi read ")
+
+
+@pytest.mark.parametrize("command", ["read", "list"])
+def test_what_is_wrong_is_told(store: EmbeddedStore, command: str) -> None:
+    assert typed(store.path, command, "/nothing") == (1, "", "xsffi: /nothing: No such file or directory\n")
+    assert typed(store.path, command, "/tool//name") == (1, "", "xsffi: /tool//name: a path has no doubled slash\n")
+    status, _, errors = typed(store.path, command, f"/{ESCAPE}[31m")
+    assert status == 1
+    assert errors == "xsffi: /\\x1b[31m: a path has only letters, digits and -/_@, not '\\x1b'\n"
+
+
+@pytest.mark.parametrize(
+    ("paths", "status", "errors"),
+    [
+        (["/tool"], 0, ""),
+        (["/tool", "/nothing", "/tool//name"], 1, ""),
+        (["/tool//name"], 1, "xsffi: /tool//name: a path has no doubled slash\n"),
+        (["/tool", "/tool//name"], 1, "xsffi: /tool//name: a path has no doubled slash\n"),
+    ],
+)
+def test_exists_is_silent_but_for_what_can_be_no_node(
+    store: EmbeddedStore, paths: Sequence[str], status: int, errors: str
+) -> None:
+    assert typed(store.path, "exists", *paths) == (status, "", errors)
+
+
+def test_exists_where_the_daemon_is_gone(store: EmbeddedStore, xs: xsffi.Client) -> None:
+    """That is no node that is missing."""
+    store.stop()
+    with pytest.raises(xsffi.ConnectionLostError):
+        called(exists, xs, ["/tool"])
+
+
+def test_one_moment_for_several(store: EmbeddedStore, xs: xsffi.Client) -> None:
+    """What changes between two of them is read again, and shown once."""
+    xs.write("/n/a", "1")
+    xs.write("/n/b", "1")
+    reads = 0
+
+    class Disturbed(xsffi.Client):
+        def transact(self, function, attempts=10):  # type: ignore[no-untyped-def]
+            def disturbed(transaction):  # type: ignore[no-untyped-def]
+                nonlocal reads
+                reads += 1
+                outcome = function(transaction)
+                if reads < 3:
+                    xs.write("/n/a", str(reads + 1))
+                return outcome
+
+            return super().transact(disturbed, attempts)
+
+    with Disturbed(store.path, "wire") as client:
+        assert called(read, client, ["/n/a", "/n/b"]).output == "3\n1\n"
+    assert reads == 3
+
+
+def test_the_home_of_a_domain(store: EmbeddedStore) -> None:
+    assert typed(store.path, "--domain", "web", "read", "-p", "name").output == f"{HOME}/name: web\n"
+    assert (
+        typed(store.path, "--domain", "5", "list", "device").output
+        == typed(store.path, "list", f"{HOME}/device").output
+    )
+
+
+def test_a_terminal_is_sent_no_control_bytes(store: EmbeddedStore, xs: xsffi.Client) -> None:
+    xs.write("/v/red", f"{ESCAPE}[31mred")
+    environment = environment_for(store.path)
+    assert on_terminal(environment, "read", "/v/red").output == "\\x1b[31mred\n"
+    assert on_terminal(environment, "read", "-p", f"/{ESCAPE}").output.count(ESCAPE) == 0
+
+
+def test_raw_bytes_in_a_pipe(store: EmbeddedStore, xs: xsffi.Client) -> None:
+    value = bytes(range(256))
+    xs.write("/v/bytes", value)
+    ended = ran(environment_for(store.path), "read", "-R", "/v/bytes")
+    assert ended == (0, value.decode("utf-8", "surrogateescape"), "")
