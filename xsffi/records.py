@@ -40,7 +40,9 @@ __all__ = ["OVERFLOW", "Change", "Node", "WatchEvent"]
 _FIELDS = {"path", "value", "base64", "permissions", "children"}
 _KNOWN_MAX = 256
 _decoders: list[JSONDecoder] = []  # one, which takes longer to make than to use
-_known_permissions: dict[tuple[str, ...], tuple[Permission, ...]] = {}  # a dump has many nodes, and few lists of them
+# A dump has many nodes, and few lists of permissions.
+_known_permissions: dict[tuple[str, ...], tuple[Permission, ...]] = {}
+_known_in_json: dict[tuple[Permission, ...], str] = {}
 
 
 class WatchEvent(_WatchEvent):
@@ -72,18 +74,15 @@ class Node(_Node):
         """
         from json import dumps
 
-        line: dict[str, Any] = {"path": self.path}
         try:
-            line["value"] = self.value.decode("utf-8")
+            value = f'"value": {dumps(self.value.decode("utf-8"))}'
         except UnicodeDecodeError:
             from base64 import b64encode
 
-            line["base64"] = b64encode(self.value).decode("ascii")
-        if self.permissions:
-            line["permissions"] = [str(permission) for permission in self.permissions]
-        if self.children:
-            line["children"] = self.children
-        return dumps(line)
+            value = f'"base64": "{b64encode(self.value).decode("ascii")}"'
+        permissions = _permissions_in_json(self.permissions) if self.permissions else ""
+        children = f', "children": {dumps(self.children)}' if self.children else ""
+        return f'{{"path": {dumps(self.path)}, {value}{permissions}{children}}}'
 
     @classmethod
     def from_json(cls, line: str) -> Node:
@@ -180,6 +179,18 @@ def _permissions(texts: tuple[str, ...]) -> tuple[Permission, ...]:
         if len(_known_permissions) < _KNOWN_MAX:
             _known_permissions[texts] = permissions
     return permissions
+
+
+def _permissions_in_json(permissions: tuple[Permission, ...]) -> str:
+    permissions = tuple(permissions)  # whoever makes nodes may have given a list
+    text = _known_in_json.get(permissions)
+    if text is None:
+        from json import dumps
+
+        text = f', "permissions": {dumps([str(permission) for permission in permissions])}'
+        if len(_known_in_json) < _KNOWN_MAX:
+            _known_in_json[permissions] = text
+    return text
 
 
 def _name(text: str) -> str:
