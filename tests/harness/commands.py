@@ -12,10 +12,11 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from xsffi.cli.main import run
 from xsffi.cli.output import Output
@@ -23,9 +24,28 @@ from xsffi.cli.output import Output
 from .stores import environment_of
 from .threads import PATIENCE
 
-__all__ = ["Ran", "called", "environment_for", "on_terminal", "program", "program_on_terminal", "ran", "typed"]
+__all__ = [
+    "Ran",
+    "Running",
+    "called",
+    "environment_for",
+    "on_terminal",
+    "program",
+    "program_on_terminal",
+    "ran",
+    "running",
+    "typed",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+class Running(NamedTuple):
+    """A command at work, and what it says."""
+
+    process: subprocess.Popen[str]
+    output: IO[str]
+    errors: IO[str]
 
 
 class Ran(NamedTuple):
@@ -71,6 +91,26 @@ def program(environment: Mapping[str, str], *command: str | Path, given: bytes =
     """Another program, in pipes."""
     done = subprocess.run(command, env=environment, input=given, capture_output=True, timeout=PATIENCE)
     return Ran(done.returncode, _text(done.stdout), _text(done.stderr))
+
+
+@contextmanager
+def running(environment: Mapping[str, str], *arguments: str) -> Iterator[Running]:
+    """A command as a process in pipes that goes on; it is ended with the ``with`` block."""
+    process = subprocess.Popen(
+        _command(arguments),
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    with process:
+        try:
+            yield Running(process, process.stdout, process.stderr)
+        finally:
+            process.kill()
 
 
 def on_terminal(environment: Mapping[str, str], *arguments: str, columns: int = 80) -> Ran:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-from itertools import islice
 
 from ..addresses import default_socket
 from . import COMMANDS
@@ -130,9 +129,9 @@ seconds = number_of(float, 0, "seconds are a number from 0 on")
 def _options_first(parser: Parser, arguments: Sequence[str]) -> Sequence[str]:
     """The same arguments in an order that argparse of each version of Python takes: as with getopt, options may stand
     anywhere before a ``--``, and the value of one may begin with a dash."""
-    if not all(action.nargs in (0, None) for action in parser._option_string_actions.values()):
+    if not all(action.nargs in (0, None, argparse.REMAINDER) for action in parser._option_string_actions.values()):
         return arguments  # where an option's values end is for argparse to tell
-    if any(action.nargs == argparse.REMAINDER for action in parser._actions):
+    if any(action.nargs == argparse.REMAINDER for action in parser._get_positional_actions()):
         return arguments  # another program's options are among them
     options: list[str] = []
     others: list[str] = []
@@ -140,31 +139,39 @@ def _options_first(parser: Parser, arguments: Sequence[str]) -> Sequence[str]:
     for argument in rest:
         if argument == "--":
             others += rest
-        elif not argument.startswith("-") or argument == "-":
+            break
+        if not argument.startswith("-") or argument == "-":
             others.append(argument)
-        else:
-            if _lacks_value(parser, argument):
-                joint = "=" if argument.startswith("--") else ""
-                argument += "".join([joint + value for value in islice(rest, 1)])
+            continue
+        lacking = _lacking_value(parser, argument)
+        if lacking is None:
             options.append(argument)
+        elif lacking.nargs is not None:  # all the rest is another program's
+            return [*options, *others, argument, *rest]
+        else:
+            value = next(rest, None)
+            if value is not None and value.startswith("-"):
+                options.append(f"{argument}={value}" if argument.startswith("--") else f"{argument}{value}")
+            else:
+                options += [argument] if value is None else [argument, value]
     return [*options, "--", *others] if others else options
 
 
-def _lacks_value(parser: Parser, argument: str) -> bool:
-    """Whether the value of an option is the next argument. Raises UsageError where there is no such option."""
+def _lacking_value(parser: Parser, argument: str) -> argparse.Action | None:
+    """The option whose value is the next argument, if it is one. Raises UsageError where there is no such option."""
     known = parser._option_string_actions
     if argument.startswith("--"):
         name, equals, _ = argument.partition("=")
         names = [name] if name in known else [each for each in known if each.startswith(name)]
         if not names:
             _refuse(parser, name)
-        return not equals and len(names) == 1 and known[names[0]].nargs is None
+        return known[names[0]] if not equals and len(names) == 1 and known[names[0]].nargs != 0 else None
     for end, letter in enumerate(argument[1:], 2):
         if f"-{letter}" not in known:
             _refuse(parser, f"-{letter}")
         if known[f"-{letter}"].nargs is None:
-            return end == len(argument)
-    return False
+            return known[f"-{letter}"] if end == len(argument) else None
+    return None
 
 
 def _refuse(parser: Parser, option: str) -> NoReturn:
