@@ -10,12 +10,12 @@ from .command import OPTIONAL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
     from ..sync.client import Client
 
-__all__ = ["absolute", "domain_names", "find_domain", "home_of", "resolve"]
+__all__ = ["DOMAINS", "absolute", "domain_names", "find_domain", "home_of", "resolve"]
 
 DOMAINS = "/local/domain"
 
@@ -31,12 +31,12 @@ def domain_names(xs: Client) -> dict[int, bytes]:
     return {domid: name for domid, name in zip(domids, names) if name is not None}
 
 
-def find_domain(xs: Client, text: str) -> int:
+def find_domain(text: str, names: Callable[[], Mapping[int, bytes]]) -> int:
     """The number of the domain that a number or a name stands for. Raises NodeNotFoundError where none has that name,
     InvalidArgumentError where several have."""
     if text.isascii() and text.isdigit() and len(text) <= 5:
         return validate_domid(int(text))
-    found = [domid for domid, name in domain_names(xs).items() if name == text.encode("utf-8", "surrogateescape")]
+    found = [domid for domid, name in names().items() if name == text.encode("utf-8", "surrogateescape")]
     if not found:
         raise error_from_errno(errno.ENOENT, None, f"no domain has the name {text!r}")
     if len(found) > 1:
@@ -47,7 +47,7 @@ def find_domain(xs: Client, text: str) -> int:
 
 def home_of(xs: Client, domain: str | None) -> str | None:
     """The home of a domain that was asked for by number or name; None where none was."""
-    return None if domain is None else xs.get_domain_path(find_domain(xs, domain))
+    return None if domain is None else xs.get_domain_path(find_domain(domain, lambda: domain_names(xs)))
 
 
 def absolute(path: str | None, home: str | None) -> str:

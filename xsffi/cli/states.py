@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["is_state", "state_name"]
+__all__ = ["is_state", "state_name", "state_style"]
 
 _NAMES = {
     b"0": "unknown",
@@ -20,6 +20,11 @@ _NAMES = {
 def state_name(value: bytes) -> str | None:
     """What the state is called that the value of such a node stands for; None where it stands for none."""
     return _NAMES.get(value)
+
+
+def state_style(name: str) -> str:
+    """The style, one of rich's, in which a state is shown."""
+    return {"connected": "green", "closed": "red", "unknown": "red"}.get(name, "yellow")
 
 
 def is_state(path: str) -> bool:

@@ -10,7 +10,7 @@ from .homes import domain_names
 from .output import text_of
 from .parsers import number_of
 from .snapshots import read_tree
-from .states import is_state, state_name
+from .states import is_state, state_name, state_style
 from .values import shown_name
 from .widths import columns_of, cut
 
@@ -30,8 +30,6 @@ __all__ = ["COMMANDS", "tree"]
 # that is cut.
 _UNICODE = ("├── ", "└── ", "│   ", "    ", "…")
 _ASCII = ("|-- ", "`-- ", "|   ", "    ", "...")
-
-_STATE_STYLES = {"connected": "green", "closed": "red", "unknown": "red"}  # the others are yellow
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -151,7 +149,7 @@ class _Drawing:
         if is_state(path):
             state = state_name(value)
             if state is not None:
-                return f" {state}", _STATE_STYLES.get(state, "yellow")
+                return f" {state}", state_style(state)
         elif path.endswith(("/backend-id", "/frontend-id")):
             name = self._names.get(value.decode("ascii", "replace"))
             if name is not None:

@@ -1,0 +1,186 @@
+"""The devices of domains, as a tree has them: each a frontend and a backend that name each other (xenbus).
+
+A frontend is a directory in the home of a domain with the path of its backend in its node ``backend``, or one at
+``device/CLASS/ID``; a backend is one with the path of its frontend in ``frontend``, or one at
+``backend/CLASS/DOMID/ID``. Backends may be any domain's. No class is known here by name.
+"""
+
+from __future__ import annotations
+
+from collections import namedtuple
+
+from ..paths import is_subpath
+from .homes import DOMAINS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator, Mapping
+    from typing import NamedTuple
+
+    from ..records import Node
+
+    class Device(NamedTuple):
+        """A device: the directory of each end, there or only named by the other one; and what of the two is dangling,
+        nothing where each names the other. What neither tells is None."""
+
+        kind: str  # the class, as the frontend has it
+        id: str
+        domid: int | None  # of the frontend
+        frontend: str | None
+        state: bytes | None  # the value of its node, which should be a XenbusState
+        backend_domid: int | None
+        backend_kind: str | None  # "qdisk", where the frontend's is "vbd"
+        backend: str | None
+        backend_state: bytes | None
+        dangling: str | None
+else:
+    _FIELDS = "kind id domid frontend state backend_domid backend_kind backend backend_state dangling"
+    Device = namedtuple("Device", _FIELDS)
+
+__all__ = ["Device", "Seen", "devices_of", "domid_of", "home", "link_of"]
+
+
+class Seen:
+    """What was seen of the store: the nodes of some subtrees, and which of them may not be read."""
+
+    def __init__(self, nodes: Mapping[str, Node], tops: Collection[str], unread: Collection[str] = ()) -> None:
+        self.nodes = nodes
+        self._tops = tops
+        self._unread = unread
+
+    def lacks(self, path: str) -> bool:
+        """Whether there is no such node, for sure."""
+        return (
+            path not in self.nodes
+            and any(is_subpath(path, top) for top in self._tops)
+            and not any(is_subpath(path, other) for other in self._unread)
+        )
+
+    def value(self, path: str) -> bytes | None:
+        """That of a node, if it was seen."""
+        node = self.nodes.get(path)
+        return None if node is None else node.value
+
+
+def home(domid: int) -> str:
+    """That of a domain."""
+    return f"{DOMAINS}/{domid}"
+
+
+def link_of(value: bytes | None) -> str | None:
+    """The absolute path that a value is, where it is one."""
+    return value.decode("utf-8", "surrogateescape") if value is not None and value.startswith(b"/") else None
+
+
+def devices_of(seen: Seen) -> list[Device]:
+    """All devices of which an end was seen, in the order of domains, classes and ids."""
+    frontends = dict(_ends(seen, "backend", _is_frontend))
+    backends = dict(_ends(seen, "frontend", _is_backend))
+    naming = {frontend: backend for backend, frontend in backends.items()}
+    devices = []
+    told = set()
+    for path, link in frontends.items():
+        backend = naming.get(path) if link is None else link
+        if backend is not None and backends.get(backend) in (path, None):
+            told.add(backend)
+        devices.append(_device(seen, path, backend, _dangling_frontend(seen, path, link, backends)))
+    for path, link in backends.items():
+        if path not in told:
+            devices.append(_device(seen, link, path, _dangling_backend(seen, path, link, frontends)))
+    return sorted(devices, key=_order)
+
+
+def _ends(seen: Seen, link: str, is_end: Callable[[list[str], Node], bool]) -> Iterator[tuple[str, str | None]]:
+    """The directories that are ends of devices, each with the path of the other end."""
+    for path, node in seen.nodes.items():
+        if not node.children:
+            continue
+        other = link_of(seen.value(f"{path}/{link}")) if link in node.children else None
+        if other is not None or is_end(_split(path)[1], node):
+            yield path, other
+
+
+def _is_frontend(parts: list[str], node: Node) -> bool:
+    """Whether it is where frontends are, and none of the other things there, such as device/suspend/event-channel."""
+    return parts[:1] == ["device"] and len(parts) == 3 and not {"backend-id", "state"}.isdisjoint(node.children)
+
+
+def _is_backend(parts: list[str], _: Node) -> bool:
+    return parts[:1] == ["backend"] and len(parts) == 4 and parts[2].isdigit()
+
+
+def _dangling_frontend(seen: Seen, path: str, backend: str | None, backends: Mapping[str, str | None]) -> str | None:
+    if backend is None:
+        return "it names no backend"
+    if seen.lacks(backend):
+        domid, _ = _split(backend)
+        is_gone = domid is not None and seen.lacks(home(domid))
+        return f"backend domain {domid} is gone" if is_gone else "its backend is gone"
+    if backend not in seen.nodes:
+        return None  # it may not be read
+    other = backends.get(backend)
+    if other is None:
+        return "its backend names no frontend"
+    return None if other == path else f"its backend is that of {other}"
+
+
+def _dangling_backend(seen: Seen, path: str, frontend: str | None, frontends: Mapping[str, str | None]) -> str | None:
+    domid, _, _ = _named_by_backend(path)
+    if frontend is not None:
+        domid, _ = _split(frontend)
+    if domid is not None and seen.lacks(home(domid)):
+        return f"domain {domid} is gone"
+    if frontend is None:
+        return "it names no frontend"
+    if seen.lacks(frontend):
+        return "its frontend is gone"
+    if frontend not in seen.nodes:
+        return None  # it may not be read
+    other = frontends.get(frontend)
+    return "its frontend names no backend" if other is None else f"its frontend has another backend: {other}"
+
+
+def _device(seen: Seen, frontend: str | None, backend: str | None, dangling: str | None) -> Device:
+    domid, parts = (None, []) if frontend is None else _split(frontend)
+    backend_domid, _ = (None, []) if backend is None else _split(backend)
+    named_domid, kind, number = (None, None, None) if backend is None else _named_by_backend(backend)
+    is_usual = parts[:1] == ["device"] and len(parts) >= 3
+    return Device(
+        parts[1] if is_usual else kind or (frontend or backend or "").rpartition("/")[2],
+        "/".join(parts[2:]) if is_usual else number or "",
+        named_domid if domid is None else domid,
+        frontend,
+        None if frontend is None else seen.value(f"{frontend}/state"),
+        domid_of(seen.value(f"{frontend}/backend-id")) if backend_domid is None else backend_domid,
+        kind,
+        backend,
+        None if backend is None else seen.value(f"{backend}/state"),
+        dangling,
+    )
+
+
+def _split(path: str) -> tuple[int | None, list[str]]:
+    """The domain whose home a path is in, and the names below that."""
+    if not path.startswith(f"{DOMAINS}/"):
+        return None, []
+    number, *parts = path[len(DOMAINS) + 1 :].split("/")
+    return domid_of(number.encode("utf-8", "surrogateescape")), parts
+
+
+def _named_by_backend(path: str) -> tuple[int | None, str | None, str | None]:
+    """What the path of a backend tells of its device: the frontend's domain, the class, the id."""
+    _, parts = _split(path)
+    if parts[:1] != ["backend"] or len(parts) < 4:
+        return None, None, None
+    return domid_of(parts[2].encode("utf-8", "surrogateescape")), parts[1], "/".join(parts[3:])
+
+
+def domid_of(text: bytes | None) -> int | None:
+    """The domain that a text is the number of."""
+    return int(text) if text is not None and text.isdigit() and len(text) <= 5 else None
+
+
+def _order(device: Device) -> tuple[object, ...]:
+    domid = -1 if device.domid is None else device.domid
+    number = int(device.id) if device.id.isdigit() else -1
+    return domid, device.kind, number, device.id, device.frontend or "", device.backend or ""

@@ -1,0 +1,183 @@
+"""``xsffi domains`` and ``xsffi devices``."""
+
+from __future__ import annotations
+
+import errno
+
+from ..errors import AccessDeniedError, NodeNotFoundError, XenStoreError, error_from_errno
+from .command import Command
+from .devices import Seen, devices_of, domid_of, home, link_of
+from .homes import DOMAINS, find_domain
+from .snapshots import read_tree
+from .states import state_name, state_style
+from .tables import write_table
+from .values import shown_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Mapping
+    from typing import Any
+
+    from ..sync.client import Client
+    from .devices import Device
+    from .output import Output
+
+__all__ = ["COMMANDS", "devices", "domains"]
+
+_DEVICE_HEADS = ("DEVICE", "STATE", "BACKEND DOMAIN", "BACKEND", "STATE", "DANGLING")
+_NOTHING = ("", "")
+_SURROGATES = ("utf-8", "surrogateescape")
+
+
+def _domains_arguments(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", action="store_true", help='an object of "domid", "name", "home" and "devices" for each'
+    )
+
+
+def _devices_arguments(parser: ArgumentParser) -> None:
+    parser.epilog = (
+        "Dangling is a frontend whose backend is gone, or was never made, or is that of another one; the reverse; and "
+        "what is left of a domain that is gone. What this domain may not read is not said to be gone."
+    )
+    parser.add_argument(
+        "domain", metavar="DOMAIN", nargs="?", help="a number or a name: the devices of which one end is in that domain"
+    )
+    parser.add_argument("--check", action="store_true", help="exit with 1 where something is dangling")
+    parser.add_argument("--json", action="store_true", help="an object for each device, one a line")
+
+
+def domains(xs: Client, out: Output, json: bool = False) -> int:
+    """Write a table of all domains that have a home, with their devices."""
+    seen = _look(xs)
+    names = _names(seen)
+    found = devices_of(seen)
+    rows: list[list[tuple[str, str]]] = []
+    for domid in _domids(seen):
+        its = [device for device in found if device.domid == domid and device.frontend is not None]
+        if json:
+            name = _text(names.get(domid))
+            out.json({"domid": domid, "name": name, "home": home(domid), "devices": [_fields(each) for each in its]})
+            continue
+        lines = [_cells(device, names, out) for device in its] or [[_NOTHING] * len(_DEVICE_HEADS)]
+        rows.append([(str(domid), "bold"), (_name(domid, names, out), "cyan"), (home(domid), ""), *lines[0]])
+        rows += [[_NOTHING, _NOTHING, _NOTHING, *line] for line in lines[1:]]
+    if not json:
+        write_table(out, ("ID", "NAME", "HOME", *_DEVICE_HEADS), rows)
+    return 0
+
+
+def devices(xs: Client, out: Output, domain: str | None = None, check: bool = False, json: bool = False) -> int:
+    """Write a table of the devices, all or those of one domain; with `check`, 1 where something is dangling."""
+    seen = _look(xs)
+    names = _names(seen)
+    found = devices_of(seen)
+    if domain is not None:
+        domid = find_domain(domain, lambda: names)
+        found = [device for device in found if domid in (device.domid, device.backend_domid)]
+        if not found and seen.lacks(home(domid)):
+            raise error_from_errno(errno.ENOENT, home(domid), f"there is no domain {domid}, nor anything left of it")
+    if json:
+        for device in found:
+            out.json(_fields(device))
+    else:
+        rows = [[(_domain(device.domid, names, out), "cyan"), *_cells(device, names, out)] for device in found]
+        write_table(out, ("DOMAIN", *_DEVICE_HEADS), rows)
+    return 1 if check and any(device.dangling for device in found) else 0
+
+
+def _look(xs: Client) -> Seen:
+    """What there is of all domains, at one moment; a guest sees its own home, and the backends that this names."""
+    try:
+        nodes, unread = read_tree(xs, DOMAINS)
+    except NodeNotFoundError:
+        return Seen({}, [DOMAINS])
+    except AccessDeniedError as error:
+        return _look_as_guest(xs, error)
+    return Seen({node.path: node for node in nodes}, [DOMAINS], unread)
+
+
+def _look_as_guest(xs: Client, error: AccessDeniedError) -> Seen:
+    domid = domid_of(xs.get("domid"))
+    if domid is None:
+        raise error
+    nodes, unread = read_tree(xs, home(domid))
+    seen = {node.path: node for node in nodes}
+    not_seen = dict(unread)
+    tops = [home(domid)]
+    for node in nodes:
+        backend = link_of(node.value) if node.path.endswith("/backend") else None
+        if backend is None or backend in tops:
+            continue
+        tops.append(backend)
+        try:
+            nodes, unread = read_tree(xs, backend)
+        except NodeNotFoundError:
+            continue  # it is gone
+        except XenStoreError as reason:
+            unread = {backend: reason}  # a path that is none, or of somebody else
+        else:
+            seen.update({node.path: node for node in nodes})
+        not_seen.update(unread)
+    return Seen(seen, tops, not_seen)
+
+
+def _domids(seen: Seen) -> list[int]:
+    """The domains whose homes were seen."""
+    parts = [path[len(DOMAINS) + 1 :] for path in seen.nodes if path.count("/") == 3 and path.startswith(DOMAINS)]
+    return sorted({domid for part in parts if (domid := domid_of(part.encode(*_SURROGATES))) is not None})
+
+
+def _names(seen: Seen) -> dict[int, bytes]:
+    names = {domid: seen.value(f"{home(domid)}/name") for domid in _domids(seen)}
+    return {domid: name for domid, name in names.items() if name is not None}
+
+
+def _cells(device: Device, names: Mapping[int, bytes], out: Output) -> list[tuple[str, str]]:
+    """What a table says of a device, below its heads."""
+    return [
+        (shown_name(_label(device)), ""),
+        _state(device.state, out),
+        (_domain(device.backend_domid, names, out), "cyan"),
+        (shown_name(device.backend_kind or ""), ""),
+        _state(device.backend_state, out),
+        (shown_name(device.dangling or ""), "red"),
+    ]
+
+
+def _label(device: Device) -> str:
+    return f"{device.kind}/{device.id}" if device.id else device.kind
+
+
+def _state(value: bytes | None, out: Output) -> tuple[str, str]:
+    if not value:
+        return _NOTHING
+    name = state_name(value)
+    return (out.shown(value), "red") if name is None else (f"{value.decode('ascii')} {name}", state_style(name))
+
+
+def _domain(domid: int | None, names: Mapping[int, bytes], out: Output) -> str:
+    if domid is None:
+        return ""
+    return f"{domid} ({_name(domid, names, out)})" if domid in names else str(domid)
+
+
+def _name(domid: int, names: Mapping[int, bytes], out: Output) -> str:
+    return out.shown(names[domid]) if domid in names else ""
+
+
+def _fields(device: Device) -> dict[str, Any]:
+    """A device in JSON: states by their names, where they have one."""
+    fields = device._asdict()
+    for name in ("state", "backend_state"):
+        value = fields[name]
+        fields[name] = None if value is None else state_name(value) or _text(value)
+    return fields
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("utf-8", "backslashreplace")
+
+
+COMMANDS = {"domains": Command(_domains_arguments, domains), "devices": Command(_devices_arguments, devices)}
