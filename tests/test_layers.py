@@ -136,6 +136,8 @@ FOREIGN = {
     "pytest": ("testing", "pytest_plugin"),
     "cffi": ("backends.libxenstore.extension",),
     "rich": ("cli.output", "cli.colours"),
+    "shtab": ("cli.completion",),
+    "argparse_manpage": ("cli.manual",),
     "typing_extensions": ("permissions", "protocol.requests"),  # for type checkers, which bring it, alone
 }
 

@@ -33,6 +33,7 @@ __all__ = [
     "program",
     "program_on_terminal",
     "ran",
+    "read_to_end",
     "running",
     "typed",
 ]
@@ -128,7 +129,7 @@ def program_on_terminal(environment: Mapping[str, str], *command: str | Path, co
         os.close(theirs)
     with process:
         try:
-            sent = _all_of(ours)
+            sent = read_to_end(ours)
         except BaseException:
             process.kill()
             raise
@@ -168,7 +169,8 @@ def _text(output: bytes) -> str:
     return output.decode("utf-8", "surrogateescape")
 
 
-def _all_of(terminal: int) -> bytes:
+def read_to_end(terminal: int) -> bytes:
+    """All that a process sends to a terminal, until it ends."""
     sent = b""
     end = monotonic() + PATIENCE
     while True:

@@ -14,15 +14,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, NoReturn
 
-__all__ = ["Parser", "UsageError", "command_parser", "global_parser", "number_of", "seconds"]
+__all__ = [
+    "Parser",
+    "UsageError",
+    "command_parser",
+    "global_parser",
+    "number_of",
+    "seconds",
+    "store_text",
+    "whole_parser",
+]
 
 _WIDTH = 80  # of help where there is no terminal
 
-_EPILOG = """\
+_COMMANDS = """\
 commands:
 {commands}
 
 `xsffi COMMAND -h` tells more of each. The options above go before the command.
+"""
+_STORE = """\
 The store is where libxenstore would look: where XENSTORED_PATH says, else
 {socket}, else the kernel's device, as in a guest.
 Called by the name xenstore-read, xenstore-ls and so on, it is that tool.
@@ -78,25 +89,19 @@ def global_parser(prog: str = "xsffi") -> Parser:
         epilog=_epilog(),
         formatter_class=_verbatim,
     )
-    parser.add_argument("--socket", metavar="PATH", help="the daemon's socket, or the kernel's device")
-    parser.add_argument(
-        "--backend", choices=("auto", "libxenstore", "wire"), default="auto", help="what carries the requests"
-    )
-    parser.add_argument(
-        "--timeout",
-        type=seconds,
-        metavar="SECONDS",
-        help="how long the daemon may take to reply; any time by default; this takes the wire",
-    )
-    parser.add_argument(
-        "--domain",
-        metavar="DOMAIN",
-        help="a domain's number or name, whose home relative paths are of, and a command without a path",
-    )
-    parser.add_argument("--trace", action="store_true", help="tell of each request and reply on stderr")
-    parser.add_argument("--version", action="store_true", help="the versions of all that is at work, and which backend")
+    _add_options(parser)
     parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
+    return parser
+
+
+def whole_parser() -> Parser:
+    """The parser of all, with that of each command, whose modules are all imported: for what is made of it."""
+    parser = Parser(prog="xsffi", description="XenStore at a shell.", epilog=store_text())
+    _add_options(parser)
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    for name, entry in COMMANDS.items():
+        command_of(name).arguments(commands.add_parser(name, help=entry.summary, description=_sentence(entry.summary)))
     return parser
 
 
@@ -178,9 +183,35 @@ def _refuse(parser: Parser, option: str) -> NoReturn:
     parser.error(f"there is no option {option}; what is none, and begins with a dash, stands after --")
 
 
+def store_text() -> str:
+    """Where the store is."""
+    return _STORE.format(socket=default_socket())
+
+
+def _add_options(parser: Parser) -> None:
+    """Those that stand before a command."""
+    parser.add_argument("--socket", metavar="PATH", help="the daemon's socket, or the kernel's device")
+    parser.add_argument(
+        "--backend", choices=("auto", "libxenstore", "wire"), default="auto", help="what carries the requests"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long the daemon may take to reply; any time by default; this takes the wire",
+    )
+    parser.add_argument(
+        "--domain",
+        metavar="DOMAIN",
+        help="a domain's number or name, whose home relative paths are of, and a command without a path",
+    )
+    parser.add_argument("--trace", action="store_true", help="tell of each request and reply on stderr")
+    parser.add_argument("--version", action="store_true", help="the versions of all that is at work, and which backend")
+
+
 def _epilog() -> str:
     commands = "\n".join(f"  {name:<12} {entry.summary}" for name, entry in COMMANDS.items())
-    return _EPILOG.format(commands=commands, socket=default_socket())
+    return _COMMANDS.format(commands=commands) + store_text()
 
 
 def _sentence(summary: str) -> str:
