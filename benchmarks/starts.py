@@ -1,4 +1,5 @@
-"""How long a script takes that reads one node and ends: whole processes, side by side, as ratios, and what they import.
+"""How long a script takes that reads one node and ends, and the command that does: whole processes, side by side, as
+ratios, and what they import.
 
 Usage: PYTHONPATH=tests:. python -m benchmarks.starts [--rounds N]
 """
@@ -22,11 +23,13 @@ from daemons import Daemon, Packages, start_xenstored
 from .measure import OLD, PYXS, compare
 from .peers import packages_or_exit
 
-__all__ = ["RATIOS", "measure", "text"]
+__all__ = ["COMMAND", "INTERPRETER", "RATIOS", "measure", "text"]
 
 INTERPRETER = "the interpreter alone"
 DROP_IN = "xsffi.lowlevel.xs"
 CLIENT = "xsffi.Client"
+COMMAND = "xsffi read"
+XENSTORE_READ = "xenstore-read"
 READ = "read('', '/tool')"
 # Each begins with what the site module imports anyway: that is left out, since its hooks, of an editable installation
 # for one, may import half of the standard library.
@@ -37,8 +40,21 @@ PROGRAMS = {
     DROP_IN: f"import os; from xsffi.lowlevel import xs; xs.xs().{READ}",
     CLIENT: "import os, xsffi; c = xsffi.Client(); c.read('/tool'); c.close()",
 }
-# Whose time is told in times of whose, and the most that it may be.
-RATIOS = ((DROP_IN, OLD, 2.0), (CLIENT, PYXS, 0.8))
+# What pip makes of [project.scripts].
+SCRIPT = """\
+import sys
+from xsffi.cli.main import main
+if __name__ == '__main__':
+    sys.argv[0] = sys.argv[0].removesuffix('.exe')
+    sys.exit(main())
+"""
+# Whose time is told in times of whose, and the most that it may be, if there is such a limit.
+RATIOS: tuple[tuple[str, str, float | None], ...] = (
+    (DROP_IN, OLD, 2.0),
+    (CLIENT, PYXS, 0.8),
+    (COMMAND, INTERPRETER, 3.5),
+    (COMMAND, XENSTORE_READ, None),
+)
 DEAREST = 5
 IMPORT_ROUNDS = 9
 
@@ -46,13 +62,15 @@ IMPORT_ROUNDS = 9
 def measure(daemon: Daemon, packages: Packages, rounds: int) -> dict[str, Any]:
     """The median seconds of each program, the ratios, each with the most that it may be, and the dearest imports of
     ours, each with the seconds that are its own."""
-    with tempfile.TemporaryDirectory() as compiled:
-        environment = _environment(daemon, packages, compiled)
+    with tempfile.TemporaryDirectory() as folder:
+        environment = _environment(daemon, packages, folder)
+        commands = _commands(Path(folder))
         contenders = {
-            name: _process(program, environment)
-            for name, program in PROGRAMS.items()
+            name: _process([sys.executable, "-S", *command], environment)
+            for name, command in commands.items()
             if name != OLD or packages.lowlevel_interpreter == sys.executable
         }
+        contenders[XENSTORE_READ] = _process([str(packages.tool("xenstore-read")), "/tool"], environment)
         results = compare(contenders, rounds)
         return {
             "seconds": {name: statistics.median(result.seconds) for name, result in results.items()},
@@ -61,7 +79,7 @@ def measure(daemon: Daemon, packages: Packages, rounds: int) -> dict[str, Any]:
                 for ours, theirs, most in RATIOS
                 if theirs in results
             ],
-            "imports": {name: _dearest(name, environment) for name in (DROP_IN, CLIENT)},
+            "imports": {name: _dearest(name, commands, environment) for name in (DROP_IN, CLIENT, COMMAND)},
         }
 
 
@@ -69,9 +87,8 @@ def text(found: dict[str, Any]) -> str:
     """What was found, in lines."""
     lines = [f"{name}: {seconds * 1000:.1f} ms" for name, seconds in found["seconds"].items()]
     for row in found["ratios"]:
-        lines.append(
-            f"{row['work']} takes {row['ratio']:.2f} times as long as {row['against']} (at most {row['most']})"
-        )
+        most = "" if row["most"] is None else f" (at most {row['most']})"
+        lines.append(f"{row['work']} takes {row['ratio']:.2f} times as long as {row['against']}{most}")
     for name, imports in found["imports"].items():
         dearest = ", ".join(f"{module} {seconds * 1000:.2f}" for module, seconds in imports)
         lines.append(f"{name}, its dearest imports in ms: {dearest}")
@@ -92,24 +109,25 @@ def _environment(daemon: Daemon, packages: Packages, compiled: str) -> dict[str,
     return environment
 
 
-def _command(program: str, *options: str) -> list[str]:
-    return [sys.executable, "-S", *options, "-c", program]
+def _commands(folder: Path) -> dict[str, list[str]]:
+    """What follows the interpreter and its options, for each program."""
+    script = folder / "xsffi"
+    script.write_text(SCRIPT)
+    return {**{name: ["-c", program] for name, program in PROGRAMS.items()}, COMMAND: [str(script), "read", "/tool"]}
 
 
-def _process(program: str, environment: dict[str, str]) -> Callable[[], float]:
-    command = _command(program)
-
+def _process(command: list[str], environment: dict[str, str]) -> Callable[[], float]:
     def contender() -> float:
         begin = time.perf_counter()
-        subprocess.run(command, env=environment, check=True)
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
         return time.perf_counter() - begin
 
     return contender
 
 
-def _dearest(name: str, environment: dict[str, str]) -> list[tuple[str, float]]:
-    alone = _imports(INTERPRETER, environment)
-    rounds = [_imports(name, environment) for _ in range(IMPORT_ROUNDS)]
+def _dearest(name: str, commands: dict[str, list[str]], environment: dict[str, str]) -> list[tuple[str, float]]:
+    alone = _imports(commands[INTERPRETER], environment)
+    rounds = [_imports(commands[name], environment) for _ in range(IMPORT_ROUNDS)]
     medians = {
         module: statistics.median([imports.get(module, 0.0) for imports in rounds])
         for module in rounds[0].keys() - alone
@@ -117,10 +135,12 @@ def _dearest(name: str, environment: dict[str, str]) -> list[tuple[str, float]]:
     return sorted(medians.items(), key=lambda item: -item[1])[:DEAREST]
 
 
-def _imports(name: str, environment: dict[str, str]) -> dict[str, float]:
+def _imports(command: list[str], environment: dict[str, str]) -> dict[str, float]:
     """How many seconds each import takes, without those that it makes in its turn."""
-    command = _command(PROGRAMS[name], "-X", "importtime")
-    told = subprocess.run(command, env=environment, check=True, stderr=subprocess.PIPE, text=True).stderr
+    timed = [sys.executable, "-S", "-X", "importtime", *command]
+    told = subprocess.run(
+        timed, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ).stderr
     lines = [line.removeprefix("import time:").split("|") for line in told.splitlines()[1:]]
     return {module.strip(): int(microseconds) / 1e6 for microseconds, _, module in lines}
 

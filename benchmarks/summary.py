@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .measure import C_LIBRARY, C_PIPELINED, C_SINGLE, OLD, ONE_WATCH, PYXS, XENSTORE_LS
+from .starts import COMMAND, INTERPRETER
 
 __all__ = ["markdown"]
 
@@ -47,12 +48,18 @@ def markdown(found: dict[str, Any]) -> str:
     starts = [
         f"{row['ratio']:.2f} times as long with `{row['work']}` as with {row['against']}"
         for row in found["starts"]["ratios"]
+        if row["work"] != COMMAND
+    ]
+    command = [
+        f" The whole process of `{row['work']}` takes {row['ratio']:.2f} times as long as {row['against']}."
+        for row in found["starts"]["ratios"]
+        if (row["work"], row["against"]) == (COMMAND, INTERPRETER)
     ]
     lines += [
         "",
         f"That was on {found['machine']['processors']} processors. A dump of {dump['nodes']:,} nodes raises the "
         f"memory of its process by {dump['bytes'] / 2**20:.0f} MiB, its result included. A script that reads one node "
-        f"and ends takes {' and '.join(starts)}.",
+        f"and ends takes {' and '.join(starts)}.{''.join(command)}",
     ]
     return "\n".join(lines)
 

@@ -71,6 +71,38 @@ class TestARead:
         assert imported & NEVER == set()
 
 
+COMMAND = """
+import sys
+sys.argv = ["xsffi", "read", "/name"]
+from xsffi.cli.main import main
+assert main() == 0
+"""
+COMMANDS_MODULES = {
+    "xsffi.cli", "xsffi.cli.command", "xsffi.cli.homes", "xsffi.cli.main", "xsffi.cli.opening", "xsffi.cli.output",
+    "xsffi.cli.parsers", "xsffi.cli.reading", "xsffi.cli.tools", "xsffi.cli.values",
+}  # fmt: skip
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="another Python's own modules import others")
+class TestTheCommand:
+    """Beyond what argparse imports, which is most of it."""
+
+    def imported(self, store: EmbeddedStore, **variables: str) -> set[str]:
+        said = imported_by(f"exec({COMMAND!r})", store, **variables)
+        assert "value" in said  # what it has read
+        return said - {"value"} - imported_by("import argparse", store)
+
+    def test_over_libxenstore(self, store: EmbeddedStore) -> None:
+        require_libxenstore()
+        imported = self.imported(store, XSFFI_BACKEND="libxenstore")
+        assert imported & (NEVER | NOT_OVER_LIBXENSTORE) == set()
+        assert {name for name in imported if name.startswith("xsffi.cli")} == COMMANDS_MODULES
+        assert not [name for name in imported if name.startswith(("rich", "shtab"))]
+
+    def test_over_the_wire(self, store: EmbeddedStore) -> None:
+        assert self.imported(store, XSFFI_BACKEND="wire") & NEVER == set()
+
+
 VERBS = """
 with xsffi.Client() as xs:
     xs.write("/a/b", "1")
