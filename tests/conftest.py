@@ -35,6 +35,8 @@ SLOW = (
     "backends/wire/test_fuzz.py",
     "backends/wire/test_memory_short.py",
     "backends/wire/test_reentry.py",
+    "cli/test_completion.py::test_by_the_key",
+    "cli/test_completion.py::test_fish",
     "cli/test_differential.py",
     "conformance/test_mirrors.py",
     "conformance/test_pipeline.py::test_20_000_requests_with_events_between",

@@ -2,8 +2,9 @@
 
 A block of the language ``console`` has commands, each after ``$`` (and ``>`` where the line before ends in a
 backslash), and below each what it prints, on stdout and stderr. A block ``console meanwhile`` is what is done at
-another shell while the last command of the block before still runs, once that has printed a line; that one is ended by
-Ctrl-C then, unless it ends by itself. Moments are not compared.
+another shell while the last command of the block before still runs: once that has printed a line, one command after the
+other, each of which has it print more. That one is ended by Ctrl-C then, unless it ends by itself. Moments are not
+compared.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic, sleep
 from typing import NamedTuple
 
-from .threads import PATIENCE, until
+from .threads import PATIENCE
 
 __all__ = ["Block", "Shell", "blocks_of"]
 
@@ -104,16 +106,24 @@ class Shell:
                 stderr=subprocess.STDOUT,
             )
         try:
-            until(lambda: "\n" in output.read_text() or running.poll() is not None)
+            _until_lines(output, 1, running)
             for other in meanwhile.steps:
+                lines = output.read_text().count("\n")
                 printed, _ = self._run(other.command)
                 assert printed == other.output, f"$ {other.command}"
-            lines = step.output.count("\n")
-            until(lambda: output.read_text().count("\n") >= lines or running.poll() is not None)
+                _until_lines(output, lines + 1, running)
+            _until_lines(output, step.output.count("\n"), running)
         finally:
             running.send_signal(signal.SIGINT)
             running.wait(PATIENCE)
         assert _timeless(output.read_text()) == _timeless(step.output), f"$ {step.command}"
+
+
+def _until_lines(output: Path, number: int, running: subprocess.Popen[bytes]) -> None:
+    """Wait until there are so many lines, or none will come any more; or for long, so that what there is is shown."""
+    end = monotonic() + PATIENCE
+    while output.read_text().count("\n") < number and running.poll() is None and monotonic() < end:
+        sleep(0.01)
 
 
 def _timeless(text: str) -> str:
