@@ -114,13 +114,23 @@ def running(environment: Mapping[str, str], *arguments: str) -> Iterator[Running
             process.kill()
 
 
-def on_terminal(environment: Mapping[str, str], *arguments: str, columns: int = 80) -> Ran:
+def on_terminal(
+    environment: Mapping[str, str],
+    *arguments: str,
+    columns: int = 80,
+    meanwhile: Callable[[int], object] = lambda lines: None,
+) -> Ran:
     """A command as a process whose output, stderr too, is a terminal: all that it sends there, with newlines as they
-    were sent."""
-    return program_on_terminal(environment, *_command(arguments), columns=columns)
+    were sent. `meanwhile` is called with the number of lines so far, when there are more."""
+    return program_on_terminal(environment, *_command(arguments), columns=columns, meanwhile=meanwhile)
 
 
-def program_on_terminal(environment: Mapping[str, str], *command: str | Path, columns: int = 80) -> Ran:
+def program_on_terminal(
+    environment: Mapping[str, str],
+    *command: str | Path,
+    columns: int = 80,
+    meanwhile: Callable[[int], object] = lambda lines: None,
+) -> Ran:
     """The same of another program."""
     ours, theirs = _terminal(columns)
     try:
@@ -129,7 +139,7 @@ def program_on_terminal(environment: Mapping[str, str], *command: str | Path, co
         os.close(theirs)
     with process:
         try:
-            sent = read_to_end(ours)
+            sent = read_to_end(ours, meanwhile)
         except BaseException:
             process.kill()
             raise
@@ -169,8 +179,8 @@ def _text(output: bytes) -> str:
     return output.decode("utf-8", "surrogateescape")
 
 
-def read_to_end(terminal: int) -> bytes:
-    """All that a process sends to a terminal, until it ends."""
+def read_to_end(terminal: int, meanwhile: Callable[[int], object] = lambda lines: None) -> bytes:
+    """All that a process sends to a terminal, until it ends; `meanwhile` is called when there are more lines."""
     sent = b""
     end = monotonic() + PATIENCE
     while True:
@@ -184,6 +194,8 @@ def read_to_end(terminal: int) -> bytes:
         if not part:
             return sent
         sent += part
+        if b"\n" in part:
+            meanwhile(sent.count(b"\n"))
 
 
 def _command(arguments: tuple[str, ...]) -> list[str]:
