@@ -62,7 +62,7 @@ def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
     """Carry out a command line; give the exit status. What goes wrong with the store or the command line is told as a
     complaint; what goes wrong with the output is raised. `prog`: the name of the command, by default that of the whole
     and its own."""
-    from .parsers import UsageError, command_parser, global_parser
+    from .parsers import HelpWanted, UsageError, command_parser, global_parser
 
     options: dict[str, Any] = {}
     status = 2
@@ -79,8 +79,9 @@ def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
     except UsageError as error:
         out.complain(str(error), error.usage)
         return status
-    except SystemExit as end:  # argparse has printed help
-        return int(end.code or 0)
+    except HelpWanted as help:
+        out.write(str(help).encode("utf-8"))
+        return 0
     try:
         return _carry_out(name, parsed, options, out)
     except UsageError as error:  # what no parser can see

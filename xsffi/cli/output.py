@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from io import BufferedWriter, FileIO
 
 from .values import escaped, shown
 
@@ -66,6 +67,8 @@ class Output:
 
     def complain(self, text: str, usage: str = "") -> None:
         """Say on stderr what is wrong, in one line whatever stands in it; and what would be right."""
+        if self._errors is None:
+            return  # print() would take standard output
         if len(text) > _LINE_MAX:
             text = f"{text[:_LINE_MAX]}…"
         line = "".join([letter if letter.isprintable() else repr(letter)[1:-1] for letter in text])
@@ -122,4 +125,6 @@ def standard_output() -> Output:
     if sys.stdout is None:
         return Output(open(os.devnull, "wb"), sys.stderr)
     unicode = sys.stdout.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-    return Output(sys.stdout.buffer, sys.stderr, terminal=sys.stdout.isatty(), unicode=unicode)
+    # One of its own, since Python's has no buffer where PYTHONUNBUFFERED is set, and then writes a part at times.
+    file = BufferedWriter(FileIO(sys.stdout.fileno(), "wb", closefd=False))
+    return Output(file, sys.stderr, terminal=sys.stdout.isatty(), unicode=unicode)

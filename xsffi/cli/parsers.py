@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 __all__ = [
+    "HelpWanted",
     "Parser",
     "UsageError",
     "command_parser",
@@ -48,6 +49,10 @@ class UsageError(Exception):
         self.usage = usage
 
 
+class HelpWanted(Exception):
+    """The command line asks for help, which is the text of this."""
+
+
 class Parser(argparse.ArgumentParser):
     """As argparse's, but what is wrong is raised, and nothing is imported to know how wide the terminal is before it is
     asked for help."""
@@ -61,6 +66,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, self.format_usage().rstrip())
+
+    def print_help(self, file: object = None) -> NoReturn:
+        raise HelpWanted(self.format_help())
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
