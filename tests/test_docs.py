@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import re
@@ -20,6 +21,15 @@ import xsffi
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = Page(REPOSITORY / "README.md")
 PAGES = [README, *map(Page, sorted((REPOSITORY / "docs").rglob("*.md")))]
+PUBLIC = (
+    "xsffi",
+    "xsffi.aio",
+    "xsffi.conditions",
+    "xsffi.lowlevel",
+    "xsffi.lowlevel.xs",
+    "xsffi.pytest_plugin",
+    "xsffi.testing",
+)
 # What README's snippets print, which it does not show.
 README_PRINTS = [
     "/local/domain/5/device/vif/0/state 1\n",
@@ -85,6 +95,20 @@ def test_every_file_that_it_links_to_is_there(page: Page) -> None:
     for target in page.links():
         file, _, _ = target.partition("#")
         assert (page.path.parent / file).exists(), target
+
+
+@with_each(PAGES)
+def test_every_file_that_it_names_is_there(page: Page) -> None:
+    for name in re.findall(r"`((?:benchmarks|ci|examples|tests|xsffi)/[^`\s]*)", page.text):
+        assert any(REPOSITORY.glob(name.rstrip("/"))), name
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_every_public_name_is_in_the_reference(module: str) -> None:
+    directive = re.compile(r"^\.\. (?:auto\w+|py:data):: ([\w.]+)", re.MULTILINE)
+    described = {name if "." in name else f"xsffi.{name}" for page in PAGES for name in directive.findall(page.text)}
+    named = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
+    assert named - described == set()
 
 
 def test_the_demo() -> None:

@@ -23,7 +23,8 @@ class Opening(Coroutine[Any, Any, Opened]):
     coroutine, so that a task can be made of it."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Opened]) -> None:
-        """`coroutine` opens it; where nobody awaits it, Python warns of that."""
+        """To be had from :meth:`xsffi.aio.Client.watch`, ``transaction`` and ``mirror``. `coroutine` opens it; where
+        nobody awaits it, Python warns of that."""
         self._coroutine = coroutine
 
     async def __aenter__(self) -> Opened:

@@ -104,8 +104,8 @@ class NodeVerbs:
         :class:`~xsffi.permissions.Permission`.
 
         Raises :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none; and where one is
-        for :data:`~xsffi.permissions.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22.
-        `allow_any_domain` says that this daemon is known to be mended.
+        for :data:`~xsffi.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22. `allow_any_domain`
+        says that this daemon is known to be mended.
         """
         return await self._do(
             verbs.set_permissions(self._any_domain, path, permissions, allow_any_domain=allow_any_domain)

@@ -69,7 +69,8 @@ class View:
     InvalidArgumentError where that is no path. None of them waits."""
 
     def __init__(self, look: Callable[[Kind, str], Any]) -> None:
-        """`look` is given the class of a request and a path, and gives the outcome: a reply, or an error."""
+        """To be had as what a condition is called with. `look` is given the class of a request and a path, and gives
+        the outcome: a reply, or an error."""
         self._look = look
 
     def read(self, path: str) -> bytes:

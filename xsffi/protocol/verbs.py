@@ -148,7 +148,7 @@ def set_permissions(
     """Set the permissions of a node, the owner's first: ``["n0", "r5"]``, or :class:`~xsffi.permissions.Permission`.
 
     Raises :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none; and where one is for
-    :data:`~xsffi.permissions.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22.
+    :data:`~xsffi.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22.
     `allow_any_domain` says that this daemon is known to be mended.
     """
     request = r.SetPermissions(encode(path), p.parse_permissions(permissions))
