@@ -111,6 +111,10 @@ def test_every_public_name_is_in_the_reference(module: str) -> None:
     assert named - described == set()
 
 
+def test_the_map_is_as_the_house() -> None:
+    subprocess.run([sys.executable, REPOSITORY / "ci" / "map", "--check"], check=True)
+
+
 def test_the_demo() -> None:
     """On Python alone: neither what this process has nor the extension."""
     assert "ci/demo\n" in README.blocks("sh")
