@@ -84,8 +84,9 @@ def pass_over(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: Text
 def tell_signature(
     app: Sphinx, kind: str, name: str, described: object, options: object, signature: str, returned: str
 ) -> tuple[str, str | None] | None:
-    """A class that is to be had elsewhere is not called by users. The drop-in tells its arguments by its docstrings."""
-    if kind == "class" and (described.__init__.__doc__ or "").startswith("To be had"):
+    """Users call no fixture, and no class that is to be had elsewhere. The drop-in's docstrings have its arguments."""
+    is_had = kind == "class" and (described.__init__.__doc__ or "").startswith("To be had")
+    if is_had or name.startswith("xsffi.pytest_plugin."):
         return "", None
     told = DROP_IN_CALL.match(described.__doc__ or "") if name.startswith("xsffi.lowlevel.xs.xs.") else None
     return (told[1], returned) if told and kind == "method" else None

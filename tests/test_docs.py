@@ -107,6 +107,8 @@ def test_every_file_that_it_names_is_there(page: Page) -> None:
 def test_every_public_name_is_in_the_reference(module: str) -> None:
     directive = re.compile(r"^\.\. (?:auto\w+|py:data):: ([\w.]+)", re.MULTILINE)
     described = {name if "." in name else f"xsffi.{name}" for page in PAGES for name in directive.findall(page.text)}
+    if any(f".. automodule:: {module}\n   :members:\n" in page.text for page in PAGES):
+        return
     named = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
     assert named - described == set()
 
