@@ -43,7 +43,7 @@ PROGRAMS = {
 # What pip makes of [project.scripts].
 SCRIPT = """\
 import sys
-from xsffi.cli.main import main
+from xsffi.cli.start import main
 if __name__ == '__main__':
     sys.argv[0] = sys.argv[0].removesuffix('.exe')
     sys.exit(main())

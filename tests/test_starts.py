@@ -74,12 +74,12 @@ class TestARead:
 COMMAND = """
 import sys
 sys.argv = ["xsffi", "read", "/name"]
-from xsffi.cli.main import main
+from xsffi.cli.start import main
 assert main() == 0
 """
 COMMANDS_MODULES = {
     "xsffi.cli", "xsffi.cli.command", "xsffi.cli.homes", "xsffi.cli.main", "xsffi.cli.opening", "xsffi.cli.output",
-    "xsffi.cli.parsers", "xsffi.cli.reading", "xsffi.cli.tools", "xsffi.cli.values",
+    "xsffi.cli.parsers", "xsffi.cli.reading", "xsffi.cli.start", "xsffi.cli.tools", "xsffi.cli.values",
 }  # fmt: skip
 
 

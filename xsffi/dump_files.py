@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import errno
+from codecs import BOM_UTF8
 
 from .errors import InvalidArgumentError, XenStoreError
 from .records import Node
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
+    from typing import BinaryIO
 
 __all__ = ["line_error", "numbered_nodes"]
 
+_LINE_MAX = 1 << 26  # bytes: a value has some thousand, and a list of children that no daemon could answer with, fewer
 
-def numbered_nodes(lines: Iterable[bytes], name: str) -> Iterator[tuple[int, Node]]:
+
+def numbered_nodes(file: BinaryIO, name: str) -> Iterator[tuple[int, Node]]:
     """The nodes that the lines of a file stand for, each with the number of its line, from 1 on; empty lines are left
     out.
 
     Raises InvalidArgumentError, which names the file and the line, for the first that is no node.
     """
-    for number, line in enumerate(lines, 1):
-        if line.isspace():
+    for number, line in enumerate(iter(lambda: file.readline(_LINE_MAX), b""), 1):
+        if len(line) == _LINE_MAX:
+            raise InvalidArgumentError(errno.EINVAL, f"line {number} is too long for a node", name)
+        if number == 1:
+            line = line[len(BOM_UTF8) :] if line.startswith(BOM_UTF8) else line
+        if not line or line.isspace():
             continue
         try:
             yield number, Node.from_json(line.decode("utf-8"))

@@ -141,9 +141,11 @@ class TestLiveUpdate:
         assert errors.startswith("xsffi: xenstored runs in a domain of its own")
         assert self.started(daemon) == before
 
-    def test_a_daemon_that_knows_no_such_thing(self, store: EmbeddedStore) -> None:
-        assert typed(store.path, "control", "live-update", "/a/file") == (
-            3,
-            "",
-            "xsffi: live-update: Invalid argument\n",
-        )
+    @pytest.mark.parametrize(
+        ("release", "text"),
+        [("4.14", "Invalid argument"), ("4.22", "the daemon says: The embedded store is not updated live.")],
+    )
+    def test_a_daemon_that_cannot(self, release: str, text: str) -> None:
+        with EmbeddedStore(release=release) as store:
+            found = typed(store.path, "control", "live-update", "/a/file")
+        assert found == (3, "", f"xsffi: live-update: {text}\n")

@@ -260,7 +260,7 @@ def test_check(xs: xsffi.Client) -> None:
 )
 def test_a_domain_that_is_not_there(store: EmbeddedStore, domain: str, text: str) -> None:
     errors = io.StringIO()
-    assert run(["--socket", store.path, "devices", domain], Output(io.BytesIO(), errors)) == 1
+    assert run(["--socket", store.path, "devices", domain], Output(io.BytesIO(), errors)) == 2
     assert re.fullmatch(f"xsffi: .*{text}.*\n", errors.getvalue())
 
 

@@ -15,7 +15,7 @@ from xsffi.testing import EmbeddedStore
 def links(tmp_path: Path) -> Path:
     """A folder with links to the command, as a user makes them."""
     command = tmp_path / "xsffi"
-    command.write_text(f"#!{sys.executable}\nimport sys\nfrom xsffi.cli.main import main\nsys.exit(main())\n")
+    command.write_text(f"#!{sys.executable}\nimport sys\nfrom xsffi.cli.start import main\nsys.exit(main())\n")
     command.chmod(0o755)
     for name in ("xenstore-read", "xenstore-ls", "xenstore-control", "xenstore-nix", "xenstore"):
         (tmp_path / name).symlink_to("xsffi")

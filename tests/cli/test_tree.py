@@ -100,14 +100,29 @@ def test_values_that_cannot_be_shown(xs: xsffi.Client) -> None:
 def test_a_name_that_no_store_has(xs: xsffi.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes from a daemon that is none, and does a terminal no harm."""
     nodes = [xsffi.Node("/a", b"", (f"{ESCAPE}[2J",), ()), xsffi.Node(f"/a/{ESCAPE}[2J", b"1", (), ())]
-    monkeypatch.setattr("xsffi.cli.tree.read_tree", lambda xs, top: (nodes, {}))
+    monkeypatch.setattr("xsffi.cli.tree.read_tree", lambda xs, top, levels: (nodes, {}))
     assert drawn(xs, "/a") == "/a\n└── \\x1b[2J = 1\n"
 
 
 def test_children_that_went_meanwhile(xs: xsffi.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     nodes = [xsffi.Node("/a", b"", ("b", "c"), ()), xsffi.Node("/a/b", b"", (), ())]
-    monkeypatch.setattr("xsffi.cli.tree.read_tree", lambda xs, top: (nodes, {}))
+    monkeypatch.setattr("xsffi.cli.tree.read_tree", lambda xs, top, levels: (nodes, {}))
     assert drawn(xs, "/a") == "/a\n└── b\n"
+
+
+def test_what_is_below_the_levels_is_not_read(xs: xsffi.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        xs.write(f"/deep/{number}/a/b", "")
+    asked: list[Any] = []
+    call_many = xs.backend.call_many
+
+    def noted(requests: Any, tx_id: int = 0) -> Any:
+        asked.extend(getattr(requests, "paths", []))
+        return call_many(requests, tx_id)
+
+    monkeypatch.setattr(xs.backend, "call_many", noted)
+    assert drawn(xs, "/deep", level=1) == "/deep\n├── 0\n├── 1\n└── 2\n"
+    assert not [path for path in asked if path.endswith("/b")]
 
 
 def test_what_a_guest_may_not_read(store: EmbeddedStore, xs: xsffi.Client) -> None:

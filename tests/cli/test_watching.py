@@ -382,6 +382,13 @@ def test_values_are_told_before_the_program_runs(store: EmbeddedStore) -> None:
     assert MOMENT.sub("", command.output) == '+ /tool/name = "example"\ndone\n'
 
 
+@pytest.mark.parametrize("arguments", [["-n", "--", "hi"], ["--", "-n"], ["--socket", "--values"]])
+def test_all_that_follows_is_the_programs(store: EmbeddedStore, arguments: list[str]) -> None:
+    program = [sys.executable, "-c", "import sys; print(sys.argv[1:])", *arguments]
+    command = ran(environment_for(store.path), "watch", "-n1", "--initial", "/tool/name", "--exec", *program)
+    assert command == Ran(0, f"{arguments}\n", "")
+
+
 def test_a_program_that_ends_badly_does_not_end_the_watch(store: EmbeddedStore) -> None:
     command = ran(
         environment_for(store.path),

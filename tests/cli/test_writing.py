@@ -106,12 +106,13 @@ def test_rm_tidy_ends_at_the_first_name_of_a_relative_path(store: EmbeddedStore,
     assert xs.exists("/local/domain/7")
 
 
-def test_every_domain(store: EmbeddedStore, xs: xsffi.Client) -> None:
+@pytest.mark.parametrize(("release", "status"), [("4.20", 0), ("4.22", 1)])
+def test_every_domain(release: str, status: int) -> None:
     """Where that may end the daemon, it is asked for."""
-    xs.write("/v", "")
-    assert typed(store.path, "chmod", "/v", "n0", "r32757").status == 0  # this one is none of those
-    assert typed(store.path, "chmod", "--allow-any-domain", "/v", "n0", "b32757").status == 0
-    assert [str(permission) for permission in xs.get_permissions("/v")] == ["n0", "b32757"]
+    with EmbeddedStore({"/v": ""}, release=release) as store, store.connect() as xs:
+        assert typed(store.path, "chmod", "/v", "n0", "r32757").status == status
+        assert typed(store.path, "chmod", "--allow-any-domain", "/v", "n0", "b32757").status == 0
+        assert [str(permission) for permission in xs.get_permissions("/v")] == ["n0", "b32757"]
 
 
 def test_upto_has_to_be_told_how_far(store: EmbeddedStore) -> None:

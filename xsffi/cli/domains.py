@@ -44,7 +44,11 @@ def _devices_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "domain", metavar="DOMAIN", nargs="?", help="a number or a name: the devices of which one end is in that domain"
     )
-    parser.add_argument("--check", action="store_true", help="exit with 1 where something is dangling")
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="exit with 1 where something is dangling; 2: nobody can say",
+    )
     parser.add_argument("--json", action="store_true", help="an object for each device, one a line")
 
 
@@ -180,4 +184,4 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "backslashreplace")
 
 
-COMMANDS = {"domains": Command(_domains_arguments, domains), "devices": Command(_devices_arguments, devices)}
+COMMANDS = {"domains": Command(_domains_arguments, domains), "devices": Command(_devices_arguments, devices, failure=2)}

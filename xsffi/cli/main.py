@@ -55,6 +55,10 @@ def main() -> int:
         _drop_output()
         out.complain(f"cannot write the output: {error.strerror}")
         return out.failure
+    except MemoryError:
+        _drop_output()
+        out.complain("out of memory")
+        return out.failure
     except Exception as error:
         _drop_output()
         out.complain(f"this is a fault of xsffi itself: {type(error).__name__}: {error}")

@@ -71,7 +71,7 @@ class Output:
             return  # print() would take standard output
         if len(text) > _LINE_MAX:
             text = f"{text[:_LINE_MAX]}…"
-        line = "".join([letter if letter.isprintable() else repr(letter)[1:-1] for letter in text])
+        line = "".join([letter if letter.isprintable() else _visible(letter) for letter in text])
         try:
             print(f"{self.name}: {line}", *usage.splitlines(), sep="\n", file=self._errors, flush=True)
         except (OSError, ValueError):
@@ -103,6 +103,11 @@ class Output:
         from rich.progress import track
 
         return track(items, text, console=console, transient=True)
+
+
+def _visible(letter: str) -> str:
+    """A letter that cannot be printed; a byte of the command line that is not UTF-8 as what it is."""
+    return f"\\x{ord(letter) - 0xDC00:02x}" if "\udc80" <= letter <= "\udcff" else repr(letter)[1:-1]
 
 
 def text_of(error: OSError) -> str:

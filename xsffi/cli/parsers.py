@@ -62,7 +62,12 @@ class Parser(argparse.ArgumentParser):
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
         """What is given; options may stand anywhere. Raises UsageError where it is wrong."""
-        return vars(self.parse_args(_options_first(self, arguments)))
+        ordered, program = _options_first(self, arguments)
+        found = vars(self.parse_args(ordered))
+        if program is not None:
+            option, found_program = program
+            found[option.dest] = found_program
+        return found
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message, self.format_usage().rstrip())
@@ -139,13 +144,16 @@ def number_of(kind: Callable[[str], float], least: float, rule: str) -> Callable
 seconds = number_of(float, 0, "seconds are a number from 0 on")
 
 
-def _options_first(parser: Parser, arguments: Sequence[str]) -> Sequence[str]:
+def _options_first(
+    parser: Parser, arguments: Sequence[str]
+) -> tuple[Sequence[str], tuple[argparse.Action, list[str]] | None]:
     """The same arguments in an order that argparse of each version of Python takes: as with getopt, options may stand
-    anywhere before a ``--``, and the value of one may begin with a dash."""
+    anywhere before a ``--``, and the value of one may begin with a dash. Apart from these, an option that takes all
+    that follows it, and that, of which argparse would take a ``--`` away."""
     if not all(action.nargs in (0, None, argparse.REMAINDER) for action in parser._option_string_actions.values()):
-        return arguments  # where an option's values end is for argparse to tell
+        return arguments, None  # where an option's values end is for argparse to tell
     if any(action.nargs == argparse.REMAINDER for action in parser._get_positional_actions()):
-        return arguments  # another program's options are among them
+        return arguments, None  # another program's options are among them
     options: list[str] = []
     others: list[str] = []
     rest = iter(arguments)
@@ -160,14 +168,14 @@ def _options_first(parser: Parser, arguments: Sequence[str]) -> Sequence[str]:
         if lacking is None:
             options.append(argument)
         elif lacking.nargs is not None:  # all the rest is another program's
-            return [*options, *others, argument, *rest]
+            return [*options, *others, argument], (lacking, list(rest))
         else:
             value = next(rest, None)
             if value is not None and value.startswith("-"):
                 options.append(f"{argument}={value}" if argument.startswith("--") else f"{argument}{value}")
             else:
                 options += [argument] if value is None else [argument, value]
-    return [*options, "--", *others] if others else options
+    return [*options, "--", *others] if others else options, None
 
 
 def _lacking_value(parser: Parser, argument: str) -> argparse.Action | None:

@@ -13,17 +13,19 @@ if TYPE_CHECKING:
 __all__ = ["read_tree"]
 
 
-def read_tree(xs: Client, top: str) -> tuple[list[Node], dict[str, XenStoreError]]:
-    """Every node from `top` down, parents first, as at one moment.
+def read_tree(xs: Client, top: str, levels: int | None = None) -> tuple[list[Node], dict[str, XenStoreError]]:
+    """Every node from `top` down, parents first, as at one moment; or those of so many levels below it, of which each
+    is as at a moment of its own.
 
     Where some may not be read, as by a guest, or others change the tree all the time, or a guest has no watch left,
     nodes are read one level after the other, and with them come the errors of those that may not be read, by their
     paths. Raises XenStoreError where `top` itself cannot be read.
     """
-    try:
-        return xs.dump(top), {}
-    except (AccessDeniedError, QuotaExceededError, TransactionConflictError):
-        pass
+    if levels is None:
+        try:
+            return xs.dump(top), {}
+        except (AccessDeniedError, QuotaExceededError, TransactionConflictError):
+            pass
     unread: dict[str, XenStoreError] = {}
 
     def note(error: XenStoreError) -> None:
@@ -31,4 +33,14 @@ def read_tree(xs: Client, top: str) -> tuple[list[Node], dict[str, XenStoreError
             raise error
         unread[error.filename] = error
 
-    return list(xs.walk(top, note)), unread
+    nodes: list[Node] = []
+    deepest = None if levels is None else _depth(top) + levels
+    for node in xs.walk(top, note):
+        if deepest is not None and _depth(node.path) > deepest:
+            break  # all nodes of a level come before those of the next
+        nodes.append(node)
+    return nodes, unread
+
+
+def _depth(path: str) -> int:
+    return path.count("/") if path != "/" else 0

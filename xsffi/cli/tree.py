@@ -39,7 +39,7 @@ def _arguments(parser: ArgumentParser) -> None:
         dest="level",
         type=number_of(int, 1, "a level is a whole number from 1 on"),
         metavar="LEVEL",
-        help="how many levels below the top are shown",
+        help="how many levels below the top are shown; they are read one after the other, and nothing below them",
     )
     parser.add_argument("-p", dest="permissions", action="store_true", help="with permissions, the owner's first")
     parser.add_argument("-s", dest="sizes", action="store_true", help="with the sizes of values, in bytes")
@@ -56,12 +56,10 @@ def tree(
     json: bool = False,
 ) -> int:
     """Draw the tree below a node; 1 where some of it may not be read."""
-    nodes, unread = read_tree(xs, path)
+    nodes, unread = read_tree(xs, path, level)
     if json:
-        deepest = None if level is None else _depth(path) + level
         for node in nodes:
-            if deepest is None or _depth(node.path) <= deepest:
-                out.line(node.to_json())
+            out.line(node.to_json())
         for error in unread.values():
             out.complain(text_of(error))
     else:
@@ -174,10 +172,6 @@ def _names(xs: Client, out: Output) -> dict[str, str]:
     except AccessDeniedError:
         return {}
     return {str(domid): out.shown(name) for domid, name in names.items()}
-
-
-def _depth(path: str) -> int:
-    return path.count("/") if path != "/" else 0
 
 
 COMMANDS = {"tree": Command(_arguments, tree, {"path": ALL})}

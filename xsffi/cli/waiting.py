@@ -19,6 +19,7 @@ __all__ = ["COMMANDS", "wait"]
 
 
 def _arguments(parser: ArgumentParser) -> None:
+    parser.epilog = "The exit status is 0 once it is so, 1 when the time is up, 2 where that cannot be said."
     parser.add_argument("path", metavar="PATH", help="the node, there or not yet")
     parser.add_argument("value", metavar="VALUE", nargs="?", help="the value; by default any, so that it is there")
     parser.add_argument("--gone", action="store_true", help="wait until there is no such node")
@@ -47,4 +48,4 @@ def wait(
     return 0
 
 
-COMMANDS = {"wait": Command(_arguments, wait, {"path": ALL})}
+COMMANDS = {"wait": Command(_arguments, wait, {"path": ALL}, failure=2)}

@@ -92,6 +92,10 @@ def watch(
     for path in paths:
         if path.startswith("@"):
             raise UsageError(f"{path} has no value: only the plain watch is told of it", f"xsffi watch {path}")
+    if reconnect:
+        import logging
+
+        logging.basicConfig(format=f"{out.name}: %(message)s", level=logging.INFO)  # where the daemon goes, and is back
     with closing(_changes(xs, out, _topmost(paths), initial, reconnect)) as changes:
         found = islice((change for change in changes if _is_near(change.path, paths, depth)), end)
         return _tell(found, _writer(out, json) if values or json else None, command, out)
