@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ from typing import IO, Any
 from setuptools import Distribution, Extension, setup
 
 VARIABLE = "XSFFI_BUILD_EXTENSION"
+FILES = "https://github.com/xsffi/xsffi/blob/main"
+PICTURES = "https://raw.githubusercontent.com/xsffi/xsffi/main"
 
 # These describe or pack the sources. They must work where nothing can be compiled, and need not tell of it.
 COMMANDS_WITHOUT_BUILD = {"egg_info", "dist_info", "sdist"}
@@ -91,4 +94,16 @@ def extension_options() -> dict[str, Any]:
     return {"cffi_modules": ["build_ffi.py:ffibuilder"], "ext_modules": wire_extensions(), "options": options}
 
 
-setup(license="MIT", **(extension_options() if extension_wanted() else {}))
+def readme() -> str:
+    """README, its links to files of the repository as addresses: on PyPI there is nothing beside it."""
+    text = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+    text = re.sub(r"(!\[[^\]]*\]\()(?![a-z]+:|#)", rf"\1{PICTURES}/", text)
+    return re.sub(r"(?<!\])(\]\()(?![a-z]+:|#)", rf"\1{FILES}/", text)
+
+
+setup(
+    license="MIT",
+    long_description=readme(),
+    long_description_content_type="text/markdown",
+    **(extension_options() if extension_wanted() else {}),
+)

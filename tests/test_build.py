@@ -75,6 +75,23 @@ def compiler() -> str:
     return found
 
 
+def test_the_readme_holds_where_the_repository_is_not(source: Path) -> None:
+    """As on PyPI, where it is alone."""
+    wheel = build_wheel(source, XSFFI_BUILD_EXTENSION="no")
+    with zipfile.ZipFile(wheel.path) as archive:
+        (name,) = (name for name in wheel.files if name.endswith("/METADATA"))
+        text = archive.read(name).decode("utf-8")
+    assert "Description-Content-Type: text/markdown" in text
+    targets = re.findall(r"\]\(([^)]*)\)", text)
+    assert len(targets) > 10
+    assert [target for target in targets if not target.startswith(("https://", "#"))] == []
+    urls = set(re.findall(r"^Project-URL: \w+, (\S+)", text, re.MULTILINE))
+    assert any(target.startswith(f"{url}/blob/main/docs/") for target in targets for url in urls)
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)]*)\)", text)
+    assert pictures
+    assert all(target.startswith("https://raw.githubusercontent.com/") for target in pictures)
+
+
 # --- Wheels -----------------------------------------------------------------------------------------------------------
 
 
