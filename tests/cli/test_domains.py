@@ -75,6 +75,18 @@ class TestDevices:
             )
         ]
 
+    @pytest.mark.parametrize(
+        "named", ["/", "/local/domain/5/device/vif/0", "/tool/x", "/local/domain/70000/backend/a/b/c"]
+    )
+    def test_a_frontend_that_names_what_is_no_backend(self, named: str) -> None:
+        """A guest may write there what it likes."""
+        (one,) = found({"5": frontend(backend=named), "0": {"backend": {}}}, "/local/domain")
+        assert one.dangling == f"what it names is no backend: {named}"
+
+    def test_what_a_guest_keeps_elsewhere_is_no_backend(self) -> None:
+        forged = {"data": {"x": {"frontend": "/etc/x"}, "y": {"backend": "/etc/y"}}}
+        assert found({"5": {**frontend(), **forged}, "0": backend()}) == [device()]
+
     def test_the_console_whose_frontend_lies_elsewhere(self) -> None:
         path = "/local/domain/0/backend/console/5/0"
         assert found(

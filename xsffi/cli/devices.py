@@ -1,14 +1,15 @@
 """The devices of domains, as a tree has them: each a frontend and a backend that name each other (xenbus).
 
-A frontend is a directory in the home of a domain with the path of its backend in its node ``backend``, or one at
-``device/CLASS/ID``; a backend is one with the path of its frontend in ``frontend``, or one at
-``backend/CLASS/DOMID/ID``. Backends may be any domain's. No class is known here by name.
+A frontend is a directory at ``device/CLASS/ID`` in the home of a domain, or elsewhere one whose node ``backend`` has
+the path of a backend; a backend is one at ``backend/CLASS/DOMID/ID``, whose node ``frontend`` has the path of its
+frontend. Backends may be any domain's. No class is known here by name.
 """
 
 from __future__ import annotations
 
 from collections import namedtuple
 
+from ..domids import DOMID_MAX
 from ..paths import is_subpath
 from .homes import DOMAINS
 
@@ -90,28 +91,43 @@ def devices_of(seen: Seen) -> list[Device]:
     return sorted(devices, key=_order)
 
 
-def _ends(seen: Seen, link: str, is_end: Callable[[list[str], Node], bool]) -> Iterator[tuple[str, str | None]]:
+def _ends(seen: Seen, link: str, is_end: Callable[[str, Node, str | None], bool]) -> Iterator[tuple[str, str | None]]:
     """The directories that are ends of devices, each with the path of the other end."""
     for path, node in seen.nodes.items():
         if not node.children:
             continue
         other = link_of(seen.value(f"{path}/{link}")) if link in node.children else None
-        if other is not None or is_end(_split(path)[1], node):
+        if is_end(path, node, other):
             yield path, other
 
 
-def _is_frontend(parts: list[str], node: Node) -> bool:
-    """Whether it is where frontends are, and none of the other things there, such as device/suspend/event-channel."""
-    return parts[:1] == ["device"] and len(parts) == 3 and not {"backend-id", "state"}.isdisjoint(node.children)
+def _is_frontend(path: str, node: Node, backend: str | None) -> bool:
+    """Whether it is where frontends are, and none of the other things there, such as device/suspend/event-channel; or
+    elsewhere, as a console's, and names a backend."""
+    _, parts = _split(path)
+    if parts[:1] != ["device"]:
+        return backend is not None and _is_backends_place(backend)
+    if backend is not None:
+        return len(parts) >= 3
+    return len(parts) == 3 and not {"backend-id", "state"}.isdisjoint(node.children)
 
 
-def _is_backend(parts: list[str], _: Node) -> bool:
-    return parts[:1] == ["backend"] and len(parts) == 4 and parts[2].isdigit()
+def _is_backend(path: str, node: Node, frontend: str | None) -> bool:
+    """Whether it is where backends are. What a guest keeps elsewhere is none, whatever it names."""
+    _, parts = _split(path)
+    return parts[:1] == ["backend"] and len(parts) >= 4 and parts[2].isdigit() and (len(parts) == 4 or bool(frontend))
+
+
+def _is_backends_place(path: str) -> bool:
+    domid, parts = _split(path)
+    return domid is not None and parts[:1] == ["backend"]
 
 
 def _dangling_frontend(seen: Seen, path: str, backend: str | None, backends: Mapping[str, str | None]) -> str | None:
     if backend is None:
         return "it names no backend"
+    if not _is_backends_place(backend):
+        return f"what it names is no backend: {backend}"
     if seen.lacks(backend):
         domid, _ = _split(backend)
         is_gone = domid is not None and seen.lacks(home(domid))
@@ -177,7 +193,7 @@ def _named_by_backend(path: str) -> tuple[int | None, str | None, str | None]:
 
 def domid_of(text: bytes | None) -> int | None:
     """The domain that a text is the number of."""
-    return int(text) if text is not None and text.isdigit() and len(text) <= 5 else None
+    return int(text) if text is not None and text.isdigit() and len(text) <= 5 and int(text) <= DOMID_MAX else None
 
 
 def _order(device: Device) -> tuple[object, ...]:

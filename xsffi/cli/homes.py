@@ -34,6 +34,8 @@ def domain_names(xs: Client) -> dict[int, bytes]:
 def find_domain(text: str, names: Callable[[], Mapping[int, bytes]]) -> int:
     """The number of the domain that a number or a name stands for. Raises NodeNotFoundError where none has that name,
     InvalidArgumentError where several have."""
+    if not text:
+        raise error_from_errno(errno.EINVAL, None, "a domain is a number or a name, not an empty text")
     if text.isascii() and text.isdigit() and len(text) <= 5:
         return validate_domid(int(text))
     found = [domid for domid, name in names().items() if name == text.encode("utf-8", "surrogateescape")]
