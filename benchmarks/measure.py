@@ -8,9 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 __all__ = [
+    "COMMAND",
     "C_LIBRARY",
     "C_PIPELINED",
     "C_SINGLE",
+    "INTERPRETER",
     "OLD",
     "ONE_WATCH",
     "PURE_PYTHON",
@@ -24,6 +26,8 @@ __all__ = [
 # Those that xsffi is compared with.
 OLD = "xen.lowlevel.xs"
 PYXS = "pyxs"
+INTERPRETER = "the interpreter alone"
+COMMAND = "xsffi read"
 PURE_PYTHON = "xsffi.Client, pure Python"
 XENSTORE_LS = "xenstore-ls -fp"
 ONE_WATCH = "with one watch"

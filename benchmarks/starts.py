@@ -20,15 +20,13 @@ from typing import Any
 
 from daemons import Daemon, Packages, start_xenstored
 
-from .measure import OLD, PYXS, compare
+from .measure import COMMAND, INTERPRETER, OLD, PYXS, compare
 from .peers import packages_or_exit
 
-__all__ = ["COMMAND", "INTERPRETER", "RATIOS", "measure", "text"]
+__all__ = ["RATIOS", "measure", "text"]
 
-INTERPRETER = "the interpreter alone"
 DROP_IN = "xsffi.lowlevel.xs"
 CLIENT = "xsffi.Client"
-COMMAND = "xsffi read"
 XENSTORE_READ = "xenstore-read"
 READ = "read('', '/tool')"
 # Each begins with what the site module imports anyway: that is left out, since its hooks, of an editable installation

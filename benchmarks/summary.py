@@ -6,8 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .measure import C_LIBRARY, C_PIPELINED, C_SINGLE, OLD, ONE_WATCH, PYXS, XENSTORE_LS
-from .starts import COMMAND, INTERPRETER
+from .measure import (
+    C_LIBRARY,
+    C_PIPELINED,
+    C_SINGLE,
+    COMMAND,
+    INTERPRETER,
+    OLD,
+    ONE_WATCH,
+    PYXS,
+    XENSTORE_LS,
+)
 
 __all__ = ["markdown"]
 

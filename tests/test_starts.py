@@ -78,8 +78,8 @@ from xsffi.cli.start import main
 assert main() == 0
 """
 COMMANDS_MODULES = {
-    "xsffi.cli", "xsffi.cli.command", "xsffi.cli.homes", "xsffi.cli.main", "xsffi.cli.opening", "xsffi.cli.output",
-    "xsffi.cli.parsers", "xsffi.cli.reading", "xsffi.cli.start", "xsffi.cli.tools", "xsffi.cli.values",
+    "xsffi.cli", "xsffi.cli.command", "xsffi.cli.homes", "xsffi.cli.interrupts", "xsffi.cli.main",
+    "xsffi.cli.opening", "xsffi.cli.output", "xsffi.cli.parsers", "xsffi.cli.reading", "xsffi.cli.start", "xsffi.cli.tools", "xsffi.cli.values",
 }  # fmt: skip
 
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import time
 from collections.abc import Sequence
 
 import pytest
-from harness.commands import called, environment_for, on_terminal, ran, typed
+from daemons import Daemon
+from harness.commands import called, environment_for, on_terminal, ran, running, typed
+from harness.stores import BACKENDS, require_libxenstore
 
 import xsffi
 from xsffi.cli.reading import exists, list_children, read
@@ -120,3 +124,19 @@ def test_raw_bytes_in_a_pipe(store: EmbeddedStore, xs: xsffi.Client) -> None:
     xs.write("/v/bytes", value)
     ended = ran(environment_for(store.path), "read", "-R", "/v/bytes")
     assert ended == (0, value.decode("utf-8", "surrogateescape"), "")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_ctrl_c_while_the_daemon_stands_still(own_daemon: Daemon, backend: str) -> None:
+    """Over libxenstore too, which goes on waiting after a signal."""
+    environment = environment_for(own_daemon.socket_path, XSFFI_BACKEND=backend)
+    if backend == "libxenstore":
+        require_libxenstore()
+        packages = own_daemon.packages
+        environment.update(XSFFI_LIBXENSTORE=str(packages.libxenstore), LD_LIBRARY_PATH=packages.library_path)
+    own_daemon.pause()
+    with running(environment, "read", "/") as command:
+        time.sleep(1)  # so that it waits for the daemon, on most machines; it is to end earlier too
+        command.process.send_signal(signal.SIGINT)
+        assert command.process.wait(30) == -signal.SIGINT
+    own_daemon.resume()

@@ -53,6 +53,11 @@ def _load_arguments(parser: ArgumentParser) -> None:
     )
     parser.add_argument("--replace", action="store_true", help="remove what is below the top and not in the dump, last")
     parser.add_argument("--dry-run", action="store_true", help="only tell, as `xsffi diff` does, what would be changed")
+    parser.add_argument(
+        "--allow-any-domain",
+        action="store_true",
+        help="also permissions for every domain (32757) where they may end the daemon, as xenstored of Xen 4.22",
+    )
     parser.add_argument("--json", action="store_true", help="with --dry-run: tell it in JSON")
 
 
@@ -63,6 +68,7 @@ def load(
     under: str | None = None,
     replace: bool = False,
     dry_run: bool = False,
+    allow_any_domain: bool = False,
     json: bool = False,
 ) -> int:
     """Write the nodes of a dump, or tell what that would change."""
@@ -82,7 +88,8 @@ def load(
     if dry_run:
         tell(out, compare(present, _after(xs, present, nodes, unwanted, top)), json)
     else:
-        xs.load(out.progress(nodes, "writing") if len(nodes) > _LONG else nodes)
+        written = out.progress(nodes, "writing") if len(nodes) > _LONG else nodes
+        xs.load(written, allow_any_domain=allow_any_domain)
         _remove(xs, unwanted)
     return 0
 

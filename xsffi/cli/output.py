@@ -102,6 +102,9 @@ class Output:
             return items
         from rich.progress import track
 
+        from .interrupts import raise_exceptions
+
+        raise_exceptions()  # the cursor, which it hides, is to be shown again
         return track(items, text, console=console, transient=True)
 
 

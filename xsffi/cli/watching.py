@@ -96,6 +96,10 @@ def watch(
         import logging
 
         logging.basicConfig(format=f"{out.name}: %(message)s", level=logging.INFO)  # where the daemon goes, and is back
+    if command is not None:
+        from .interrupts import raise_exceptions
+
+        raise_exceptions()  # the program is to end too
     with closing(_changes(xs, out, _topmost(paths), initial, reconnect)) as changes:
         found = islice((change for change in changes if _is_near(change.path, paths, depth)), end)
         return _tell(found, _writer(out, json) if values or json else None, command, out)
