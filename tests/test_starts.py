@@ -79,7 +79,8 @@ assert main() == 0
 """
 COMMANDS_MODULES = {
     "xsffi.cli", "xsffi.cli.command", "xsffi.cli.homes", "xsffi.cli.interrupts", "xsffi.cli.main",
-    "xsffi.cli.opening", "xsffi.cli.output", "xsffi.cli.parsers", "xsffi.cli.reading", "xsffi.cli.start", "xsffi.cli.tools", "xsffi.cli.values",
+    "xsffi.cli.opening", "xsffi.cli.output", "xsffi.cli.parsers", "xsffi.cli.reading", "xsffi.cli.start",
+    "xsffi.cli.tools", "xsffi.cli.values",
 }  # fmt: skip
 
 

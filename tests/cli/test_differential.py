@@ -419,7 +419,7 @@ class TestOnPurpose:
         for option in ("-x", "--nothing", "-px", "-5"):
             we = ours(store, "read", option, f"{TOP}/name")
             assert (we.status, we.output) == (1, "")
-            assert we.errors.startswith(f"xsffi: there is no option {'-x' if option == '-px' else option};")
+            assert we.errors.startswith(f"xsffi: unknown option {'-x' if option == '-px' else option};")
 
     def test_a_value_that_is_an_option_by_mistake(self, store: Daemon, dom0: Client) -> None:
         """Theirs drops it, and takes the next path for the value."""

@@ -73,7 +73,7 @@ def load(
 ) -> int:
     """Write the nodes of a dump, or tell what that would change."""
     if json and not dry_run:
-        raise UsageError("--json stands with --dry-run: nothing is printed else", "xsffi load FILE --dry-run --json")
+        raise UsageError("--json needs --dry-run: nothing is printed otherwise", "xsffi load FILE --dry-run --json")
     if under is not None:
         validate(under)
     lines = read_file(file)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from .homes import home_of
 
 TYPE_CHECKING = False
@@ -20,12 +22,17 @@ class Opening:
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
 
-    def __call__(self) -> Client:
-        """A new client. Raises XenStoreError where there is no way to the store."""
+    def __call__(self, timeout: float | None = None) -> Client:
+        """A new client. `timeout`: how many seconds the daemon may take to reply, where neither that nor a backend was
+        asked for. Raises XenStoreError where there is no way to the store."""
         from ..sync.client import Client
 
         options = self._options
-        return Client(options.get("socket"), options.get("backend", "auto"), options.get("timeout"))
+        backend = options.get("backend", "auto")
+        asked = options.get("timeout")
+        if asked is None and backend == "auto" and os.environ.get("XSFFI_BACKEND", "auto") == "auto":
+            asked = timeout
+        return Client(options.get("socket"), backend, asked)
 
     def home(self, xs: Client) -> str | None:
         """The home of the domain that was asked for; None where none was. Raises XenStoreError where there is none."""

@@ -152,8 +152,10 @@ def _options_first(
     that follows it, and that, of which argparse would take a ``--`` away."""
     if not all(action.nargs in (0, None, argparse.REMAINDER) for action in parser._option_string_actions.values()):
         return arguments, None  # where an option's values end is for argparse to tell
-    if any(action.nargs == argparse.REMAINDER for action in parser._get_positional_actions()):
-        return arguments, None  # another program's options are among them
+    for action in parser._get_positional_actions():
+        if action.nargs == argparse.REMAINDER:  # all behind what comes before it is another program's
+            place = next((place for place, text in enumerate(arguments, 1) if not text.startswith("-")), len(arguments))
+            return arguments[:place], (action, list(arguments[place:]))
     options: list[str] = []
     others: list[str] = []
     rest = iter(arguments)
@@ -196,7 +198,9 @@ def _lacking_value(parser: Parser, argument: str) -> argparse.Action | None:
 
 
 def _refuse(parser: Parser, option: str) -> NoReturn:
-    parser.error(f"there is no option {option}; what is none, and begins with a dash, stands after --")
+    if option in global_parser()._option_string_actions:
+        parser.error(f"{option} stands before the command: xsffi {option} …")
+    parser.error(f"unknown option {option}; put -- before arguments that begin with a dash")
 
 
 def store_text() -> str:
@@ -214,12 +218,12 @@ def _add_options(parser: Parser) -> None:
         "--timeout",
         type=seconds,
         metavar="SECONDS",
-        help="how long the daemon may take to reply; any time by default; this takes the wire",
+        help="how long the daemon may take to reply; no limit by default; implies the wire backend",
     )
     parser.add_argument(
         "--domain",
         metavar="DOMAIN",
-        help="a domain's number or name, whose home relative paths are of, and a command without a path",
+        help="relative paths, and a PATH that is not given, are of this domain's home; its number or name",
     )
     parser.add_argument("--trace", action="store_true", help="tell of each request and reply on stderr")
     parser.add_argument("--version", action="store_true", help="the versions of all that is at work, and which backend")
