@@ -275,7 +275,7 @@ class TestAsAProcess:
             ),
             (["load", "-", "--under", "/a/"], '{"path": "/", "value": ""}', 1, "/a/: a path does not end in a slash"),
             (["load"], "", 2, "the following arguments are required: FILE"),
-            (["load", "-", "--json"], "", 2, "--json stands with --dry-run"),
+            (["load", "-", "--json"], "", 2, "--json needs --dry-run"),
         ],
     )
     def test_what_is_wrong(
