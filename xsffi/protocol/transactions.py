@@ -21,8 +21,9 @@ __all__ = ["TransactionState", "pause_before_next"]
 
 _IN_CONFLICT = "not committed: it was in conflict with other changes"
 _LOST = "lost"
-_PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long, 128 times in the end
-_DOUBLINGS_MAX = 7
+_PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long
+_PAUSE_MAX = 0.1
+_DOUBLINGS_MAX = 10  # which are enough for that, and no number grows too large
 
 
 class TransactionState:
@@ -90,7 +91,8 @@ def pause_before_next(state: TransactionState, error: TransactionConflictError, 
         raise _conflict(f"the transaction was not committed in {tried}", advice, error) from error
     if attempt == 1:
         return 0.0
-    return random.uniform(0, _PAUSE * 2 ** min(attempt, _DOUBLINGS_MAX))  # two that keep meeting must fall out of step
+    longest = min(_PAUSE * 2 ** min(attempt, _DOUBLINGS_MAX), _PAUSE_MAX)
+    return random.uniform(0, longest)  # two that keep meeting must fall out of step
 
 
 def _conflict(what: str, advice: str, error: TransactionConflictError) -> TransactionConflictError:
