@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 from daemons import DAEMON_KINDS, Daemon, GuestQuotas, require_packages, start_daemon
+from daemons.releases import GUESTS_WATCHES, NEW_OWNER, WATCHES_OVER_QUOTA
 from harness.embedded import EmbeddedDaemon
 from harness.guests import place_of_guest
 from harness.stores import client_of, events_so_far, open_client

@@ -161,6 +161,8 @@ def test_large_values(pair: Pair) -> None:
 
 
 def test_a_message_too_long(pair: Pair) -> None:
+    if pair.xen.name == "4.14":
+        pytest.skip("xenstored of 4.14 leaves the connection open, and answers nothing any more")
     client = pair.clients["a"]
     for connection, ends in ((client.real, TOO_LONG_ENDS_IT.of(pair.daemon)), (client.embedded, True)):
         with pytest.raises(ConnectionError if ends else TimeoutError):
