@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -75,28 +75,16 @@ def _several(run: Run) -> None:
     run.console.print(several.text(run.found["several"]), highlight=False)
 
 
-def _aio(run: Run) -> None:
-    with start_daemon("xenstored") as daemon:
-        run.found["aio"] = aio.measure(daemon, run.rounds)
-    run.console.print(aio.text(run.found["aio"]), highlight=False)
+def _of_module(module: Any) -> Callable[[Run], None]:
+    """The part that a module measures on a xenstored of its own; it has the module's name."""
+    name = module.__name__.rpartition(".")[2]
 
+    def part(run: Run) -> None:
+        with start_daemon("xenstored") as daemon:
+            run.found[name] = module.measure(daemon, run.rounds)
+        run.console.print(module.text(run.found[name]), highlight=False)
 
-def _waiting(run: Run) -> None:
-    with start_daemon("xenstored") as daemon:
-        run.found["waiting"] = waiting.measure(daemon, run.rounds)
-    run.console.print(waiting.text(run.found["waiting"]), highlight=False)
-
-
-def _mirrors(run: Run) -> None:
-    with start_daemon("xenstored") as daemon:
-        run.found["mirrors"] = mirrors.measure(daemon, run.rounds)
-    run.console.print(mirrors.text(run.found["mirrors"]), highlight=False)
-
-
-def _command(run: Run) -> None:
-    with start_daemon("xenstored") as daemon:
-        run.found["command"] = command.measure(daemon, run.rounds)
-    run.console.print(command.text(run.found["command"]), highlight=False)
+    return part
 
 
 def _growth(run: Run) -> None:
@@ -119,10 +107,10 @@ def _starts(run: Run) -> None:
 PARTS = {
     "ratios": _ratios,
     "several": _several,
-    "aio": _aio,
-    "mirrors": _mirrors,
-    "waiting": _waiting,
-    "command": _command,
+    "aio": _of_module(aio),
+    "mirrors": _of_module(mirrors),
+    "waiting": _of_module(waiting),
+    "command": _of_module(command),
     "growth": _growth,
     "starts": _starts,
 }

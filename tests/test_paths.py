@@ -19,6 +19,7 @@ from xsffi.paths import (
     encode,
     is_subpath,
     join,
+    level,
     parent,
     validate,
 )
@@ -232,3 +233,10 @@ def test_a_child_has_its_parent(path: str, name: str) -> None:
 def test_below_is_the_same_as_the_names_in_front(path: str, top: str) -> None:
     names_of_top = top.split("/")
     assert is_subpath(path, top) == (path.split("/")[: len(names_of_top)] == names_of_top)
+
+
+@pytest.mark.parametrize(
+    ("path", "names"), [("/", 0), ("/a", 1), ("a", 1), ("/a/b", 2), ("a/b", 2), (INTRODUCE_DOMAIN, 1)]
+)
+def test_level(path: str, names: int) -> None:
+    assert level(path) == names

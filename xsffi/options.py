@@ -7,7 +7,14 @@ import os
 
 from .errors import InvalidArgumentError
 
-__all__ = ["connections_from", "validate_attempts", "validate_callback", "validate_depth", "validate_timeout"]
+__all__ = [
+    "connections_from",
+    "validate_attempts",
+    "validate_callable",
+    "validate_callback",
+    "validate_depth",
+    "validate_timeout",
+]
 
 _CONNECTIONS_MAX = 16
 _DEPTH_MAX = 0x7FFFFFFF  # xenstored takes it for a C int
@@ -44,10 +51,16 @@ def validate_depth(depth: int | None) -> None:
         raise InvalidArgumentError(errno.EINVAL, f"a depth is from 0 to {_DEPTH_MAX}, not {depth}")
 
 
+def validate_callable(function: object, what: str) -> None:
+    """Raises TypeError, which says what it is, where it is not callable."""
+    if not callable(function):
+        raise TypeError(f"{what} is callable, not {type(function).__name__}: {function!r}")
+
+
 def validate_callback(callback: object) -> None:
     """Raises TypeError where it is neither callable nor None."""
-    if callback is not None and not callable(callback):
-        raise TypeError(f"a callback is callable, not {type(callback).__name__}: {callback!r}")
+    if callback is not None:
+        validate_callable(callback, "a callback")
 
 
 def connections_from(number: int | None) -> int | None:

@@ -18,6 +18,7 @@ __all__ = [
     "encode",
     "is_subpath",
     "join",
+    "level",
     "parent",
     "parent_path",
     "validate",
@@ -89,6 +90,11 @@ def parent_path(path: str) -> str:
 def child_path(path: str, name: str) -> str:
     """The path of a child, of a path and a name that are known to be valid."""
     return f"{path}/{name}" if path != "/" else f"/{name}"
+
+
+def level(path: str) -> int:
+    """How many names a valid path has: none, if it is ``/``."""
+    return 0 if path == "/" else path.count("/") + (path[0] != "/")
 
 
 def is_subpath(path: str, top: str) -> bool:

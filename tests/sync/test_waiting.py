@@ -154,7 +154,7 @@ class TestSharing:
 
     def test_something_changes_all_the_time(self, xs: Client, other: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         """The time ends that too."""
-        monkeypatch.setattr("xsffi.sync.waiting._LAST_LOOK", 0.1)
+        monkeypatch.setattr("xsffi.protocol.conditions._LAST_LOOK", 0.1)
 
         def condition(view: View) -> Any:
             other.write("/a", str(time.monotonic()))
@@ -168,7 +168,7 @@ class TestSharing:
     def test_a_daemon_that_does_not_reply(
         self, xs: Client, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("xsffi.sync.waiting._LAST_LOOK", 0.1)
+        monkeypatch.setattr("xsffi.protocol.conditions._LAST_LOOK", 0.1)
         xs.wait_for("/a", None)
         store.delay_answers(LONG)
         with pytest.raises(xsffi.WaitTimeoutError, match=r"0\.1 seconds"):
@@ -297,6 +297,15 @@ class TestInterruptions:
                 client.exists("/")  # so that the daemon has seen the end of that wait before the next client counts
         assert moment > 100
 
+    def wait_interrupted(self, xs: Client, handle: Callable[[int, Any], None]) -> None:
+        """Wait for /outer, while a handler of a signal comes."""
+        signal.signal(signal.SIGALRM, handle)
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        try:
+            assert xs.wait_for("/outer", "1", LONG) == b"1"
+        finally:
+            silence()
+
     def test_a_signal_handler_that_waits(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
         """While its own thread waits, which it interrupts: both get what they wait for."""
         inner: list[object] = []
@@ -307,12 +316,7 @@ class TestInterruptions:
             inner.append(xs.wait_for("/inner", "1", LONG))
             other.write("/outer", "1")
 
-        signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        try:
-            assert xs.wait_for("/outer", "1", LONG) == b"1"
-        finally:
-            silence()
+        self.wait_interrupted(xs, handle)
         assert inner == [b"1"]
         assert watches(store, xs) == 0
 
@@ -363,12 +367,7 @@ class TestInterruptions:
             other.write("/inner", "1")
             xs.wait_for("/inner", "1", LONG)
 
-        signal.signal(signal.SIGALRM, handle)
-        signal.setitimer(signal.ITIMER_REAL, 0.05)
-        try:
-            assert xs.wait_for("/outer", "1", LONG) == b"1"
-        finally:
-            silence()
+        self.wait_interrupted(xs, handle)
 
     def test_a_finalizer_that_waits(self, xs: Client, other: Client) -> None:
         """At any moment of its own thread's wait: it is carried out, or told EDEADLK."""

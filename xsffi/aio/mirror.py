@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 
 from .. import log
 from ..errors import ClientClosedError, ConnectionLostError, closed_error
-from ..options import validate_timeout
+from ..options import validate_callable, validate_timeout
 from ..protocol import conditions
 from ..protocol.mirroring import MirroredTree, Replica, closed_mirror_error
 from ..protocol.upkeep import PATIENCE, Pause, Reopen, Rest, Upkeep, never
@@ -117,8 +117,7 @@ class Mirror(MirroredTree):
         One that raises is reported in the log ``xsffi``, and the loop goes on. Raises RuntimeError where it is running
         already, and as :meth:`update` does.
         """
-        if not callable(callback):
-            raise TypeError(f"a callback is callable, not {type(callback).__name__}: {callback!r}")
+        validate_callable(callback, "a callback")
         validate_timeout(timeout)
         if self._is_running:
             raise RuntimeError("run() is running already on this mirror")

@@ -27,28 +27,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Waits"]
 
-_LAST_LOOK = 1.0  # seconds for which a look that was begun in time may go on, so that with no time at all there is one
-
 
 class _Wait:
     """One wait, in one task."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
-        self._loop = loop
-        self._deadline = None if timeout is None else loop.time() + timeout
+        self.deadline = None if timeout is None else loop.time() + timeout
         self.changed: dict[str, None] = {}  # the watched paths at which there was an event, in order
         self.sleeper: asyncio.Future[None] | None = None  # what it waits for
         self.is_up = False  # its time
-
-    def time_for_a_reply(self) -> float | None:
-        """How many seconds a reply may take (None: any number). Raises TimeIsUp where something has changed again and
-        again, each time it looked, so that there are none."""
-        if self._deadline is None:
-            return None
-        seconds = self._deadline + _LAST_LOOK - self._loop.time()
-        if seconds <= 0:
-            raise conditions.TimeIsUp
-        return seconds
 
     def wake(self) -> None:
         """End its sleep."""
@@ -94,7 +81,7 @@ class Waits:
             if not watch.waits:
                 continue  # it was taken away meanwhile
             try:
-                await self._backend.call(Watch(watch.path.encode("ascii"), watch.wire_token, None))
+                await self._backend.call(watch.request())
             except WatchExistsError:
                 pass  # another task has just set it
             if watch.waits:
@@ -132,7 +119,8 @@ class Waits:
 
     async def _call_many(self, wait: _Wait, requests: Sequence[Request[Any]]) -> list[Any]:
         try:
-            return await self._backend.call_many(requests, within=wait.time_for_a_reply())
+            within = conditions.time_for_a_reply(wait.deadline, self._loop.time())
+            return await self._backend.call_many(requests, within=within)
         except WaitTimeoutError:
             if wait.is_up:
                 raise conditions.TimeIsUp from None
@@ -147,7 +135,7 @@ class Waits:
                 continue
             watch.setter = wait
             try:
-                await self._call(wait, Watch(request.path, watch.wire_token, None))
+                await self._call(wait, watch.request())
                 watch.is_set = True
             except WatchExistsError:
                 watch.is_set = True  # by set_again()
@@ -158,17 +146,16 @@ class Waits:
 
     def _part(self, wait: _Wait, request: Unwatch) -> None:
         """Tell the wait of events at a path no more."""
-        for watch in self._watches.of_wait(wait):
-            if watch.path.encode("ascii") == request.path:
-                self._leave(watch, wait)
-                wait.changed.pop(watch.path, None)
+        path = request.path.decode("ascii")
+        self._leave(self._watches.at(path), wait)
+        wait.changed.pop(path, None)
 
     def _leave(self, watch: SharedWatch[_Wait], wait: _Wait) -> None:
         if self._watches.part(watch, wait) and watch.is_set:
             self._take_away(watch)
 
     def _take_away(self, watch: SharedWatch[_Wait]) -> None:
-        self._backend.post(Unwatch(watch.path.encode("ascii"), watch.wire_token))
+        self._backend.post(watch.unwatch_request())
 
     async def _next_event(self, wait: _Wait, is_waiting: bool) -> WatchEvent | None:
         """The next event at a watched path, with that path as its token; None where there is none and it is not waited

@@ -11,7 +11,7 @@ from collections import namedtuple
 
 from ..domids import DOMID_MAX
 from ..paths import is_subpath
-from .homes import DOMAINS
+from .homes import DOMAINS, below_home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -179,8 +179,8 @@ def _split(path: str) -> tuple[int | None, list[str]]:
     """The domain whose home a path is in, and the names below that."""
     if not path.startswith(f"{DOMAINS}/"):
         return None, []
-    number, *parts = path[len(DOMAINS) + 1 :].split("/")
-    return domid_of(number.encode("utf-8", "surrogateescape")), parts
+    number = path.split("/")[3]
+    return domid_of(number.encode("utf-8", "surrogateescape")), below_home(path)
 
 
 def _named_by_backend(path: str) -> tuple[int | None, str | None, str | None]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..sync.client import Client
 
-__all__ = ["DOMAINS", "absolute", "domain_names", "find_domain", "home_of", "resolve"]
+__all__ = ["DOMAINS", "absolute", "below_home", "domain_names", "find_domain", "home_of", "resolve"]
 
 DOMAINS = "/local/domain"
 
@@ -50,6 +50,12 @@ def find_domain(text: str, names: Callable[[], Mapping[int, bytes]]) -> int:
 def home_of(xs: Client, domain: str | None) -> str | None:
     """The home of a domain that was asked for by number or name; None where none was."""
     return None if domain is None else xs.get_domain_path(find_domain(domain, lambda: domain_names(xs)))
+
+
+def below_home(path: str) -> list[str]:
+    """The names in a path below the home of a domain, or of all of it, if it leads to none or is relative to one."""
+    names = path.split("/")
+    return names[4:] if names[:3] == ["", "local", "domain"] else names
 
 
 def absolute(path: str | None, home: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..errors import AccessDeniedError, QuotaExceededError, TransactionConflictError
+from ..paths import level
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,13 +35,9 @@ def read_tree(xs: Client, top: str, levels: int | None = None) -> tuple[list[Nod
         unread[error.filename] = error
 
     nodes: list[Node] = []
-    deepest = None if levels is None else _depth(top) + levels
+    deepest = None if levels is None else level(top) + levels
     for node in xs.walk(top, note):
-        if deepest is not None and _depth(node.path) > deepest:
+        if deepest is not None and level(node.path) > deepest:
             break  # all nodes of a level come before those of the next
         nodes.append(node)
     return nodes, unread
-
-
-def _depth(path: str) -> int:
-    return path.count("/") if path != "/" else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .homes import below_home
+
 __all__ = ["is_state", "state_name", "state_style"]
 
 _NAMES = {
@@ -37,9 +39,7 @@ def is_state(path: str) -> bool:
     above, _, name = path.rpartition("/")
     if name != "state" and not (name.startswith("state-") and name[6:].isdigit()):
         return False
-    parts = above.split("/")
-    if parts[:3] == ["", "local", "domain"]:
-        del parts[:4]
-    elif parts[:2] == ["", "libxl"]:
+    parts = below_home(above)
+    if parts[:2] == ["", "libxl"]:
         del parts[:3]
     return (parts[:1] == ["device"] and len(parts) >= 3) or (parts[:1] == ["backend"] and len(parts) >= 4)

@@ -6,7 +6,7 @@ from ..errors import AccessDeniedError
 from ..paths import child_path
 from .colours import Colours
 from .command import ALL, Command
-from .homes import domain_names
+from .homes import below_home, domain_names
 from .output import text_of
 from .parsers import number_of
 from .snapshots import read_tree
@@ -159,9 +159,7 @@ def _lists_domains(path: str) -> bool:
     """Whether the children of a node are named by the numbers of domains."""
     if path in ("/local/domain", "/libxl"):
         return True
-    parts = path.split("/")
-    if parts[:3] == ["", "local", "domain"]:
-        del parts[:4]
+    parts = below_home(path)
     return parts == ["device-model"] or (parts[:1] == ["backend"] and len(parts) == 2)
 
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from itertools import islice
 
 from ..errors import ConnectionLostError, TransactionConflictError
-from ..paths import is_subpath
+from ..paths import is_subpath, level
 from ..records import Change
 from .changes import is_own
 from .command import ALL, Command
@@ -197,11 +197,7 @@ def _topmost(paths: Sequence[str]) -> list[str]:
 
 def _is_near(path: str, tops: Sequence[str], depth: int) -> bool:
     """Whether a node is so many levels below one of these, at most."""
-    return depth < 0 or any(is_subpath(path, top) and _level(path) - _level(top) <= depth for top in tops)
-
-
-def _level(path: str) -> int:
-    return 0 if path == "/" else path.count("/") + (not path.startswith("/"))
+    return depth < 0 or any(is_subpath(path, top) and level(path) - level(top) <= depth for top in tops)
 
 
 COMMANDS = {"watch": Command(_arguments, watch, {"paths": ALL})}

@@ -41,12 +41,14 @@ __all__ = [
     "no_time_error",
     "node_appears",
     "node_disappears",
+    "time_for_a_reply",
     "value_becomes",
     "value_of",
     "wait",
 ]
 
 
+_LAST_LOOK = 1.0  # seconds for which a look that was begun in time may go on, so that with no time at all there is one
 _UNUSED_MAX = 16  # watches of a wait at paths that its condition looked at before, and does not now
 
 
@@ -56,6 +58,19 @@ class Unknown(BaseException):
 
 class TimeIsUp(Exception):
     """The time of a wait is up, whose program has no use for that. Whoever drives it raises :func:`no_time_error`."""
+
+
+def time_for_a_reply(deadline: float | None, now: float) -> float | None:
+    """How many seconds a reply to a wait may take (None: any number).
+
+    Raises TimeIsUp where there are none: something has changed again and again, each time it looked.
+    """
+    if deadline is None:
+        return None
+    seconds = deadline + _LAST_LOOK - now
+    if seconds <= 0:
+        raise TimeIsUp
+    return seconds
 
 
 def no_time_error(timeout: float | None) -> WaitTimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ..static_types import Generic
+from .requests import Unwatch, Watch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,6 +28,14 @@ class SharedWatch(Generic[W]):
         self.setter: W | None = None  # who is asking it
         self.waits: set[W] = set()
 
+    def request(self) -> Watch:
+        """What sets it."""
+        return Watch(self.path.encode("ascii"), self.wire_token, None)
+
+    def unwatch_request(self) -> Unwatch:
+        """What takes it away."""
+        return Unwatch(self.path.encode("ascii"), self.wire_token)
+
 
 class SharedWatches(Generic[W]):
     """Which watches there are. The methods are for one thread at a time."""
@@ -46,6 +55,10 @@ class SharedWatches(Generic[W]):
         self._of_wait.setdefault(wait, {})[watch] = None
         watch.waits.add(wait)
         return watch
+
+    def at(self, path: str) -> SharedWatch[W]:
+        """The watch at a path at which there is one."""
+        return self._by_path[path]
 
     def of_wait(self, wait: W) -> list[SharedWatch[W]]:
         """The watches of whose events a wait is told."""

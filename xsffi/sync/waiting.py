@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Waits"]
 
 _OF_NO_WATCH = WatchEvent("", "")
-_LAST_LOOK = 1.0  # seconds for which a look that was begun in time may go on, so that with no time at all there is one
 
 
 class _Wait:
@@ -45,16 +44,6 @@ class _Wait:
         # call it again.
         self._asleep = threading.Lock()
         self._asleep.acquire()
-
-    def time_for_a_reply(self) -> float | None:
-        """How many seconds a reply may take (None: any number). Raises TimeIsUp where there are none: something has
-        changed again and again, each time it looked."""
-        if self.deadline is None:
-            return None
-        seconds = self.deadline + _LAST_LOOK - monotonic()
-        if seconds <= 0:
-            raise conditions.TimeIsUp
-        return seconds
 
     def remaining(self) -> float | None:
         """How many seconds are left (None: any number)."""
@@ -121,7 +110,7 @@ class Waits:
             if not watch.waits:
                 continue  # it was taken away meanwhile
             try:
-                self._backend.call(Watch(watch.path.encode("ascii"), watch.wire_token, None))
+                self._backend.call(watch.request())
             except WatchExistsError:
                 pass  # another thread has just set it
             self._locked(partial(self._tell, watch))  # of what happened meanwhile
@@ -147,7 +136,8 @@ class Waits:
 
     def _call_many(self, wait: _Wait, requests: Sequence[Request[Any]]) -> list[Any]:
         try:
-            return self._backend.call_many(requests, within=wait.time_for_a_reply())
+            within = conditions.time_for_a_reply(wait.deadline, monotonic())
+            return self._backend.call_many(requests, within=within)
         except WaitTimeoutError:
             if wait.remaining() == 0:
                 raise conditions.TimeIsUp from None
@@ -175,7 +165,7 @@ class Waits:
                 continue
             watch.may_be_set = True
             try:
-                self._call(wait, Watch(request.path, watch.wire_token, None))
+                self._call(wait, watch.request())
                 watch.is_set = True
             except WatchExistsError:
                 watch.is_set = True  # by set_again()
@@ -195,11 +185,11 @@ class Waits:
     def _part(self, wait: _Wait, request: Unwatch) -> None:
         """Tell the wait of events at a path no more."""
 
+        path = request.path.decode("ascii")
+
         def step() -> None:
-            for watch in self._watches.of_wait(wait):
-                if watch.path.encode("ascii") == request.path:
-                    self._leave(watch, wait)
-                    wait.changed.pop(watch.path, None)
+            self._leave(self._watches.at(path), wait)
+            wait.changed.pop(path, None)
 
         self._locked(step)
         self._take_away_unused()
@@ -230,7 +220,7 @@ class Waits:
     def _take_away_unused(self) -> None:
         for watch in list(self._unused):
             if watch.may_be_set and not watch.waits:
-                self._backend.post(Unwatch(watch.path.encode("ascii"), watch.wire_token))
+                self._backend.post(watch.unwatch_request())
             with suppress(ValueError):  # another thread was faster
                 self._unused.remove(watch)
 

@@ -15,7 +15,7 @@ from ..errors import (
     WatchExistsError,
 )
 from ..lazy import lazy_module
-from ..options import validate_callback, validate_depth
+from ..options import validate_callable, validate_callback, validate_depth
 from ..paths import encode
 from ..protocol.watch_table import ITSELF, Watched
 from .watching import Watching
@@ -163,8 +163,8 @@ class Watches:
 
     def run(self, timeout: float | None, otherwise: Callback | None, raise_errors: bool) -> None:
         """The central loop (see :meth:`xsffi.Client.run`)."""
-        if otherwise is not None and not callable(otherwise):
-            raise TypeError(f"otherwise is callable, not {type(otherwise).__name__}: {otherwise!r}")
+        if otherwise is not None:
+            validate_callable(otherwise, "otherwise")
         me = object()
         try:
             self._runs.append(me)
