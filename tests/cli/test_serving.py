@@ -7,36 +7,19 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from harness.commands import environment_for, ran
+from harness.servers import started
 
 import xsffi
 
 
-@contextmanager
-def serving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+def serving(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
     """A server that clients can connect to."""
-    read_end, write_end = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "xsffi", "serve", *arguments, "--ready-fd", str(write_end)],
-        env=environment_for("/nowhere"),
-        pass_fds=[write_end],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    os.close(write_end)
-    with process:
-        try:
-            assert os.read(read_end, 1) == b""
-            yield process
-        finally:
-            os.close(read_end)
-            process.kill()
+    return started(environment_for("/nowhere"), "xsffi", "serve", *arguments)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -22,7 +22,7 @@ from harness.embedded import EmbeddedDaemon
 from harness.mirrors import apply, check_is_dump, check_mirror
 from harness.stores import AIO, CLIENTS, client_of, events_so_far, of_sync_alone, open_client
 from harness.threads import Call, until
-from harness.writers import CHANGES, SCHEDULES, Change, Schedule, random_change
+from harness.writers import CHANGES, SCHEDULES, Change, Schedule, carry_out, random_change
 from hypothesis import HealthCheck, given, settings
 
 import xsffi
@@ -613,10 +613,9 @@ def _writer(path: str, top: str, seed: float) -> Callable[[], None]:
 
 
 def _make(client: Client, top: str, change: Change) -> None:
-    for verb, below, text in change:
-        values: Any = {"write": (text,), "set_permissions": (["n0", f"r{text}"],)}.get(verb, ())
+    for operation in change:
         with suppress(xsffi.NodeNotFoundError):
-            getattr(client, verb)(top + below, *values)
+            carry_out(client, top, operation)
 
 
 def test_a_storm_of_writers(xs: Client, daemon: Daemon, top: str) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import Any, Callable, TypeVar
 
 from xsffi.addresses import Kind
-from xsffi.errors import XenStoreError, closed_error
+from xsffi.errors import ConnectionLostError, XenStoreError, closed_error
 from xsffi.paths import encode
 from xsffi.protocol.lookups import Lookups
 from xsffi.protocol.requests import Read, Request
@@ -112,12 +113,18 @@ class InProcessEvents:
 
 
 class DisturbedBackend(InProcessBackend):
-    """Something happens before each of its requests, or after it."""
+    """Something happens before each of its requests, or after it; or many at once find its connection lost."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self.before: Callable[[], object] = lambda: None
         self.after: Callable[[], object] = lambda: None
+        self.is_lost = False
+
+    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None) -> list[Any]:
+        if self.is_lost:
+            raise ConnectionLostError(errno.ECONNRESET, "lost")
+        return super().call_many(requests, tx_id)
 
     def call(self, request: Request[Any], tx_id: int = 0) -> Any:
         self.before()

@@ -66,17 +66,8 @@ def check_mirror(client: Client, reader: Any, top: str, before: Change, schedule
     is a dump."""
     writer = Writer(client, top)
     writer.make(before)
-    waiting: list[tuple[int, Change]] = []
-    requests = 0
-
-    def change() -> None:
-        nonlocal requests
-        requests += 1
-        while waiting and requests > waiting[0][0]:
-            requests = 0
-            writer.make(waiting.pop(0)[1])
-
-    with make_client(_DisturbedBackend(reader, change)) as disturbed:
+    waiting: Schedule = []
+    with make_client(_DisturbedBackend(reader, writer.between_requests(waiting))) as disturbed:
         waiting += schedules[0]
         trees_before = len(writer.trees) - 1
         with disturbed.mirror(top) as mirror:

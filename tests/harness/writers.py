@@ -38,6 +38,18 @@ def random_change(random: Random) -> Change:
     return [(random.choice(VERBS), random.choice(PATHS), random.choice(TEXTS)) for _ in range(count)]
 
 
+def random_start(random: Random) -> Change:
+    """What a tree is made by."""
+    return [random.choice(random_change(random)) for _ in range(random.randint(1, 8))]
+
+
+def carry_out(target: Client | Transaction, top: str, operation: Operation) -> None:
+    """Carry out an operation below a top; raises what the client does."""
+    verb, path, text = operation
+    arguments: dict[str, tuple[Any, ...]] = {"write": (text,), "set_permissions": (["n0", f"r{text}"],)}
+    getattr(target, verb)(top + path, *arguments.get(verb, ()))
+
+
 class Model:
     """The tree from a top down, as its only writer makes it."""
 
@@ -88,6 +100,20 @@ class Writer:
         self._make(_told(change))
         self._make([("write", "/number", str(next(self._numbers)))])
 
+    def between_requests(self, waiting: Schedule) -> Callable[[], None]:
+        """What makes the changes that are waiting, each when it was called so often more; it is to be called before
+        each request."""
+        requests = 0
+
+        def change() -> None:
+            nonlocal requests
+            requests += 1
+            while waiting and requests > waiting[0][0]:
+                requests = 0
+                self.make(waiting.pop(0)[1])
+
+        return change
+
     def _make(self, change: Change) -> None:
         if len(change) == 1:
             self._carry(self._client, change[0])
@@ -100,12 +126,10 @@ class Writer:
         self.trees.append(self._model.tree())
 
     def _carry(self, target: Client | Transaction, operation: Operation) -> None:
-        verb, path, text = operation
-        arguments: dict[str, tuple[Any, ...]] = {"write": (text,), "set_permissions": (["n0", f"r{text}"],)}
         try:
-            getattr(target, verb)(self._top + path, *arguments.get(verb, ()))
+            carry_out(target, self._top, operation)
         except NodeNotFoundError:
-            assert verb in ("rm", "set_permissions")
+            assert operation[0] in ("rm", "set_permissions")
 
 
 def _told(change: Change) -> Change:
@@ -145,17 +169,7 @@ def check_dump(client: Client, reader: Any, top: str, before: Change, schedule: 
     writer = Writer(client, top)
     writer.make(before)
     trees_before = len(writer.trees) - 1
-    waiting = list(schedule)
-    requests = 0
-
-    def change() -> None:
-        nonlocal requests
-        requests += 1
-        while waiting and requests > waiting[0][0]:
-            requests = 0
-            writer.make(waiting.pop(0)[1])
-
-    disturbed: Any = Disturbed(reader, change)
+    disturbed: Any = Disturbed(reader, writer.between_requests(list(schedule)))
     assert _tree(lambda: snapshot(disturbed, top, 1000)) in writer.trees[trees_before:]
     assert _tree(lambda: list(client.walk(top))) == writer.trees[-1]  # so the model is right
     client.rm(top)

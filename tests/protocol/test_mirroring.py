@@ -11,26 +11,24 @@ import pytest
 from harness.fakes import make_client
 from harness.inprocess import InProcessBackend
 from harness.mirrors import check_mirror
-from harness.writers import Change, Schedule, random_change
+from harness.writers import Change, Schedule, random_change, random_start
 
 from xsffi.errors import (
     AccessDeniedError,
     NodeNotFoundError,
     ProtocolError,
     TransactionConflictError,
-    XenStoreError,
     error_from_wire,
 )
-from xsffi.permissions import Permission
 from xsffi.protocol import programs
 from xsffi.protocol.lookups import Lookups
 from xsffi.protocol.mirroring import Replica
 from xsffi.protocol.programs import NextEvent
-from xsffi.protocol.requests import Directory, Read, Request, Watch
+from xsffi.protocol.requests import Read, Watch
 from xsffi.records import OVERFLOW, Node, WatchEvent
 from xsffi.server.store import Store
 
-PERMISSIONS = [Permission(0, "n")]
+from .by_hand import PERMISSIONS, answers
 
 
 def check(before: Change, schedules: list[Schedule]) -> None:
@@ -47,7 +45,7 @@ def test_each_update_is_of_one_moment(hundred: int) -> None:
         random = Random(seed)
         most = random.choice([3, 12, 30])
         check(
-            [random.choice(random_change(random)) for _ in range(random.randint(1, 8))],
+            random_start(random),
             [
                 [(random.randint(-1, most), random_change(random)) for _ in range(random.randint(0, 6))]
                 for _ in range(random.randint(1, 5))
@@ -109,15 +107,7 @@ class Tree:
         if not isinstance(effect, Lookups):
             return [None]  # the look whether the events of the watches have come
         self.asked.append([request.path.decode() for request in effect if isinstance(request, Read)])
-        return effect.combine([self._answer(request) for request in effect])
-
-    def _answer(self, request: Request[Any]) -> Any:
-        assert request.path is not None
-        path = request.path.decode("utf-8", "surrogateescape")
-        found = self.nodes.get(path, error_from_wire("ENOENT", path))
-        if isinstance(found, XenStoreError):
-            return found
-        return b"" if isinstance(request, Read) else found if isinstance(request, Directory) else PERMISSIONS
+        return effect.combine(answers(self.nodes, effect))
 
 
 def a_tree() -> Tree:

@@ -10,25 +10,23 @@ from typing import Any
 import pytest
 from harness.fakes import make_client
 from harness.inprocess import InProcessBackend
-from harness.writers import Change, Schedule, check_dump, random_change
+from harness.writers import Change, Schedule, check_dump, random_change, random_start
 
 from xsffi.errors import (
     AccessDeniedError,
     NodeNotFoundError,
     ProtocolError,
     TransactionConflictError,
-    XenStoreError,
     error_from_wire,
 )
-from xsffi.permissions import Permission
 from xsffi.protocol import programs, trees
 from xsffi.protocol.lookups import Lookups
 from xsffi.protocol.programs import NextEvent
-from xsffi.protocol.requests import Directory, Read, Request, Watch
+from xsffi.protocol.requests import Read, Watch
 from xsffi.records import Node, WatchEvent
 from xsffi.server.store import Store
 
-PERMISSIONS = [Permission(0, "n")]
+from .by_hand import PERMISSIONS, answers
 
 
 def check(before: Change, schedule: Schedule) -> None:
@@ -44,7 +42,7 @@ def test_a_snapshot_is_of_one_moment(hundred: int) -> None:
         random = Random(seed)
         most = random.choice([3, 12, 30])
         check(
-            [random.choice(random_change(random)) for _ in range(random.randint(1, 8))],
+            random_start(random),
             [(random.randint(-1, most), random_change(random)) for _ in range(random.randint(1, 20))],
         )
 
@@ -83,16 +81,7 @@ class Tree:
         self.rounds += 1
         for path in self.after.get(self.rounds, []):
             self.events.append(WatchEvent(path, "dump:2" if path == "@releaseDomain" else "dump:1"))
-        answers = [self._answer(request) for request in effect]
-        return effect.combine(answers) if isinstance(effect, Lookups) else answers
-
-    def _answer(self, request: Request[Any]) -> Any:
-        assert request.path is not None
-        path = request.path.decode("utf-8", "surrogateescape")
-        found = self.nodes.get(path, error_from_wire("ENOENT", path))
-        if isinstance(found, XenStoreError):
-            return found
-        return b"" if isinstance(request, Read) else found if isinstance(request, Directory) else PERMISSIONS
+        return effect.combine(answers(self.nodes, effect))
 
     def snapshot(self, top: str = "/a", rounds: int = 10) -> list[Node]:
         return programs.run(trees.snapshot(top, rounds, b"dump:1", b"dump:2"), self.carry)

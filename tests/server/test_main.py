@@ -10,34 +10,19 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
+from harness.servers import started
 
 import xsffi
 
 
-@contextmanager
-def server(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A server that clients can connect to, killed in the end if it still runs."""
-    read_end, write_end = os.pipe()
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-m", "xsffi.server", *arguments, "--ready-fd", str(write_end)],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
-        pass_fds=[write_end],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    os.close(write_end)
-    with process:
-        try:
-            os.read(read_end, 1)
-            yield process
-        finally:
-            os.close(read_end)
-            process.kill()
+def server(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
+    """A server that clients can connect to."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return started(environment, "xsffi.server", *arguments)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

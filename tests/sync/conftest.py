@@ -1,4 +1,4 @@
-"""A client without a daemon."""
+"""Clients without a daemon: over a backend that answers by a function, and over a store in this process."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 from harness.fakes import FakeBackend, make_client
+from harness.inprocess import DisturbedBackend
 
 from xsffi import Client
+from xsffi.server.store import Store
 
 
 @pytest.fixture
@@ -21,4 +23,23 @@ def fake() -> Iterator[FakeBackend]:
 def client(fake: FakeBackend) -> Iterator[Client]:
     """A client over it."""
     with make_client(fake) as client:
+        yield client
+
+
+@pytest.fixture
+def store() -> Store:
+    return Store()
+
+
+@pytest.fixture
+def backend(store: Store) -> DisturbedBackend:
+    return DisturbedBackend(store)
+
+
+@pytest.fixture
+def xs(backend: DisturbedBackend) -> Iterator[Client]:
+    """A client whose dumps and mirrors go over its own connection, as they do over the wire."""
+    with make_client(backend) as client:
+        for path in ("/a/b/c", "/a/d"):
+            client.write(path, "1")
         yield client

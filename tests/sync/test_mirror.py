@@ -7,7 +7,7 @@ import errno
 import itertools
 import os
 import select
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,41 +33,11 @@ from xsffi.server.store import Store
 from xsffi.testing import EmbeddedStore
 
 
-class Disturbed(DisturbedBackend):
-    """Its connection may be lost, too."""
-
-    is_lost = False
-
-    def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None) -> list[Any]:
-        if self.is_lost:
-            raise ConnectionLostError(errno.ECONNRESET, "lost")
-        return super().call_many(requests, tx_id)
-
-
-@pytest.fixture
-def store() -> Store:
-    return Store()
-
-
-@pytest.fixture
-def backend(store: Store) -> Disturbed:
-    return Disturbed(store)
-
-
-@pytest.fixture
-def xs(backend: Disturbed) -> Iterator[Client]:
-    """A client whose mirrors go over its own connection, as they do over the wire."""
-    with make_client(backend) as client:
-        for path in ("/a/b/c", "/a/d"):
-            client.write(path, "1")
-        yield client
-
-
 def raise_it() -> None:
     raise Interrupt
 
 
-def test_nothing_is_left(xs: Client, store: Store, backend: Disturbed) -> None:
+def test_nothing_is_left(xs: Client, store: Store, backend: DisturbedBackend) -> None:
     with xs.mirror("/a") as mirror:
         assert store.dom0.watches == 2
         xs.write("/a/e", "")
@@ -93,7 +63,7 @@ def test_two_mirrors_of_one_client(xs: Client) -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_an_opening_that_is_interrupted(xs: Client, store: Store, backend: Disturbed, when: str) -> None:
+def test_an_opening_that_is_interrupted(xs: Client, store: Store, backend: DisturbedBackend, when: str) -> None:
     for request in itertools.count():
         countdown = itertools.count(-request)
         setattr(backend, when, lambda countdown=countdown: raise_it() if next(countdown) == 0 else None)
@@ -109,7 +79,7 @@ def test_an_opening_that_is_interrupted(xs: Client, store: Store, backend: Distu
 
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("is_anew", [False, True])
-def test_an_update_that_is_interrupted(xs: Client, backend: Disturbed, when: str, is_anew: bool) -> None:
+def test_an_update_that_is_interrupted(xs: Client, backend: DisturbedBackend, when: str, is_anew: bool) -> None:
     for request in itertools.count():
         mirror = xs.mirror("/a")
         known = mirror.copy()
@@ -235,7 +205,7 @@ def test_events_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(known) == 102
 
 
-def test_one_that_is_dropped(xs: Client, store: Store, backend: Disturbed) -> None:
+def test_one_that_is_dropped(xs: Client, store: Store, backend: DisturbedBackend) -> None:
     mirror: Mirror | None = xs.mirror("/a")
     assert store.dom0.watches == 2
     with pytest.warns(ResourceWarning, match=r"<xsffi.Mirror '/a', 4 nodes> was not closed"):
@@ -315,7 +285,7 @@ class TestReconnecting:
         return to_open
 
     def test_what_is_different_is_told(
-        self, xs: Client, backend: Disturbed, opened: list[Any], caplog: pytest.LogCaptureFixture
+        self, xs: Client, backend: DisturbedBackend, opened: list[Any], caplog: pytest.LogCaptureFixture
     ) -> None:
         mirror = xs.mirror("/a", reconnect=True)
         known = mirror.copy()
@@ -325,7 +295,7 @@ class TestReconnecting:
             client.write("/a/new", "")
             backend.is_lost = True
             unavailable = BackendUnavailableError(errno.ENOENT, "nobody")
-            second = Disturbed(other)
+            second = DisturbedBackend(other)
             opened += [unavailable, unavailable, second]
             assert mirror.update() == []
             assert not mirror.connected
@@ -348,7 +318,9 @@ class TestReconnecting:
             with pytest.raises(ClientClosedError):
                 mirror.update()
 
-    def test_changes_that_are_held_are_told_at_once(self, xs: Client, backend: Disturbed, opened: list[Any]) -> None:
+    def test_changes_that_are_held_are_told_at_once(
+        self, xs: Client, backend: DisturbedBackend, opened: list[Any]
+    ) -> None:
         with xs.mirror("/a", reconnect=True) as mirror:
             xs.write("/a/e", "")
             changes = mirror.changes()
@@ -357,12 +329,12 @@ class TestReconnecting:
             opened += [BackendUnavailableError(errno.ENOENT, "nobody")] * 3
             assert [change.path for change in mirror.update(60)] == ["/a/e"]
 
-    def test_one_that_is_lost_again_and_again(self, xs: Client, backend: Disturbed, opened: list[Any]) -> None:
+    def test_one_that_is_lost_again_and_again(self, xs: Client, backend: DisturbedBackend, opened: list[Any]) -> None:
         """It does not try without pause."""
         mirror = xs.mirror("/a", reconnect=True)
         backend.is_lost = True
         for _ in range(100):
-            another = Disturbed(Store())
+            another = DisturbedBackend(Store())
             another.is_lost = True
             opened.append(another)
         assert mirror.update(0.5) == []

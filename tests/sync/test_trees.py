@@ -6,7 +6,6 @@ import errno
 import itertools
 import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -26,25 +25,6 @@ from xsffi.errors import (
 from xsffi.protocol.requests import Request, Unwatch, Watch
 from xsffi.server.store import Store
 from xsffi.sync.trees import snapshot
-
-
-@pytest.fixture
-def store() -> Store:
-    return Store()
-
-
-@pytest.fixture
-def backend(store: Store) -> DisturbedBackend:
-    return DisturbedBackend(store)
-
-
-@pytest.fixture
-def xs(backend: DisturbedBackend) -> Iterator[Client]:
-    """A client whose dumps go over its own connection, as they do over the wire."""
-    with make_client(backend) as client:
-        for path in ("/a/b/c", "/a/d"):
-            client.write(path, "1")
-        yield client
 
 
 def paths(xs: Client, top: str = "/a") -> list[str]:

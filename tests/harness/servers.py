@@ -1,0 +1,33 @@
+"""The embedded store as a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+__all__ = ["started"]
+
+
+@contextmanager
+def started(environment: Mapping[str, str], module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A module that serves, once clients can connect to it; it is killed in the end if it still runs."""
+    read_end, write_end = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", module, *arguments, "--ready-fd", str(write_end)],
+        env=environment,
+        pass_fds=[write_end],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    os.close(write_end)
+    with process:
+        try:
+            assert os.read(read_end, 1) == b""
+            yield process
+        finally:
+            os.close(read_end)
+            process.kill()
