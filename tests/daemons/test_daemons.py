@@ -180,7 +180,7 @@ class TestDaemon:
 
 class TestQuotas:
     def test_of_guests(self, kind: str) -> None:
-        quotas = GuestQuotas(nodes=4, watches=2, transactions=1)
+        quotas = GuestQuotas(nodes=4, watches=2, transactions=2)
         with start_daemon(kind, quotas=quotas) as daemon, Guest(daemon, 9) as guest:
             watches = [guest.call(MessageType.WATCH, strings("x", str(number))) for number in range(4)]
             starts = [guest.call(MessageType.TRANSACTION_START) for _ in range(4)]

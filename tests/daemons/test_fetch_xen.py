@@ -48,10 +48,9 @@ def install(packages: Packages, folder: Path) -> None:
     """Xen as it is installed who built it: with what belongs together in other places than Debian's."""
     for name in ("bin", "sbin", "lib", "include"):
         (folder / name).mkdir(parents=True)
-    real = packages.root.resolve()
     for program in ("xenstore-ls", "xenstored"):
         place = "sbin" if program == "xenstored" else "bin"
-        (folder / place / program).symlink_to(next(real.rglob(f"bin/{program}")))
+        (folder / place / program).symlink_to((packages.directory / "bin" / program).resolve())
     for library in (packages.directory / "lib").iterdir():
         (folder / "lib" / library.name).symlink_to(library.resolve())
     for header in (packages.include).iterdir():
