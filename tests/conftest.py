@@ -12,7 +12,7 @@ import pytest
 from daemons import DAEMON_KINDS, Daemon, load_packages, require_packages, start_daemon
 from daemons.packages import release
 from harness.embedded import EmbeddedDaemon
-from harness.stores import BACKENDS, client_of, prepare_libxenstore
+from harness.stores import AIO, BACKENDS, client_of, prepare_libxenstore
 from hypothesis import settings
 
 import xsffi
@@ -30,31 +30,58 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has what it runs in the background ignore Ctrl-C, and the programs that those start in their turn.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# What --quick leaves out, beside all that runs on oxenstored: where an edit is seldom noticed for what it takes.
+# What --quick leaves out, beside all that runs on oxenstored or uvloop and the conformance suite over asyncio: where an
+# edit is seldom noticed for what it takes. (--durations=50 tells what that is by now.)
 SLOW = (
+    "aio/test_tasks.py",
+    "aio/test_waiting.py",
+    "backends/libxenstore/test_backend.py::test_a_handler",
+    "backends/libxenstore/test_backend.py::test_threads_and_close",
+    "backends/libxenstore/test_events.py",
+    "backends/wire/test_ends.py",
+    "backends/wire/test_events.py",
     "backends/wire/test_fuzz.py",
     "backends/wire/test_memory_short.py",
     "backends/wire/test_reentry.py",
-    "cli/test_completion.py::test_by_the_key",
-    "cli/test_completion.py::test_fish",
+    "backends/wire/test_several.py",
+    "cli/test_completion.py",
+    "cli/test_differences.py",
     "cli/test_differential.py",
+    "cli/test_dumps.py",
+    "cli/test_waiting.py",
+    "cli/test_watching.py",
     "conformance/test_mirrors.py",
     "conformance/test_pipeline.py::test_20_000_requests_with_events_between",
     "conformance/test_pipeline.py::test_sixteen_threads",
+    "conformance/test_several.py",
+    "conformance/test_snapshots.py::test_a_dump_is_of_one_moment",
     "daemons/",
     "lowlevel/test_differential.py",
-    "lowlevel/test_handles.py::test_ten_thousand_watches",
+    "lowlevel/test_handles.py",
+    "lowlevel/test_programs.py",
+    "protocol/test_mirroring.py::test_each_update_is_of_one_moment",
+    "protocol/test_snapshots.py::test_a_snapshot_is_of_one_moment",
+    "protocol/test_snapshots.py::test_removed_and_made_anew",
     "robustness/",
     "server/test_clients.py::test_test_xenstore",
     "server/test_differential.py",
+    "server/test_like_xenstored.py",
+    "server/test_main.py",
+    "server/test_pytest_plugin.py",
+    "server/test_robustness.py",
+    "sync/test_waiting.py",
     "test_build.py",
+    "test_console.py",
+    "test_docs.py",
+    "test_examples.py",
+    "test_pictures.py",
 )
 
 _tops = itertools.count(1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--quick", action="store_true", help="leave out what takes long, and oxenstored")
+    parser.addoption("--quick", action="store_true", help="leave out what takes long, and its twins")
 
 
 def pytest_report_header() -> str:
@@ -83,14 +110,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             if "oxenstored" in item.name or "oxenstored" in getattr(item, "fixturenames", ()):
                 item.add_marker(missing)
     if config.getoption("--quick"):
-        tests = Path(__file__).parent
-        slow = [
-            item
-            for item in items
-            if "oxenstored" in item.name or f"{item.path.relative_to(tests)}::{item.name}".startswith(SLOW)
-        ]
+        slow = [item for item in items if _is_slow(item)]
         items[:] = [item for item in items if item not in set(slow)]
         config.hook.pytest_deselected(items=slow)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    name = collection_path.relative_to(Path(__file__).parent).as_posix() + "/" * collection_path.is_dir()
+    return True if config.getoption("--quick") and name.startswith(SLOW) else None
+
+
+def _is_slow(item: pytest.Item) -> bool:
+    name = item.nodeid.partition("tests/")[2]
+    twins = ("oxenstored", "uvloop", AIO) if name.startswith("conformance/") else ("oxenstored", "uvloop")
+    return name.startswith(SLOW) or any(twin in item.name for twin in twins)
 
 
 @pytest.fixture(scope="session")
