@@ -7,6 +7,7 @@ from time import monotonic
 
 import pytest
 from daemons import Daemon, require_packages, start_xenstored
+from daemons.releases import LIVE_UPDATE, require
 from harness.commands import called, environment_for, on_terminal, typed
 from harness.stores import client_of
 
@@ -77,6 +78,7 @@ class TestLiveUpdate:
     def daemon(self) -> Iterator[Daemon]:
         require_packages()
         with start_xenstored() as daemon:
+            require(LIVE_UPDATE, daemon, "wire")
             yield daemon
 
     @pytest.fixture

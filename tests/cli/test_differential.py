@@ -11,6 +11,7 @@ from typing import cast
 
 import pytest
 from daemons import DAEMON_KINDS, Daemon, require_packages, start_daemon
+from daemons.releases import LIVE_UPDATE, require
 from harness.commands import Ran, program, program_on_terminal, typed
 from harness.embedded import EmbeddedDaemon
 from harness.guests import place_of_guest
@@ -326,6 +327,8 @@ def check_same(store: Daemon, dom0: Client, command: str, *arguments: str, confl
 
 @pytest.mark.parametrize("line", LINES)
 def test_a_command_line(store: Daemon, dom0: Client, line: str) -> None:
+    if line.startswith("control live-update"):
+        require(LIVE_UPDATE, store, "wire")
     check_same(store, dom0, *shlex.split(line.replace("{}", TOP)))
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "EVERY_DOMAIN",
     "FEATURES",
     "GUESTS_WATCHES",
+    "LIVE_UPDATE",
     "LONG_PATH",
     "NEW_OWNER",
     "OLDEST",
@@ -111,6 +112,7 @@ def order(release: str) -> tuple[int, ...]:
 FEATURES = Ability("features", xenstored="4.21", oxenstored=None, libxenstore="4.21")
 QUOTAS = Ability("quotas by name", xenstored="4.22", oxenstored=None, libxenstore="4.22")
 WATCH_DEPTH = Ability("depth of a watch", xenstored="4.22", oxenstored=None, libxenstore="4.22")
+LIVE_UPDATE = Ability("live update", xenstored="4.17", oxenstored="4.17")  # the tool neither
 EVERY_DOMAIN = Ability("permissions for every domain", xenstored="4.22", oxenstored=None)  # xenstored would die of it
 
 # What daemons answer
