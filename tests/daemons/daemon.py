@@ -112,9 +112,11 @@ class Daemon:
         """Stops it from running, as a busy or hung daemon: connections stay, nothing is answered."""
         if self.is_running:
             self._process.send_signal(signal.SIGSTOP)
-            status = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-            if status is not None and status.si_code == os.CLD_STOPPED:
-                return
+            # os.waitid would tell at once; PyPy has none.
+            while self.is_running:
+                if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
+                    return
+                time.sleep(0.001)
         raise DaemonError(f"{self.kind} is dead and cannot be paused\n{self.log}")
 
     def resume(self) -> None:
