@@ -6,7 +6,6 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -31,15 +30,6 @@ def test_two(xenstore):
     assert xenstore.ls("/") == ["tool"]
 """
 
-
-_TOOL = """
-import xsffi
-
-def rename_domain(domid, name):
-    with xsffi.Client() as xs:
-        xs.transact(lambda t: t.write(f"/local/domain/{domid}/name", name))
-"""
-
 _RELEASES = """
 import pytest
 {fixture}
@@ -61,14 +51,6 @@ _ROOT = Path(__file__).parents[2]
 
 def test_every_test_gets_a_store_of_its_own(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text(_TEST)
-    assert "3 passed" in run_pytest(tmp_path)
-
-
-def test_the_examples_of_the_documentation(tmp_path: Path) -> None:
-    text = (_ROOT / "docs" / "embedded-store.md").read_text(encoding="utf-8")
-    example, other = (block.partition("```")[0] for block in text.split("```python\n")[1:])
-    (tmp_path / "mytool.py").write_text(_TOOL)
-    (tmp_path / "test_it.py").write_text(f"{example}\ndef test_other():\n" + textwrap.indent(other, "    "))
     assert "3 passed" in run_pytest(tmp_path)
 
 

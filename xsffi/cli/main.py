@@ -141,11 +141,12 @@ def _known(name: str | None, prog: str) -> str:
 def _print_versions(options: dict[str, Any], out: Output) -> int:
     from platform import python_implementation, python_version
 
-    from ..backends.libxenstore.extension import load_libxenstore
+    from ..backends.selection import describe
     from ..lazy import imported
 
     out.line(f"xsffi {imported('xsffi').__version__}, {python_implementation()} {python_version()}")
-    out.line(f"libxenstore: {load_libxenstore() or 'in use where it opens'}")
+    for backend, state in describe().items():
+        out.line(f"{backend}: {state}")
     try:
         with Opening(options)() as xs:
             out.line(f"store: {xs.backend.description}")
