@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 from daemons import DAEMON_KINDS, start_daemon
 
-from .stage import ANSWERS, play_theirs
+from .answers import RECORDED, written
+from .stage import play_theirs
 
 
 def main() -> None:
@@ -14,8 +13,8 @@ def main() -> None:
     for kind in DAEMON_KINDS:
         with start_daemon(kind) as daemon:
             answers[kind] = play_theirs(daemon)
-    ANSWERS.write_text(json.dumps(answers, indent=1, ensure_ascii=True) + "\n")
-    print(f"{ANSWERS}: {sum(len(script) for script in answers[DAEMON_KINDS[0]].values())} calls")
+    RECORDED.write_text(written(answers), encoding="utf-8")
+    print(f"{RECORDED}: {sum(len(script) for script in answers[DAEMON_KINDS[0]].values())} calls")
 
 
 if __name__ == "__main__":

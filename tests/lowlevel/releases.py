@@ -1,4 +1,4 @@
-"""What the C module answers otherwise on another release of Xen than the one that answers.json was recorded on: the
+"""What the C module answers otherwise on another release of Xen than the one that answers.txt was recorded on: the
 daemon does, whose answer it hands on."""
 
 from __future__ import annotations

@@ -12,24 +12,12 @@ from typing import Any
 from daemons import Daemon
 from daemons.packages import REPOSITORY
 
-from .releases import OTHERWISE
+from .answers import Answers
 from .scripts import SCRIPTS
 
-__all__ = ["ANSWERS", "Answers", "load_answers", "play_ours", "play_theirs"]
+__all__ = ["play_ours", "play_theirs"]
 
 HERE = Path(__file__).parent
-ANSWERS = HERE / "answers.json"
-Answers = dict[str, list[list[str]]]  # of each script, each line and its outcome
-
-
-def load_answers(release: str) -> dict[str, Answers]:
-    """What the C module answers, on each kind of daemon of a release of Xen: as it was recorded on one of them, but for
-    the calls that are listed in releases.py."""
-    answers: dict[str, Answers] = json.loads(ANSWERS.read_text())
-    for (kind, script, line), difference in OTHERWISE.items():
-        (call,) = (call for call in answers[kind][script] if call[0] == line)
-        call[1] = difference.at(kind, release)
-    return answers
 
 
 def play_theirs(daemon: Daemon) -> Answers:

@@ -10,9 +10,10 @@ from daemons import DAEMON_KINDS, require_packages, start_daemon
 from daemons.packages import DEFAULT_RELEASE
 from harness.stores import require_libxenstore
 
+from .answers import load_answers
 from .differences import DIFFERENCES, SAID_BY_THE_INTERPRETER
 from .scripts import SCRIPTS
-from .stage import load_answers, play_ours, play_theirs
+from .stage import play_ours, play_theirs
 
 RECORDED_UNDER = (3, 11)  # the version of the interpreter that said the words
 DOCUMENT = Path(__file__).parents[2] / "docs" / "coming-from.md"
