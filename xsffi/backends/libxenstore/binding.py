@@ -301,7 +301,9 @@ def _taken(
 
 def _error(path: bytes | None = None) -> XenStoreError:
     """The error that the last C function left in errno."""
-    return error_from_errno(ffi.errno, None if path is None else path.decode("utf-8", "surrogateescape"))
+    number = ffi.errno
+    message = "the daemon does not know this request" if number == errno.ENOSYS else None
+    return error_from_errno(number, None if path is None else path.decode("utf-8", "surrogateescape"), message)
 
 
 def _need(name: str) -> None:
