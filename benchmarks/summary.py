@@ -1,4 +1,4 @@
-"""What the README says of speed, from benchmarks/results/results.json. Usage: python -m benchmarks.summary"""
+"""What the README says of speed, from benchmarks/results/results.json. Usage: python -m benchmarks.summary."""
 
 from __future__ import annotations
 

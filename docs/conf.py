@@ -100,6 +100,7 @@ def tell_once(app: Sphinx, kind: str, name: str, described: object, options: obj
 
 
 def setup(app: Sphinx) -> None:
+    """What Sphinx calls first."""
     app.connect("doctree-read", qualify)
     app.connect("missing-reference", pass_over)
     app.connect("autodoc-process-signature", tell_signature)

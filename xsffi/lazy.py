@@ -1,5 +1,7 @@
 """Modules that are imported when something of them is first used: a script that reads one node, of which dom0 runs
-many, starts in half the time without what only other verbs need::
+many, starts in half the time without what only other verbs need.
+
+::
 
     TYPE_CHECKING = False
     if TYPE_CHECKING:

@@ -40,7 +40,8 @@ _DIGITS_MAX = 5  # of a domid
 
 
 class Permission(_Permission):
-    """What one domain may do: `access` is ``"n"`` (nothing), ``"r"`` (read), ``"w"`` (write) or ``"b"`` (both)."""
+    """What one domain may do: `domid` is its number, an int from 0 to 65535, and `access` is ``"n"`` (nothing), ``"r"``
+    (read), ``"w"`` (write) or ``"b"`` (both)."""
 
     __slots__ = ()
 

@@ -60,7 +60,8 @@ def xenstore_release(request: pytest.FixtureRequest) -> str | None:
 
 @pytest.fixture
 def xenstore_server(monkeypatch: pytest.MonkeyPatch, xenstore_release: str | None) -> Iterator[EmbeddedStore]:
-    """A fresh, empty :class:`xsffi.testing.EmbeddedStore`; code that asks the environment for the store finds it."""
+    """A fresh, empty :class:`xsffi.testing.EmbeddedStore`, which ends with the test; code that asks the environment for
+    the store (``XENSTORED_PATH``) finds it."""
     from .testing import EmbeddedStore
 
     with EmbeddedStore(release=xenstore_release) as server:
@@ -70,6 +71,6 @@ def xenstore_server(monkeypatch: pytest.MonkeyPatch, xenstore_release: str | Non
 
 @pytest.fixture
 def xenstore(xenstore_server: EmbeddedStore) -> Iterator[Client]:
-    """A client of :func:`xenstore_server`, as dom0."""
+    """A :class:`xsffi.Client` of :func:`xenstore_server`, as dom0, which is closed with the test."""
     with xenstore_server.connect() as client:
         yield client

@@ -59,7 +59,8 @@ OVERFLOW = WatchEvent("", "")  # what a queue with a limit has in the place of e
 
 
 class Node(_Node):
-    """A node of the tree: its path, its value, the names of its children, and its permissions, owner first.
+    """A node of the tree: its path, a str; its value, bytes; the names of its children, a tuple of str; and its
+    permissions, a tuple of :class:`~xsffi.Permission`, the owner's first.
 
     Where its permissions are none at all, they were not told, and are left as they are by who loads it.
     """
@@ -105,7 +106,8 @@ class Node(_Node):
 
 
 class Change(_Change):
-    """What a mirror tells of a node: what it was, and what it is, each None where there was, or is, none."""
+    """What a mirror tells of a node: its path, and what it was and is, `old` and `new`: each a
+    :class:`~xsffi.Node`, or None where there was, or is, none."""
 
     __slots__ = ()
 

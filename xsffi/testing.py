@@ -44,6 +44,9 @@ class EmbeddedStore:
 
     Any client can use it: set ``XENSTORED_PATH`` to :attr:`path`, or see :meth:`environment`. As a context manager it
     stops at the end. A child of this process, by fork, can connect to it, and cannot stop it.
+
+    Once it was stopped, and in such a child, the other methods raise RuntimeError. A domid is an int from 0 to 65535;
+    another raises InvalidArgumentError, or TypeError.
     """
 
     def __init__(
@@ -109,7 +112,8 @@ class EmbeddedStore:
         """A new client, as the domain `domid`: one that is introduced, and has its home, from then on.
 
         `backend` and `timeout` are those of :class:`xsffi.Client`. libxenstore opens where the environment says: so
-        "auto" is the wire, unless ``XENSTORED_PATH`` names this socket, and "libxenstore" raises NotSupportedError.
+        "auto" is the wire, unless ``XENSTORED_PATH`` names this socket, and "libxenstore" raises NotSupportedError
+        there. Once the store was stopped, raises BackendUnavailableError.
         """
         return Client(self.socket_path(domid), backend, timeout)
 
@@ -147,7 +151,8 @@ class EmbeddedStore:
         self._loop.call(lambda: fill(self._store, tree))
 
     def dump(self, top: str = "/") -> list[Node]:
-        """All nodes from `top` on, each before those below it, as they were at one moment."""
+        """All nodes from `top` on, each before those below it, as they were at one moment; none where `top` is missing.
+        Raises InvalidArgumentError where that is no path."""
         validate(top)
         root = self._loop.call(lambda: self._store.tree.get(top))
         return [] if root is None else list(contents(top, root))

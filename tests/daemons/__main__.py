@@ -1,4 +1,4 @@
-"""Runs a program with a real daemon: ``python -m daemons xenstored PROGRAM ARGUMENTS…``
+"""Runs a program with a real daemon: ``python -m daemons xenstored PROGRAM ARGUMENTS…``.
 
 The daemon is there for the program alone and ends with it. The program finds it, Xen's command-line tools and
 libxenstore by its environment.

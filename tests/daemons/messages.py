@@ -77,5 +77,5 @@ class PacketSplitter:
 
     @property
     def between_packets(self) -> bool:
-        """Whether what was fed ends where a packet ends. (All whole packets must have been taken out.)"""
+        """Whether what was fed ends where a packet ends, all whole packets having been taken out."""
         return not self._buffer

@@ -95,7 +95,8 @@ class Client(NodeOperations, DomainVerbs):
 
         `function` is async, and may be called several times. After `attempts` calls the last
         :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception, also that of being cancelled,
-        aborts the transaction and is raised.
+        aborts the transaction and is raised. From the second conflict on it sleeps before it tries again, for up to 0.1
+        seconds.
         """
         return await self._open_state.transactions.repeat(function, attempts)
 

@@ -39,11 +39,13 @@ class NodeVerbs:
         raise NotImplementedError
 
     async def read(self, path: str) -> bytes:
-        """The value of a node; raises :class:`~xsffi.errors.NodeNotFoundError` where there is none."""
+        """The value of a node, exactly; raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node."""
         return await self._do(verbs.read(path))
 
     async def read_text(self, path: str, encoding: str = "utf-8", errors: str = "strict") -> str:
-        """The value of a node as text; raises UnicodeDecodeError where it is none, unless `errors` says otherwise."""
+        """The value of a node as text, by `encoding` and `errors` as in ``bytes.decode``, which raises
+        UnicodeDecodeError where it is none; raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such
+        node."""
         return await self._do(verbs.read_text(path, encoding, errors))
 
     @overload
@@ -65,7 +67,8 @@ class NodeVerbs:
         return await self._do(verbs.write(path, value))
 
     async def mkdir(self, path: str) -> None:
-        """Make a node with an empty value, and those above it. One that is there is left as it is."""
+        """Make a node with an empty value, and those above it. One that is there is left as it is. Raises
+        :class:`~xsffi.errors.QuotaExceededError` as :meth:`write` does."""
         return await self._do(verbs.mkdir(path))
 
     async def rm(self, path: str) -> None:
@@ -78,7 +81,7 @@ class NodeVerbs:
 
     async def ls(self, path: str) -> list[str]:
         """The names of a node's children, however many: sorted from oxenstored, in order of their making from
-        xenstored.
+        xenstored. Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node.
 
         A list too long for one message is read in parts. Where it changed each of a hundred times meanwhile,
         :class:`~xsffi.errors.TransactionConflictError` is raised, and where it does not end,
@@ -94,7 +97,7 @@ class NodeVerbs:
 
     async def get_permissions(self, path: str) -> list[Permission]:
         """The permissions of a node; the first names its owner, and what those domains may do that have none of their
-        own."""
+        own. Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node."""
         return await self._do(verbs.get_permissions(path))
 
     async def set_permissions(
@@ -103,8 +106,9 @@ class NodeVerbs:
         """Set the permissions of a node, the owner's first: ``["n0", "r5"]``, or
         :class:`~xsffi.permissions.Permission`.
 
-        Raises :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none; and where one is
-        for :data:`~xsffi.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22. `allow_any_domain`
+        Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node,
+        :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none; and where one is for
+        :data:`~xsffi.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22. `allow_any_domain`
         says that this daemon is known to be mended.
         """
         return await self._do(
@@ -151,7 +155,8 @@ class DomainVerbs:
         return await self._do(verbs.is_domain_introduced(domid))
 
     async def introduce_domain(self, domid: int, gfn: int, port: int) -> None:
-        """Tell the daemon of a domain: the guest frame number of its store page, and its event channel's port."""
+        """Tell the daemon of a domain: the guest frame number of its store page, an int of 64 bits, and its event
+        channel's port, one of 32. Another number is refused with InvalidArgumentError."""
         return await self._do(verbs.introduce_domain(domid, gfn, port))
 
     async def release_domain(self, domid: int) -> None:
@@ -168,11 +173,13 @@ class DomainVerbs:
         return await self._do(verbs.resume_domain(domid))
 
     async def set_target(self, domid: int, target: int) -> None:
-        """Let `domid`, a device model's domain, act on the nodes of `target`, its guest."""
+        """Let `domid`, a device model's domain, act on the nodes of `target`, its guest. A domain that the daemon does
+        not know raises NodeNotFoundError with xenstored."""
         return await self._do(verbs.set_target(domid, target))
 
     async def control(self, command: str, *arguments: str | bytes) -> str:
-        """Give the daemon a command, such as ``help``, and return its answer (xenstore.txt, "CONTROL")."""
+        """Give the daemon a command, such as ``help``, and return its answer as text (xenstore.txt, "CONTROL"). Raises
+        InvalidArgumentError where an argument has a NUL, and where xenstored does not know the command."""
         return await self._do(verbs.control(command, *arguments))
 
     async def get_features(self, domid: int | None = None) -> Feature:
@@ -191,9 +198,11 @@ class DomainVerbs:
         return await self._do(verbs.quota_names())
 
     async def get_quota(self, name: str, domid: int | None = None) -> int:
-        """A quota of a domain, or the one that new domains get. 0 means none. Since Xen 4.22."""
+        """A quota of a domain, or, without `domid`, the one that new domains get: a number of things, or of bytes; 0 is
+        no bound. Raises InvalidArgumentError where there is none of that name. Since Xen 4.22."""
         return await self._do(verbs.get_quota(name, domid))
 
     async def set_quota(self, name: str, value: int, domid: int | None = None) -> None:
-        """Set a quota of a domain, or the one that new domains get. 0 means none. Since Xen 4.22."""
+        """Set a quota of a domain, or, without `domid`, the one that new domains get, to an int of 32 bits; 0 is no
+        bound. Raises InvalidArgumentError where there is none of that name. Since Xen 4.22."""
         return await self._do(verbs.set_quota(name, value, domid))

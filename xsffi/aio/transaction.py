@@ -49,12 +49,14 @@ class Transaction(NodeOperations):
         """Make all that was done take effect at once.
 
         Raises :class:`~xsffi.errors.TransactionConflictError` where other changes came in between: nothing was written.
-        The transaction has ended then, as with any error. Where it is cancelled, nobody knows whether it did.
+        The transaction has ended then, as with any error. Raises :class:`~xsffi.errors.TransactionGoneError` where it
+        had ended before, and ConnectionLostError where the daemon is gone: whether it took effect is not known then,
+        nor where this is cancelled.
         """
         await self._end(commit=True)
 
     async def abort(self) -> None:
-        """Drop all that was done."""
+        """Drop all that was done. Raises as :meth:`commit` does, but for conflicts; nothing takes effect either way."""
         await self._end(commit=False)
 
     async def __aenter__(self) -> Transaction:

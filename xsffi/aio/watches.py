@@ -103,6 +103,7 @@ class Watch(Watched, EventStream):
         return taken[1]
 
     def take(self) -> tuple[str, WatchEvent] | None:
+        """Its next event and its token on the wire, None where none waits; raises what ended the stream."""
         taken = super().take()
         if taken is not None:
             self._given.discard(taken[1].path)
@@ -185,7 +186,7 @@ class Events(EventStream):
         return self
 
     def take(self) -> tuple[str, WatchEvent] | None:
-        # The events of a watch that was taken away meanwhile are not given.
+        """The next event of a watch that is still set, with its token on the wire; as that of a watch."""
         while (taken := super().take()) is not None and not self._watches.knows(taken[0]):
             pass
         return taken

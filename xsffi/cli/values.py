@@ -24,7 +24,7 @@ _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte != 0x5C)
 
 
 def escaped(value: bytes) -> str:
-    """As xenstore-read and xenstore-ls show it: ASCII that can be printed, all else as ``\\n``, ``\\\\``, ``\\x80``."""
+    r"""As xenstore-read and xenstore-ls show it: ASCII that can be printed, all else as ``\n``, ``\\``, ``\x80``."""
     if not value.translate(None, _PLAIN):
         return value.decode("ascii")
     return "".join([_ESCAPES[byte] for byte in value])
@@ -53,7 +53,7 @@ def shown_text(text: str) -> str:
 
 
 def unescaped(text: bytes) -> bytes:
-    """What xenstore-write makes of a value: the reverse of :func:`escaped`, one or two digits after ``\\x``, up to
+    r"""What xenstore-write makes of a value: the reverse of :func:`escaped`, one or two digits after ``\x``, up to
     three octal ones; a backslash before anything else is left out, and one at the end is a NUL."""
     if b"\\" not in text:
         return text

@@ -82,7 +82,7 @@ _PERMISSION = (Parameter("dom", integer, required=True), Parameter("read", integ
 
 
 class Error(RuntimeError):
-    """What every failure raises: ``args`` are the errno and its text."""
+    """What every failure raises: ``args`` are the errno, an int, and its text, a str."""
 
     __module__ = "xen.lowlevel.xs"
 
@@ -100,7 +100,11 @@ class _Connection:
 class xs(Reading):
     """A connection to XenStore: ``xs(readonly=0)``; the argument has no effect any more.
 
-    Raises :class:`Error` where there is no daemon.
+    A path is a str, a transaction what ``transaction_start`` gave, or ``""`` for none; a value is bytes, and may be
+    written as a str. Every method, and ``xs()`` where there is no daemon, raises :class:`Error`: with the errno that
+    the daemon gave; with EINVAL after ``close``; with EBADF once the daemon is gone, or EINVAL where that ends a wait
+    for events. TypeError, ValueError and OverflowError tell of wrong arguments. A child process gets a connection of
+    its own, without watches and transactions.
     """
 
     __module__ = "xen.lowlevel.xs"
@@ -109,7 +113,7 @@ class xs(Reading):
     _closed: bool
     _connection: _Connection | None  # None before it is open
 
-    def __new__(cls, *args: Any, **keywords: Any) -> xs:
+    def __new__(cls, *args: Any, **keywords: Any) -> xs:  # noqa: D102 - what __init__ begins with
         self = super().__new__(cls)
         self._closed = False
         self._connection = None
@@ -241,7 +245,7 @@ class xs(Reading):
         return None if event is None else (event.path, event.token)
 
     def fileno(self, *args: Any, **keywords: Any) -> int:
-        """fileno(): a descriptor that is readable while there are events."""
+        """fileno(): a descriptor that is readable while there are events; it is not to be read from, nor closed."""
         self._parse(_FILENO, args, keywords)
         return self._ask(lambda connection: connection.watching.fileno())
 

@@ -141,20 +141,21 @@ class View:
 
 
 def value_becomes(path: str, value: bytes | str) -> Condition[bool]:
-    """That a node has this value: bytes as they are, a str as UTF-8."""
+    """That a node has this value: bytes as they are, a str as UTF-8. Raises InvalidArgumentError, or TypeError, at once
+    where `path` or `value` can be none."""
     validate(path)
     wanted = encode_value(value)
     return lambda view: view.get(path) == wanted
 
 
 def node_appears(path: str) -> Condition[bool]:
-    """That there is such a node."""
+    """That there is such a node. Raises as :func:`value_becomes` does for the path."""
     validate(path)
     return lambda view: view.exists(path)
 
 
 def node_disappears(path: str) -> Condition[bool]:
-    """That there is no such node."""
+    """That there is no such node. Raises as :func:`value_becomes` does for the path."""
     validate(path)
     return lambda view: not view.exists(path)
 

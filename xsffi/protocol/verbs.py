@@ -75,12 +75,13 @@ _ULONG_MAX = 0xFFFFFFFFFFFFFFFF  # and its unsigned long
 
 
 def read(path: str) -> Request[bytes]:
-    """The value of a node; raises :class:`~xsffi.errors.NodeNotFoundError` where there is none."""
+    """The value of a node, exactly; raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node."""
     return r.Read(encode(path))
 
 
 def read_text(path: str, encoding: str = "utf-8", errors: str = "strict") -> Program[str]:
-    """The value of a node as text; raises UnicodeDecodeError where it is none, unless `errors` says otherwise."""
+    """The value of a node as text, by `encoding` and `errors` as in ``bytes.decode``, which raises
+    UnicodeDecodeError where it is none; raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node."""
     return programs.then(r.Read(encode(path)), lambda value: value.decode(encoding, errors))
 
 
@@ -104,7 +105,8 @@ def write(path: str, value: bytes | str) -> Request[None]:
 
 
 def mkdir(path: str) -> Request[None]:
-    """Make a node with an empty value, and those above it. One that is there is left as it is."""
+    """Make a node with an empty value, and those above it. One that is there is left as it is. Raises
+    :class:`~xsffi.errors.QuotaExceededError` as :meth:`write` does."""
     return r.Mkdir(encode(path))
 
 
@@ -122,6 +124,7 @@ def rm(path: str) -> Request[None]:
 
 def ls(path: str) -> Program[list[str]]:
     """The names of a node's children, however many: sorted from oxenstored, in order of their making from xenstored.
+    Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node.
 
     A list too long for one message is read in parts. Where it changed each of a hundred times meanwhile,
     :class:`~xsffi.errors.TransactionConflictError` is raised, and where it does not end,
@@ -138,7 +141,7 @@ def exists(path: str) -> Program[bool]:
 
 def get_permissions(path: str) -> Request[list[Permission]]:
     """The permissions of a node; the first names its owner, and what those domains may do that have none of their
-    own."""
+    own. Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node."""
     return r.GetPermissions(encode(path))
 
 
@@ -147,7 +150,8 @@ def set_permissions(
 ) -> Work[None]:
     """Set the permissions of a node, the owner's first: ``["n0", "r5"]``, or :class:`~xsffi.permissions.Permission`.
 
-    Raises :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none; and where one is for
+    Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node,
+    :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none; and where one is for
     :data:`~xsffi.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22.
     `allow_any_domain` says that this daemon is known to be mended.
     """
@@ -222,7 +226,8 @@ def is_domain_introduced(domid: int) -> Request[bool]:
 
 
 def introduce_domain(domid: int, gfn: int, port: int) -> Request[None]:
-    """Tell the daemon of a domain: the guest frame number of its store page, and its event channel's port."""
+    """Tell the daemon of a domain: the guest frame number of its store page, an int of 64 bits, and its event channel's
+    port, one of 32. Another number is refused with InvalidArgumentError."""
     _check(gfn, "a frame number", _ULONG_MAX)
     _check(port, "an event channel's port", _UINT_MAX)
     return r.Introduce(validate_domid(domid), gfn, port)
@@ -247,12 +252,14 @@ def resume_domain(domid: int) -> Request[None]:
 
 
 def set_target(domid: int, target: int) -> Request[None]:
-    """Let `domid`, a device model's domain, act on the nodes of `target`, its guest."""
+    """Let `domid`, a device model's domain, act on the nodes of `target`, its guest. A domain that the daemon does not
+    know raises NodeNotFoundError with xenstored."""
     return r.SetTarget(validate_domid(domid), validate_domid(target))
 
 
 def control(command: str, *arguments: str | bytes) -> Request[str]:
-    """Give the daemon a command, such as ``help``, and return its answer (xenstore.txt, "CONTROL")."""
+    """Give the daemon a command, such as ``help``, and return its answer as text (xenstore.txt, "CONTROL"). Raises
+    InvalidArgumentError where an argument has a NUL, and where xenstored does not know the command."""
     parts = [_control_text(part) for part in (command, *arguments)]
     if not parts[0]:
         raise InvalidArgumentError(errno.EINVAL, "a command of CONTROL is not empty")
@@ -277,12 +284,14 @@ def quota_names() -> Program[list[str]]:
 
 
 def get_quota(name: str, domid: int | None = None) -> Request[int]:
-    """A quota of a domain, or the one that new domains get. 0 means none. Since Xen 4.22."""
+    """A quota of a domain, or, without `domid`, the one that new domains get: a number of things, or of bytes; 0 is no
+    bound. Raises InvalidArgumentError where there is none of that name. Since Xen 4.22."""
     return r.GetQuota(_quota_name(name), None if domid is None else validate_domid(domid))
 
 
 def set_quota(name: str, value: int, domid: int | None = None) -> Request[None]:
-    """Set a quota of a domain, or the one that new domains get. 0 means none. Since Xen 4.22."""
+    """Set a quota of a domain, or, without `domid`, the one that new domains get, to an int of 32 bits; 0 is no bound.
+    Raises InvalidArgumentError where there is none of that name. Since Xen 4.22."""
     _check(value, "a quota", _UINT_MAX)
     return r.SetQuota(_quota_name(name), value, None if domid is None else validate_domid(domid))
 

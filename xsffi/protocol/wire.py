@@ -74,8 +74,8 @@ class MessageType(IntEnum):
 
 
 class Feature(IntFlag):
-    """What a daemon can do that others cannot, as bits (XENSTORE_SERVER_FEATURE_*). It can be asked for since Xen
-    4.21."""
+    """What a daemon can do that others cannot, as bits (XENSTORE_SERVER_FEATURE_* in xs_wire.h). It can be asked for
+    since Xen 4.21."""
 
     RECONNECTION = 1  # a guest may connect anew by its ring
     ERROR = 2  # a guest is told, in its ring, why its connection ended

@@ -77,7 +77,8 @@ class Client(NodeOperations, DomainVerbs):
             with fewer. None: what ``XSFFI_CONNECTIONS`` says, or else 4, and 1 without the C extension.
 
         Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried, where there is no way to the
-        store.
+        store, and :class:`~xsffi.errors.NotSupportedError` where libxenstore is asked for by name and cannot do what
+        `path` or `timeout` asks.
         """
         validate_timeout(timeout)
         self.backend = open_backend(backend, None if path is None else os.fsdecode(path), timeout, connections)
@@ -91,13 +92,17 @@ class Client(NodeOperations, DomainVerbs):
         self._mirrors_opened: list[mirrors.Mirrors] = []  # the first of them is that of all mirrors
         self._connections = connections
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str) -> bytes:  # noqa: D102 - NodeVerbs says it; this is its faster way
         return self.backend.read(path)
 
     # Transactions.
 
     def transaction(self) -> Transaction:
-        """Start a transaction: ``with client.transaction() as t: t.write(…)``. There may be several at once."""
+        """Start a transaction: ``with client.transaction() as t: t.write(…)``. There may be several at once.
+
+        Raises :class:`~xsffi.errors.QuotaExceededError` where a guest has as many as it may, and ConnectionLostError
+        where the daemon is gone. One whose start is interrupted is not left behind.
+        """
         return self._transactions.start()
 
     def transact(self, function: Callable[[Transaction], T], attempts: int = 10) -> T:
@@ -105,7 +110,7 @@ class Client(NodeOperations, DomainVerbs):
 
         `function` may so be called several times. After `attempts` calls the last
         :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception aborts the transaction and is
-        raised.
+        raised. From the second conflict on it sleeps before it tries again, for up to 0.1 seconds.
         """
         return self._transactions.repeat(function, attempts)
 

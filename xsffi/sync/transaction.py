@@ -51,12 +51,14 @@ class Transaction(NodeOperations):
         """Make all that was done take effect at once.
 
         Raises :class:`~xsffi.errors.TransactionConflictError` where other changes came in between: nothing was written.
-        The transaction has ended then, as with any error.
+        The transaction has ended then, as with any error. Raises :class:`~xsffi.errors.TransactionGoneError` where it
+        had ended before, and ConnectionLostError where the daemon is gone: whether it took effect is not known then,
+        nor where Ctrl-C ends the wait for the reply.
         """
         self._end(commit=True)
 
     def abort(self) -> None:
-        """Drop all that was done."""
+        """Drop all that was done. Raises as :meth:`commit` does, but for conflicts; nothing takes effect either way."""
         self._end(commit=False)
 
     def __enter__(self) -> Transaction:

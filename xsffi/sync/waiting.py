@@ -184,7 +184,6 @@ class Waits:
 
     def _part(self, wait: _Wait, request: Unwatch) -> None:
         """Tell the wait of events at a path no more."""
-
         path = request.path.decode("ascii")
 
         def step() -> None:

@@ -38,7 +38,7 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def connect(implementation: str) -> Iterator[Connect]:
-    """Opens connections: connect(path, timeout=None). They are closed at the end."""
+    """Opens connections, by ``connect(path, timeout=None)``, and closes them at the end."""
     opened: list[Connection] = []
 
     def connect(path: str, timeout: float | None = None) -> Connection:

@@ -33,7 +33,7 @@ class Lifetime:
         return bool(self._release)
 
     def left(self) -> None:
-        """A user took itself out. (It does so by itself, since an exception may come as a function of ours begins.)"""
+        """A user took itself out: not by a function of ours, since an exception may come as one begins."""
         if self._is_over:
             self.end()
 
