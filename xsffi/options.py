@@ -12,7 +12,9 @@ __all__ = [
     "validate_attempts",
     "validate_callable",
     "validate_callback",
+    "validate_count",
     "validate_depth",
+    "validate_seconds",
     "validate_timeout",
 ]
 
@@ -22,16 +24,26 @@ _DEPTH_MAX = 0x7FFFFFFF  # xenstored takes it for a C int
 
 def validate_timeout(timeout: float | None) -> None:
     """Raises TypeError or ValueError where it is neither a number of seconds nor None."""
-    if timeout is None:
-        return
-    if not isinstance(timeout, (int, float)) or isinstance(timeout, bool):
-        raise TypeError(f"a timeout is a number of seconds or None, not {type(timeout).__name__}: {timeout!r}")
+    if timeout is not None:
+        validate_seconds(timeout, "a timeout", " or None")
+
+
+def validate_seconds(seconds: float, what: str, otherwise: str = "") -> None:
+    """Raises TypeError or ValueError, which says what it is, where it is no number of seconds."""
+    if not isinstance(seconds, (int, float)) or isinstance(seconds, bool):
+        raise TypeError(f"{what} is a number of seconds{otherwise}, not {type(seconds).__name__}: {seconds!r}")
     try:
-        timeout = float(timeout)
+        seconds = float(seconds)
     except OverflowError:
-        raise ValueError("a timeout is a number of seconds that a float can hold") from None
-    if not timeout >= 0:  # nor NaN
-        raise ValueError(f"a timeout is not negative: {timeout!r}")
+        raise ValueError(f"{what} is a number of seconds that a float can hold") from None
+    if not seconds >= 0:  # nor NaN
+        raise ValueError(f"{what} is not negative: {seconds!r}")
+
+
+def validate_count(count: int, what: str) -> None:
+    """Raises ValueError, which says what it is, where it is no number of things."""
+    if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+        raise ValueError(f"{what} is an int from 0 on, not {count!r}")
 
 
 def validate_attempts(attempts: int) -> int:

@@ -18,6 +18,7 @@ import weakref
 from contextlib import contextmanager
 
 from .addresses import SOCKET_PATH_MAX, absolute
+from .options import validate_count, validate_seconds
 from .paths import validate
 from .permissions import validate_domid
 from .protocol.wire import MessageType
@@ -160,24 +161,33 @@ class EmbeddedStore:
     # Faults.
 
     def fail_commits(self, count: int = 1) -> None:
-        """The next `count` commits are in conflict; nothing of them is written."""
+        """The next `count` commits are in conflict; nothing of them is written. Raises ValueError where `count` is no
+        int from 0 on."""
+        validate_count(count, "a number of commits")
         self._set_fault("conflicts", count)
 
     def fail(self, error: str, operation: str | None = None, path: str | None = None, *, times: int | None = 1) -> None:
         """Requests get an error instead of being carried out.
 
-        :param error: its name on the wire, such as "EACCES".
+        :param error: its name on the wire, such as "EACCES"; any, since daemons may send any.
         :param operation: the message's type, such as "WRITE"; None: any but CONTROL.
         :param path: the absolute path of the node concerned; None: any.
         :param times: how many of them; None: all, until :meth:`clear_faults`.
 
-        Raises ValueError where there is no such operation.
+        Raises ValueError where there is no such operation, or `times` is no int from 0 on, and TypeError where `error`
+        is no str.
         """
+        if not isinstance(error, str):
+            raise TypeError(f"an error is given by its name, a str, not {type(error).__name__}: {error!r}")
+        if times is not None:
+            validate_count(times, "times")
         refusal = Refusal(error, None if operation is None else _message_type(operation), path, times)
         self._loop.call(lambda: self._store.faults.refusals.append(refusal))
 
     def delay_answers(self, seconds: float) -> None:
-        """From now on everything that is sent waits so long; 0: no longer. What waits already is not hurried."""
+        """From now on everything that is sent waits for so many seconds; 0: no longer. What waits already is not
+        hurried. Raises TypeError or ValueError where that is no number of seconds."""
+        validate_seconds(seconds, "a delay")
         self._set_fault("delay", seconds)
 
     def cut_next_answer(self, *, middle: bool = False, domid: int | None = None) -> None:

@@ -538,6 +538,28 @@ def test_delayed_answers() -> None:
         assert xs.ls("/") == ["tool"]
 
 
+@pytest.mark.parametrize(
+    ("ask", "error", "said"),
+    [
+        (lambda store: store.delay_answers("1"), TypeError, "a delay is a number of seconds, not str: '1'"),
+        (lambda store: store.delay_answers(None), TypeError, "a delay is a number of seconds, not NoneType: None"),
+        (lambda store: store.delay_answers(-0.5), ValueError, "a delay is not negative: -0.5"),
+        (lambda store: store.delay_answers(float("nan")), ValueError, "a delay is not negative: nan"),
+        (lambda store: store.fail_commits(-1), ValueError, "a number of commits is an int from 0 on, not -1"),
+        (lambda store: store.fail_commits("2"), ValueError, "a number of commits is an int from 0 on, not '2'"),
+        (lambda store: store.fail("EIO", times=1.5), ValueError, "times is an int from 0 on, not 1.5"),
+        (lambda store: store.fail(5), TypeError, "an error is given by its name, a str, not int: 5"),
+    ],
+)
+def test_what_is_no_fault_is_refused(ask: Callable[[EmbeddedStore], None], error: type[Exception], said: str) -> None:
+    """And the store goes on."""
+    with EmbeddedStore({"/a": "1"}) as store, client_of(store) as xs:
+        with pytest.raises(error) as caught:
+            ask(store)
+        assert str(caught.value) == said
+        assert xs.transact(lambda t: t.read("/a")) == b"1"
+
+
 @pytest.mark.parametrize("middle", [False, True])
 def test_a_connection_that_is_cut(middle: bool) -> None:
     with EmbeddedStore({"/a": "1"}) as store, client_of(store) as xs, client_of(store, 5) as guest:
