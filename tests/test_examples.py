@@ -1,8 +1,9 @@
-"""The examples that run on: what they do for those who use them, as processes of their own."""
+"""The examples: what they do for those who use them, as processes of their own."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from pathlib import Path
 import pytest
 from daemons import DAEMON_KINDS, Daemon, require_packages, start_daemon
 from harness.embedded import EmbeddedDaemon
+from harness.pages import Page
 from harness.threads import PATIENCE
 
 import xsffi
 from xsffi.testing import EmbeddedStore
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+INDEX = Page(REPOSITORY / "examples/README.md")
 TOTAL = 2_000_000  # kB
 MINIMUM = 100_000
 
@@ -235,6 +238,36 @@ def test_a_total_that_is_too_little(store: EmbeddedStore) -> None:
         other.write("memory/meminfo", "100000")
         balancer.wait_until_it_says("200000 kB are too little for 2 domains")
         assert other.get("memory/target") is None
+
+
+def test_the_index_has_each_example() -> None:
+    """With a command that starts it, where it is a program."""
+    files = [path.name for path in (REPOSITORY / "examples").iterdir() if path.suffix in (".jsonl", ".py")]
+    rows = INDEX.rows(r"`([\w.]+)` \| [^|]+ \| `([^`]+)`[^|]*")
+    assert sorted(row[1] for row in rows) == sorted(files)
+    for name, command in (row.groups() for row in rows if row[1].endswith(".py")):
+        assert shlex.split(command)[:2] == ["python", f"examples/{name}"]
+
+
+def test_a_device_is_attached(new_daemon: Daemon | EmbeddedDaemon) -> None:
+    """By a toolstack, with a driver that runs beside it."""
+    environment = {**new_daemon.environment(), "PYTHONPATH": str(REPOSITORY), "XSFFI_BACKEND": "wire"}
+
+    def start(*command: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, *command], cwd=REPOSITORY, env=environment, stdout=subprocess.PIPE, text=True
+        )
+
+    backend = "/local/domain/0/backend/vif/9/0"
+    with start("examples/driver.py") as driver, start("examples/attach_device.py", "9") as toolstack:
+        assert driver.communicate(timeout=PATIENCE)[0] == f"driver: connecting {backend}\n"
+        printed = toolstack.communicate(timeout=PATIENCE)[0].splitlines()
+    assert (driver.returncode, toolstack.returncode) == (0, 0)
+    assert printed[0] == "attach_device: the backend is wire"
+    assert f"attach_device: /local/domain/9/device/vif/0/backend = {backend}" in printed
+    assert printed[-2:] == [f"attach_device: {backend}/state is 4", "attach_device: the driver has connected"]
+    with xsffi.Client(new_daemon.socket_path, backend="wire") as xs:
+        assert [str(each) for each in xs.get_permissions(backend)] == ["n0", "r9"]
 
 
 class TestWaitForDevice:
