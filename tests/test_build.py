@@ -23,6 +23,8 @@ import pytest
 from daemons import require_packages
 from harness.stores import require_libxenstore
 
+from xsffi import __version__
+
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ("build_ffi.py", "setup.py", "pyproject.toml", "MANIFEST.in", "LICENSE", "README.md", "CHANGELOG.md")
 NO_COMPILER = {"CC": "/nonexistent/cc"}
@@ -179,13 +181,13 @@ def test_a_wheel_with_the_extension_serves_every_python(wheel: Wheel) -> None:
     if not build_ffi.STABLE_ABI:
         pytest.skip("this Python has no stable ABI")
     platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-    assert wheel.path.name == f"xsffi-0.1.0-cp39-abi3-{platform}.whl"
+    assert wheel.path.name == f"xsffi-{__version__}-cp39-abi3-{platform}.whl"
     assert "xsffi/_xenstore.abi3.so" in wheel.files
 
 
 def test_a_wheel_holds_the_package_and_nothing_else(wheel: Wheel) -> None:
     assert {"xsffi/__init__.py", "xsffi/py.typed", "xsffi/_xenstore.pyi"} <= wheel.files
-    assert {name.partition("/")[0] for name in wheel.files} == {"xsffi", "xsffi-0.1.0.dist-info"}
+    assert {name.partition("/")[0] for name in wheel.files} == {"xsffi", f"xsffi-{__version__}.dist-info"}
     assert not [name for name in wheel.files if name.endswith((".c", ".h"))]
 
 
@@ -195,7 +197,7 @@ def test_a_build_is_free_of_deprecated_settings(wheel: Wheel) -> None:
 
 def test_without_the_extension_the_wheel_serves_every_platform(source: Path, wheel: Wheel) -> None:
     pure = build_wheel(source, XSFFI_BUILD_EXTENSION="no")
-    assert pure.path.name == "xsffi-0.1.0-py3-none-any.whl"
+    assert pure.path.name == f"xsffi-{__version__}-py3-none-any.whl"
     assert not [name for name in pure.files if name.endswith(".so")]
     assert modules(pure) == modules(wheel)
     assert "left out" not in pure.output
@@ -207,7 +209,7 @@ def test_by_default_the_extension_is_built(source: Path, compiler: str) -> None:
 
 def test_by_default_a_missing_compiler_is_told_in_one_line(source: Path) -> None:
     pure = build_wheel(source, **NO_COMPILER)
-    assert pure.path.name == "xsffi-0.1.0-py3-none-any.whl"
+    assert pure.path.name == f"xsffi-{__version__}-py3-none-any.whl"
     (line,) = (line for line in pure.output.splitlines() if "nonexistent" in line)
     assert "xsffi: left out the C extension, which cannot be built here:" in line
 
