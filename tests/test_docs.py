@@ -20,7 +20,8 @@ import xsffi
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = Page(REPOSITORY / "README.md")
-PAGES = [README, *map(Page, sorted((REPOSITORY / "docs").rglob("*.md")))]
+BESIDE = ("CONTRIBUTING.md", "SECURITY.md", "examples/README.md")
+PAGES = [README, *(Page(REPOSITORY / name) for name in BESIDE), *map(Page, sorted((REPOSITORY / "docs").rglob("*.md")))]
 PUBLIC = (
     "xsffi",
     "xsffi.aio",
@@ -101,10 +102,6 @@ def test_every_public_name_is_in_the_reference(module: str) -> None:
         return
     named = {f"{module}.{name}" for name in importlib.import_module(module).__all__}
     assert named - described == set()
-
-
-def test_the_map_is_as_the_house() -> None:
-    subprocess.run([sys.executable, REPOSITORY / "ci" / "map", "--check"], check=True)
 
 
 def test_the_demo() -> None:
