@@ -77,8 +77,8 @@ def change(xs: xsffi.Client, top: str) -> None:
         t.write(f"{top}/a", "3")
         t.mkdir(f"{top}/d")
         t.rm(f"{top}/b")
-    # xenstored drops an event that equals one which it has not sent yet. It sends one with each reply to another client,
-    # so after these it has sent those of the commit, and that of rm before mkdir comes.
+    # xenstored drops an event that equals one which it has not sent yet. It sends one with each reply to another
+    # client, so after these it has sent those of the commit, and that of rm before mkdir comes.
     for _ in range(5):
         xs.read(top)
     xs.rm(top)
