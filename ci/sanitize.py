@@ -18,9 +18,9 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from daemons import load_packages  # noqa: E402
 from daemons.packages import RELEASES  # noqa: E402
+from harness.compiled import compile_races, compiler  # noqa: E402
 
 COPIED = ("xsffi", "tests", "build_ffi.py", "setup.py", "pyproject.toml", "README.md")
-COMPILER = shlex.split(os.environ.get("CC", "gcc"))
 PLAIN = ["-O1", "-g", "-fno-omit-frame-pointer"]
 MEMORY = [*PLAIN, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RACES = [*PLAIN, "-fsanitize=thread"]
@@ -135,10 +135,7 @@ class Copy:
     def threads(self, options: Sequence[str], seconds: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
         """Run the threads that share connections, compiled with these options."""
         program = self.directory / "races"
-        sources = [self.directory / "tests" / "harness" / "races.c"]
-        sources += [path for path in sorted(self.native.glob("*.c")) if "objects.h" not in path.read_text()]
-        command = [*COMPILER, "-std=gnu11", *options, f"-I{self.native}", "-o", str(program), *map(str, sources)]
-        subprocess.run([*command, "-lpthread"], check=True)
+        compile_races(self.directory, program, options)
         environment = {**os.environ, "ASAN_OPTIONS": "detect_stack_use_after_return=1"}
         return subprocess.run(
             [str(program), seconds], env=environment, stderr=subprocess.PIPE if capture else None, text=True
@@ -147,7 +144,7 @@ class Copy:
 
 def _library_of_sanitizer() -> str:
     """What must be loaded before all else, where the program itself was not built so."""
-    command = [*COMPILER, "-print-file-name=libasan.so"]
+    command = [*compiler(), "-print-file-name=libasan.so"]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
 

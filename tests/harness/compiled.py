@@ -6,24 +6,38 @@ import os
 import shlex
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-__all__ = ["compile_library"]
+__all__ = ["compile_library", "compile_races", "compiler"]
 
 _SOURCES = Path(__file__).resolve().parent
 
 
-def compile_library(name: str, directory: Path) -> Path:
-    """The library that ``name.c``, of this folder, makes; where there is no compiler, the test is skipped, but not
-    under CI."""
-    compiler = shlex.split(os.environ.get("CC", "cc"))
-    if shutil.which(compiler[0]) is None:
+def compiler() -> list[str]:
+    """The command of the C compiler; where there is none, the test is skipped, but not under CI."""
+    command = shlex.split(os.environ.get("CC", "cc"))
+    if shutil.which(command[0]) is None:
         if os.environ.get("CI"):
-            pytest.fail(f"there is no compiler: {compiler[0]}", pytrace=False)
-        pytest.skip(f"there is no compiler: {compiler[0]}")
+            pytest.fail(f"there is no compiler: {command[0]}", pytrace=False)
+        pytest.skip(f"there is no compiler: {command[0]}")
+    return command
+
+
+def compile_library(name: str, directory: Path) -> Path:
+    """The library that ``name.c``, of this folder, makes."""
     library = directory / f"{name}.so"
-    command = [*compiler, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(library)]
+    command = [*compiler(), "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(library)]
     subprocess.run([*command, str(_SOURCES / f"{name}.c"), "-ldl"], check=True)
     return library
+
+
+def compile_races(root: Path, program: Path, options: Sequence[str]) -> None:
+    """The program races.c, with what the project in `root` has of the wire in C, but for the door to Python."""
+    native = root / "xsffi" / "_native" / "wire"
+    sources = [path for path in sorted(native.glob("*.c")) if "objects.h" not in path.read_text()]
+    command = [*compiler(), "-std=gnu11", *options, f"-I{native}", "-o", str(program)]
+    races = root / "tests" / "harness" / "races.c"
+    subprocess.run([*command, *map(str, [races, *sources]), "-lpthread"], check=True)
