@@ -1,5 +1,5 @@
-"""Threads that share a connection in C, without Python's lock to keep them apart. ci/sanitize has the same for longer, with
-what tells data races."""
+"""Threads that share a connection in C, without Python's lock to keep them apart. ci/sanitize runs the same for longer,
+under ThreadSanitizer."""
 
 from __future__ import annotations
 
