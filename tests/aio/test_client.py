@@ -10,7 +10,6 @@ import inspect
 import os
 import pickle
 import re
-import resource
 import socket
 import threading
 from collections.abc import Awaitable
@@ -19,6 +18,7 @@ from pathlib import Path
 import pytest
 from daemons import start_daemon
 from harness.children import in_child
+from harness.descriptors import descriptors_left, open_descriptors
 from harness.loops import new_loop
 from harness.peer import Link, Peer, answer
 from harness.stores import connections_to, nobody_is_accepted
@@ -122,10 +122,10 @@ class TestOpening:
             await aio.connect(tmp_path)
 
     async def test_a_device_that_cannot_be_polled(self) -> None:
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         with pytest.raises(xsffi.BackendUnavailableError, match="/dev/null"):
             await aio.connect("/dev/null")
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_descriptors() == before
 
     async def test_a_name_too_long_for_a_socket(self, tmp_path: Path) -> None:
         with pytest.raises(xsffi.BackendUnavailableError):
@@ -174,18 +174,14 @@ class TestOpening:
                 await opening
 
     async def test_no_descriptors_left(self, path: str) -> None:
-        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         opening = [aio.connect(path) for _ in range(5)]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
-        try:
+        with descriptors_left(0):
             errors = [await _error_of(each) for each in opening]
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
         for error in errors:
             assert isinstance(error, xsffi.BackendUnavailableError)
             assert error.errno == errno.EMFILE
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_descriptors() == before
 
 
 async def _error_of(call: Awaitable[object]) -> BaseException | None:
@@ -253,17 +249,17 @@ class TestItsEnd:
 
     async def test_the_daemon_forgets_it(self) -> None:
         with start_daemon("xenstored") as daemon:
-            before = len(os.listdir("/proc/self/fd"))
+            before = open_descriptors()
             async with aio.Client(daemon.socket_path) as xs:
                 await xs.read("/")
                 assert connections_to(daemon) == 1
             with xsffi.Client(daemon.socket_path) as other:
                 other.read("/")  # so it has seen the end of the other
                 assert connections_to(daemon) == 1
-            assert len(os.listdir("/proc/self/fd")) == before
+            assert open_descriptors() == before
 
     async def test_a_client_that_is_dropped(self, path: str) -> None:
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         xs = await aio.connect(path)
         await xs.read("/")
         clients = [xs]
@@ -271,10 +267,10 @@ class TestItsEnd:
         with pytest.warns(ResourceWarning, match="was not closed"):
             clients.clear()
         await asyncio.sleep(0)
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_descriptors() == before
 
     def test_one_that_outlives_its_loop(self, path: str, loop_kind: str) -> None:
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         loop = new_loop(loop_kind)
         xs = loop.run_until_complete(aio.connect(path))
         watch = loop.run_until_complete(_watch(xs))
@@ -288,10 +284,10 @@ class TestItsEnd:
         other.close()
         del loop, other
         gc.collect()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_descriptors() == before
 
     def test_one_that_is_dropped_after_its_loop(self, path: str, loop_kind: str) -> None:
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         loop = new_loop(loop_kind)
         xs = loop.run_until_complete(aio.connect(path))
         loop.close()
@@ -301,7 +297,7 @@ class TestItsEnd:
             clients.clear()
         del loop
         gc.collect()
-        assert len(os.listdir("/proc/self/fd")) == before
+        assert open_descriptors() == before
 
     async def test_it_cannot_be_copied(self, client: aio.Client) -> None:
         async with client as xs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import random
 import threading
 from collections.abc import Iterator
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from daemons import Daemon
 from daemons.releases import CHILDREN_ARE_SORTED
+from harness.descriptors import open_descriptors
 from harness.stores import AIO, client_of, connections_to, of_sync_alone
 
 import xsffi
@@ -159,7 +159,7 @@ def test_a_dump_is_of_one_moment(several: Client, other: Client, top: str) -> No
 @of_sync_alone("there is one connection")
 def test_they_are_opened_once_and_closed_with_the_client(own_daemon: Daemon, backend: str) -> None:
     one = 1 if backend == "wire" else 2  # libxenstore's own, beside that for bulk work
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with client_of(own_daemon, backend, connections=3) as client:
         client.read("/")  # so the daemon has accepted it
         assert connections_to(own_daemon) == 1
@@ -168,7 +168,7 @@ def test_they_are_opened_once_and_closed_with_the_client(own_daemon: Daemon, bac
             assert connections_to(own_daemon) == one + 2
     while connections_to(own_daemon) > 0:
         threading.Event().wait(0.001)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
     with client_of(own_daemon, backend, connections=1) as client:
         client.read_many(["/"] * 100)
         assert connections_to(own_daemon) == one

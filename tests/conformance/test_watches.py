@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import select
 import threading
 import time
 from typing import Callable
@@ -12,6 +11,7 @@ import pytest
 from daemons import Daemon
 from daemons.releases import WATCH_DEPTH, require
 from harness.alarms import Interrupt, interrupted_after
+from harness.descriptors import WAYS
 from harness.stores import AIO, client_of, events_so_far, of_sync_alone
 
 import xsffi
@@ -235,23 +235,7 @@ def test_many_events_in_a_burst(xs: Client, other: Client, top: str) -> None:
 # Waiting for the descriptor.
 
 
-def _by_select(descriptor: int, timeout: float) -> bool:
-    return bool(select.select([descriptor], [], [], timeout)[0])
-
-
-def _by_poll(descriptor: int, timeout: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(timeout * 1000))
-
-
-def _by_epoll(descriptor: int, timeout: float) -> bool:
-    with select.epoll() as epoll:
-        epoll.register(descriptor, select.EPOLLIN)
-        return bool(epoll.poll(timeout))
-
-
-@pytest.fixture(params=[_by_select, _by_poll, _by_epoll], ids=["select", "poll", "epoll"])
+@pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def wait(request: pytest.FixtureRequest) -> Callable[[int, float], bool]:
     """Ways to wait for a descriptor."""
     ways: Callable[[int, float], bool] = request.param

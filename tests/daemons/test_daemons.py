@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import gc
-import os
 import subprocess
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from harness.descriptors import open_descriptors
 
 from daemons import (
     Daemon,
@@ -70,7 +70,7 @@ class TestDaemon:
         assert values == [b"0", b"1", b"2", b"3", b"4"]
 
     def test_leaves_nothing_behind(self, kind: str) -> None:
-        descriptors = len(os.listdir("/proc/self/fd"))
+        descriptors = open_descriptors()
         with start_daemon(kind) as daemon:
             with Guest(daemon, 1) as guest, RingBridge(guest), SocketBridge(daemon.socket_path):
                 pass
@@ -78,7 +78,7 @@ class TestDaemon:
                 pass
             watch = daemon.tool_process("xenstore-watch", "/")
         assert not daemon.directory.exists()
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert open_descriptors() == descriptors
         wait_for_end(daemon.pid)
         assert watch.returncode is not None
         daemon.stop()

@@ -22,7 +22,7 @@ class Interrupt(Exception):
     """What a signal handler of a test raises, as Python's own raises KeyboardInterrupt."""
 
 
-def interrupt(number: int, frame: FrameType | None) -> None:
+def interrupt(*of_signal: object) -> None:
     """A handler that raises."""
     raise Interrupt
 

@@ -27,6 +27,7 @@ from typing import Any
 import pytest
 from daemons import Daemon
 from harness.alarms import Interrupt, alarm_after, at_moment, interrupt, of_finalizers, silence
+from harness.descriptors import open_descriptors
 from harness.stores import client_of, events_so_far, open_client
 
 import xsffi
@@ -193,6 +194,7 @@ def test_a_handler_between_the_pieces_of_a_reply(tmp_path: Path, alarms: object)
         server.join()
 
 
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("in_c", [True, False], ids=["in C", "in Python"])
 @pytest.mark.parametrize("answer", [b"", b"\xff" * 16], ids=["it hangs up", "it answers nonsense"])
 def test_a_handler_that_closes_the_client_as_the_connection_is_lost(
@@ -216,7 +218,7 @@ def test_a_handler_that_closes_the_client_as_the_connection_is_lost(
 
     def lose(moment: int) -> bool:
         """Find the connection lost, with the handler at this moment. Whether there was such a moment."""
-        before = len(os.listdir("/proc/self/fd"))
+        before = open_descriptors()
         xs = xsffi.Client(path, backend="wire", timeout=10)
         xs.fileno()
         with pytest.raises(xsffi.XenStoreError), at_moment(moment, xs.close) as was_there:
@@ -227,7 +229,7 @@ def test_a_handler_that_closes_the_client_as_the_connection_is_lost(
         with pytest.raises(xsffi.ClientClosedError):
             xs.read("/a")
         assert served.acquire(timeout=10)
-        assert len(os.listdir("/proc/self/fd")) == before, f"at moment {moment}"
+        assert open_descriptors() == before, f"at moment {moment}"
         return has_closed
 
     path = str(tmp_path / "socket")
@@ -308,9 +310,6 @@ def test_interrupted_at_any_moment(daemon: Daemon, top: str, use: str) -> None:
     """This thread, and others, use the client as if nothing had been, or learn that the connection is over."""
     others: SimpleQueue[object] = SimpleQueue()
 
-    def raise_it() -> None:
-        raise Interrupt
-
     def read() -> object:
         try:
             return xs.read(top)
@@ -323,7 +322,7 @@ def test_interrupted_at_any_moment(daemon: Daemon, top: str, use: str) -> None:
         expected = USES[use](xs, top)
         for moment in itertools.count():
             try:
-                with at_moment(moment, raise_it) as was_there:
+                with at_moment(moment, interrupt) as was_there:
                     USES[use](xs, top)
             except (Interrupt, xsffi.ConnectionLostError):
                 pass
@@ -349,9 +348,6 @@ def test_no_watch_is_left_wherever_it_is_interrupted(
 ) -> None:
     """Where the connection ends by it, as one in Python may, its watches end with it."""
 
-    def raise_it() -> None:
-        raise Interrupt
-
     dom0 = embedded.store._store.dom0
     before = dom0.watches
     for moment in itertools.count():
@@ -359,7 +355,7 @@ def test_no_watch_is_left_wherever_it_is_interrupted(
             xs.write("/a", "")
             result = None
             try:
-                with at_moment(moment, raise_it) as was_there:
+                with at_moment(moment, interrupt) as was_there:
                     result = use(xs)
             except (Interrupt, xsffi.ConnectionLostError):
                 pass
@@ -448,17 +444,17 @@ def test_a_default_timeout_of_sockets_is_no_concern(daemon: Daemon, backend: str
 def test_nothing_is_left_of_many_clients(own_daemon: Daemon, backend: str) -> None:
     with client_of(own_daemon, backend):
         pass
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     for _ in range(300):
         with client_of(own_daemon, backend) as xs:
             xs.watch("/a")
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_a_dropped_client_is_closed_also_where_warnings_are_errors(own_daemon: Daemon, backend: str) -> None:
     with client_of(own_daemon, backend):
         pass
-    before = len(os.listdir("/proc/self/fd"))
+    before = open_descriptors()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         client = open_client(own_daemon.socket_path, backend)
@@ -468,7 +464,7 @@ def test_a_dropped_client_is_closed_also_where_warnings_are_errors(own_daemon: D
             gc.collect()
         finally:
             sys.unraisablehook = unraisable
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert open_descriptors() == before
 
 
 def test_what_cannot_be_copied(xs: Client, top: str) -> None:

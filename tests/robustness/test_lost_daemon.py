@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import resource
 import select
 import socket
 import threading
@@ -14,6 +13,7 @@ from typing import Callable
 
 import pytest
 from daemons import Daemon
+from harness.descriptors import descriptors_left, open_descriptors
 from harness.stores import AIO, CLIENTS, client_of, nobody_is_accepted, of_sync_alone, open_client
 
 import xsffi
@@ -134,15 +134,10 @@ def test_the_daemon_is_killed_before_a_second_connection_is_wanted(own_daemon: D
 
 @of_sync_alone("there is one connection")
 def test_no_descriptor_for_a_second_connection(xs: Client) -> None:
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
-        with pytest.raises(xsffi.XenStoreError) as caught:
-            xs.dump("/")
-        assert caught.value.errno == errno.EMFILE
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    assert xs.dump("/")
+    with descriptors_left(0), pytest.raises(xsffi.XenStoreError) as caught:
+        xs.dump("/")
+    assert caught.value.errno == errno.EMFILE
+    assert xs.dump("/")[0].path == "/"
 
 
 @no_descriptor
@@ -279,12 +274,9 @@ def test_a_daemon_that_accepts_nobody_and_a_timeout(own_daemon: Daemon, backend:
 
 
 def test_no_descriptor_is_left(own_daemon: Daemon, backend: str) -> None:
-    def descriptors() -> set[str]:
-        return {entry.name for entry in Path("/proc/self/fd").iterdir()}
-
     with client_of(own_daemon, backend):
         pass
-    before = descriptors()
+    before = open_descriptors()
     for _ in range(5):
         with client_of(own_daemon, backend) as xs:
             xs.watch("/a")
@@ -299,7 +291,7 @@ def test_no_descriptor_is_left(own_daemon: Daemon, backend: str) -> None:
             with pytest.raises(xsffi.ConnectionLostError):
                 xs.read("/")
             xs.close()
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_descriptors_are_not_inherited(xs: Client, top: str, backend: str) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Callable
 
 import pytest
 from harness.alarms import interrupted_after
+from harness.descriptors import open_descriptors
 from harness.embedded import parse_use
 
 import xsffi
@@ -46,7 +47,7 @@ def wait_until(true: Callable[[], bool]) -> None:
 
 def test_nothing_is_left_behind() -> None:
     threads = threading.active_count()
-    descriptors = len(os.listdir("/proc/self/fd"))
+    descriptors = open_descriptors()
     with EmbeddedStore() as store, client_of(store) as xs, client_of(store, 5):
         xs.write("/a", "b")
         folder = os.path.dirname(store.path)
@@ -54,7 +55,7 @@ def test_nothing_is_left_behind() -> None:
         assert stat.S_IMODE(os.stat(folder).st_mode) == 0o700
     assert not os.path.exists(folder)
     assert threading.active_count() == threads
-    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert open_descriptors() == descriptors
 
 
 def test_nothing_is_left_behind_by_one_that_nobody_stopped() -> None:

@@ -6,13 +6,13 @@ from __future__ import annotations
 import errno
 import itertools
 import os
-import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from harness.alarms import Interrupt
+from harness.alarms import Interrupt, interrupt
+from harness.descriptors import is_readable
 from harness.fakes import FakeBackend, make_client
 from harness.inprocess import DisturbedBackend, InProcessBackend, nothing_is_left
 from harness.mirrors import apply, check_is_dump
@@ -31,10 +31,6 @@ from xsffi.errors import (
 from xsffi.protocol.requests import Request, Unwatch, Watch
 from xsffi.server.store import Store
 from xsffi.testing import EmbeddedStore
-
-
-def raise_it() -> None:
-    raise Interrupt
 
 
 def test_nothing_is_left(xs: Client, store: Store, backend: DisturbedBackend) -> None:
@@ -66,7 +62,7 @@ def test_two_mirrors_of_one_client(xs: Client) -> None:
 def test_an_opening_that_is_interrupted(xs: Client, store: Store, backend: DisturbedBackend, when: str) -> None:
     for request in itertools.count():
         countdown = itertools.count(-request)
-        setattr(backend, when, lambda countdown=countdown: raise_it() if next(countdown) == 0 else None)
+        setattr(backend, when, lambda countdown=countdown: interrupt() if next(countdown) == 0 else None)
         try:
             xs.mirror("/a").close()
             break
@@ -88,7 +84,7 @@ def test_an_update_that_is_interrupted(xs: Client, backend: DisturbedBackend, wh
         if is_anew:
             mirror.resync()
         countdown = itertools.count(-request)
-        setattr(backend, when, lambda countdown=countdown: raise_it() if next(countdown) == 0 else None)
+        setattr(backend, when, lambda countdown=countdown: interrupt() if next(countdown) == 0 else None)
         is_done = True
         try:
             apply(mirror.update(), known)
@@ -124,10 +120,6 @@ def test_an_event_that_is_lost_by_an_interruption(xs: Client, monkeypatch: pytes
         assert [change.path for change in mirror.update()] == ["/a/b/c"]
 
 
-def is_readable(mirror: Mirror) -> bool:
-    return bool(select.select([mirror.fileno()], [], [], 0)[0])
-
-
 class TestDescriptor:
     """It is readable while there is something to be taken in, also where no event tells of that any more."""
 
@@ -156,9 +148,9 @@ class TestDescriptor:
                 patch.setattr(link, "carry", carry)
                 with pytest.raises(TransactionConflictError):
                     mirror.update()
-            assert is_readable(mirror)
+            assert is_readable(mirror.fileno())
             assert [change.path for change in mirror.update()] == ["/a/b"]
-            assert not is_readable(mirror)
+            assert not is_readable(mirror.fileno())
 
     def test_after_an_interruption(self, xs: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         with xs.mirror("/a") as mirror:
@@ -174,9 +166,9 @@ class TestDescriptor:
                 patch.setattr(mirror._upkeep.link, "carry", interrupted)
                 with pytest.raises(Interrupt):
                     mirror.update()
-            assert is_readable(mirror)
+            assert is_readable(mirror.fileno())
             assert [change.path for change in mirror.update()] == ["/a/b"]
-            assert not is_readable(mirror)
+            assert not is_readable(mirror.fileno())
 
     def test_not_where_a_node_cannot_be_read(self, xs: Client, store: EmbeddedStore) -> None:
         """A loop over it would never sleep; an event tells where it can be read."""
@@ -190,7 +182,7 @@ class TestDescriptor:
             xs.write("/a/b", "1")
             with pytest.raises(AccessDeniedError):
                 mirror.update(60)
-            assert not is_readable(mirror)
+            assert not is_readable(mirror.fileno())
 
 
 def test_events_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import math
-import os
 import threading
 from time import monotonic
 from typing import Any, Callable
 
 import pytest
 from harness.alarms import at_moment, interrupted_after
+from harness.descriptors import open_descriptors
 from harness.fakes import PATIENCE, FakeBackend, FakeEvents, make_client
 
 from xsffi import Client, WatchEvent
@@ -324,21 +324,21 @@ class TestTheEndOfTheClient:
 
     def test_every_descriptor_is_given_back(self) -> None:
         with FakeBackend() as fake:
-            before = descriptors()
+            before = open_descriptors()
             client = make_client(fake)
             client.run(timeout=0)
             client.close()
-            assert descriptors() == before
+            assert open_descriptors() == before
 
     def test_also_where_it_is_closed_while_it_runs(self) -> None:
         with FakeBackend() as fake:
-            before = descriptors()
+            before = open_descriptors()
             client = make_client(fake)
             client.watch("/a", callback=lambda event: client.close())
             fake.put_event("/a", fake.last_token)
             with pytest.raises(ClientClosedError):
                 client.run(timeout=PATIENCE)
-            assert descriptors() == before
+            assert open_descriptors() == before
 
     def test_a_client_that_runs_no_more_can_be_stopped(self, client: Client) -> None:
         client.run(timeout=0)
@@ -355,10 +355,6 @@ def run_until_stopped(client: Client) -> None:
     start = monotonic()
     client.run(timeout=PATIENCE)
     assert monotonic() - start < PATIENCE, "it was not stopped"
-
-
-def descriptors() -> set[str]:
-    return set(os.listdir("/proc/self/fd"))
 
 
 class in_a_thread:

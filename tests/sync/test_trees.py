@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 import pytest
-from harness.alarms import Interrupt
+from harness.alarms import Interrupt, interrupt
 from harness.fakes import PATIENCE, FakeBackend, make_client
 from harness.inprocess import DisturbedBackend, InProcessBackend, nothing_is_left
 
@@ -29,10 +29,6 @@ from xsffi.sync.trees import snapshot
 
 def paths(xs: Client, top: str = "/a") -> list[str]:
     return [node.path for node in xs.dump(top)]
-
-
-def raise_it() -> None:
-    raise Interrupt
 
 
 def test_nothing_is_left_of_a_dump(xs: Client, store: Store, backend: DisturbedBackend) -> None:
@@ -88,7 +84,7 @@ def test_two_dumps_at_once(xs: Client, store: Store, backend: DisturbedBackend) 
 def test_one_that_is_interrupted_at_a_request(xs: Client, store: Store, backend: DisturbedBackend, when: str) -> None:
     for request in itertools.count():
         countdown = itertools.count(-request)
-        setattr(backend, when, lambda countdown=countdown: raise_it() if next(countdown) == 0 else None)
+        setattr(backend, when, lambda countdown=countdown: interrupt() if next(countdown) == 0 else None)
         try:
             xs.dump("/a")
             break

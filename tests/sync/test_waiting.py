@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from harness.alarms import Interrupt, alarm_after, at_moment, interrupted_after, of_finalizers, silence
+from harness.alarms import Interrupt, alarm_after, at_moment, interrupt, interrupted_after, of_finalizers, silence
 from harness.children import in_child
 
 import xsffi
@@ -272,13 +272,10 @@ class TestInterruptions:
         """In C nothing is left, and the connection goes on; in Python it may have ended, and says so."""
         in_c = "in C" in xs.backend.description
 
-        def raise_it() -> None:
-            raise Interrupt
-
         for moment in itertools.count():
             with store.connect(backend="wire") as client:
                 try:
-                    with at_moment(moment, raise_it) as was_there, pytest.raises(xsffi.WaitTimeoutError):
+                    with at_moment(moment, interrupt) as was_there, pytest.raises(xsffi.WaitTimeoutError):
                         client.wait(any_of(node_appears("/a"), node_appears("/b")), timeout=0)
                 except Interrupt:
                     pass

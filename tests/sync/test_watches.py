@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any, Callable
 
 import pytest
-from harness.alarms import Interrupt, at_moment
+from harness.alarms import Interrupt, at_moment, interrupt
 from harness.fakes import PATIENCE, FakeBackend, FakeEvents, make_client
 
 import xsffi.sync.watches
@@ -592,10 +592,6 @@ WAITS: dict[str, Callable[[Client], object]] = {
 }
 
 
-def raise_it() -> None:
-    raise Interrupt
-
-
 class TestInterruptions:
     """An event that was taken and not handed on is there for who comes next."""
 
@@ -607,7 +603,7 @@ class TestInterruptions:
             fake.put_event("/a", watch.wire_token.decode())
             got: list[object] = []
             try:
-                with at_moment(moment, raise_it) as was_there:
+                with at_moment(moment, interrupt) as was_there:
                     got.append(wait(client))
             except Interrupt:
                 pass

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import faulthandler
-import gc
 from collections.abc import Callable, Iterator
 
 import pytest
 from daemons import Daemon
-from harness.alarms import silence
 from harness.stores import environment_of, require_libxenstore
 
 from xsffi.backends.libxenstore.backend import LibraryBackend
 from xsffi.backends.libxenstore.opening import places
 
 OpenLibrary = Callable[[str], LibraryBackend]
-
-
-@pytest.fixture(autouse=True)
-def no_hang() -> Iterator[None]:
-    """A test that hangs tells where, and ends the run."""
-    faulthandler.dump_traceback_later(300, exit=True, file=2)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture
@@ -45,19 +34,3 @@ def open_library() -> Iterator[OpenLibrary]:
 def library(daemon: Daemon, open_library: OpenLibrary) -> LibraryBackend:
     """The backend, on each of the daemons."""
     return open_library(daemon.socket_path)
-
-
-@pytest.fixture
-def no_collection() -> Iterator[None]:
-    """No finalizer of earlier tests runs, where the test counts what the interpreter does."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
-@pytest.fixture
-def alarms() -> Iterator[None]:
-    """Ends the alarms that the test has set."""
-    yield
-    silence()

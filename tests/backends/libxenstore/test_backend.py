@@ -12,7 +12,8 @@ from collections.abc import Callable
 
 import pytest
 from daemons import Daemon, start_xenstored
-from harness.alarms import Interrupt, at_moment, interrupted_after
+from harness.alarms import Interrupt, at_moment, interrupt, interrupted_after
+from harness.descriptors import open_descriptors
 from harness.stores import environment_of, nobody_is_accepted, open_client
 from harness.threads import Call, all_outcomes
 
@@ -37,10 +38,6 @@ USES: dict[str, Callable[[LibraryBackend], object]] = {
 
 #: None that the test has not to do with runs at one of the moments.
 no_finalizers = pytest.mark.usefixtures("no_collection")
-
-
-def descriptors() -> int:
-    return len(os.listdir("/proc/self/fd"))
 
 
 def test_requests(library: LibraryBackend) -> None:
@@ -99,7 +96,7 @@ def test_the_daemon_is_gone(own_daemon: Daemon, open_library: OpenLibrary, use: 
 
 
 def test_nothing_is_left(own_daemon: Daemon, open_library: OpenLibrary) -> None:
-    before = descriptors()
+    before = open_descriptors()
     for end in (LibraryBackend.close, LibraryBackend.__del__, lambda library: own_daemon.kill()):
         library = open_library(own_daemon.socket_path)
         for prefix in ("", "a:", "b:"):
@@ -110,37 +107,37 @@ def test_nothing_is_left(own_daemon: Daemon, open_library: OpenLibrary) -> None:
         library.bulk().read("/")
         end(library)
         library.close()
-        assert descriptors() == before
+        assert open_descriptors() == before
 
 
 def test_a_queue_that_is_closed_leaves_nothing(own_daemon: Daemon, open_library: OpenLibrary) -> None:
     library = open_library(own_daemon.socket_path)
     library.events().fileno()
-    before = descriptors()
+    before = open_descriptors()
     for number in range(20):
         events = library.events(f"{number}:")
         events.fileno()
         events.next_event(0.001)
         events.close()
         events.close()
-        assert descriptors() == before
+        assert open_descriptors() == before
 
 
 @pytest.mark.parametrize("use", ["read", "call", "call_many"])
 def test_close_ends_a_request(own_daemon: Daemon, open_library: OpenLibrary, use: str) -> None:
-    before = descriptors()
+    before = open_descriptors()
     library = open_library(own_daemon.socket_path)
     own_daemon.pause()
     calls = [Call(lambda: USES[use](library)).until_asleep() for _ in range(3)]
     library.close()
     assert [type(call.outcome()) for call in calls] == [xsffi.ClientClosedError] * 3
-    assert descriptors() == before
+    assert open_descriptors() == before
     own_daemon.resume()
 
 
 def test_threads_and_close(own_daemon: Daemon, open_library: OpenLibrary) -> None:
     """Whoever is inside, and in whatever, finds it closed and nothing else; the last one out frees all of it."""
-    before = descriptors()
+    before = open_descriptors()
     for _ in range(100):
         library = open_library(own_daemon.socket_path)
         events = library.events()
@@ -166,7 +163,7 @@ def test_threads_and_close(own_daemon: Daemon, open_library: OpenLibrary) -> Non
         assert {type(call.outcome()) for call in calls} == {xsffi.ClientClosedError}
         assert [closer.outcome() for closer in closers] == [None, None]
         del uses, calls, events, library
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 # A call that interrupts its own thread's call.
@@ -201,7 +198,7 @@ def test_a_handler_at_any_moment(library: LibraryBackend, use: str) -> None:
 @no_finalizers
 @pytest.mark.parametrize("use", USES)
 def test_a_handler_that_closes_at_any_moment(own_daemon: Daemon, open_library: OpenLibrary, use: str) -> None:
-    before = descriptors()
+    before = open_descriptors()
     for moment in itertools.count():
         library = open_library(own_daemon.socket_path)
         events = library.events()
@@ -217,7 +214,7 @@ def test_a_handler_that_closes_at_any_moment(own_daemon: Daemon, open_library: O
             with pytest.raises(xsffi.ClientClosedError):
                 library.read("/")
         library.close()
-        assert descriptors() == before, f"at moment {moment}"
+        assert open_descriptors() == before, f"at moment {moment}"
         if not has_closed:
             break
 
@@ -226,22 +223,18 @@ def test_a_handler_that_closes_at_any_moment(own_daemon: Daemon, open_library: O
 @pytest.mark.parametrize("use", [use for use in USES if use != "bulk"])  # whose opening is the wire's
 def test_an_interruption_at_any_moment(own_daemon: Daemon, open_library: OpenLibrary, use: str) -> None:
     """The thread, and others, use it as if nothing had been, and nothing is left over in the end."""
-
-    def raise_it() -> None:
-        raise Interrupt
-
-    before = descriptors()
+    before = open_descriptors()
     for moment in itertools.count():
         library = open_library(own_daemon.socket_path)
         try:
-            with at_moment(moment, raise_it) as was_there:
+            with at_moment(moment, interrupt) as was_there:
                 USES[use](library)
         except Interrupt:
             pass
         assert library.call(r.Read(b"/")) == b"", f"at moment {moment}"
         assert Call(lambda library=library: library.call(r.Read(b"/"))).outcome() == b""  # type: ignore[misc]
         library.close()
-        assert descriptors() == before, f"at moment {moment}"
+        assert open_descriptors() == before, f"at moment {moment}"
         if not was_there():
             break
     assert moment > 2
@@ -275,13 +268,13 @@ def test_many_at_once(library: LibraryBackend) -> None:
 
 def test_threads_share_the_connection_for_many(own_daemon: Daemon, open_library: OpenLibrary) -> None:
     library = open_library(own_daemon.socket_path)
-    before = descriptors()
+    before = open_descriptors()
     opened = all_outcomes([library.bulk] * 8)
     assert len(set(map(id, opened))) == 1
     # What was opened beside it is closed.
     library.close()
     library = open_library(own_daemon.socket_path)
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_close_while_a_connection_for_many_is_opened(own_daemon: Daemon, open_library: OpenLibrary) -> None:
@@ -337,7 +330,7 @@ def test_a_descriptor_that_cannot_be_told(
         def __getattr__(self, name: str) -> object:
             return (lambda descriptor, path: 0) if name == "xsffi_is_connected_to" else getattr(lib, name)
 
-    before = descriptors()
+    before = open_descriptors()
     monkeypatch.setattr("xsffi.backends.libxenstore.liveness.lib", Lib())
     library = open_library(own_daemon.socket_path)
     assert library.read("/") == b""
@@ -349,7 +342,7 @@ def test_a_descriptor_that_cannot_be_told(
     with pytest.raises(xsffi.ConnectionLostError):
         library.read("/")
     library.close()
-    assert descriptors() == before
+    assert open_descriptors() == before
 
 
 def test_a_fork(own_daemon: Daemon, open_library: OpenLibrary) -> None:

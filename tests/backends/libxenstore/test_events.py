@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import select
 import signal
 import socket
 import struct
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from daemons import Daemon
 from harness.alarms import Interrupt, alarm_after, at_moment, interrupt, interrupted_after, of_finalizers, silence
+from harness.descriptors import is_readable
 from harness.stores import client_of
 from harness.threads import Call, until
 
@@ -44,10 +44,6 @@ def watch(library: LibraryBackend, events: Events, path: str) -> bytes:
     event = events.next_event(10)
     assert event == WatchEvent(path, token.decode())
     return token
-
-
-def is_readable(descriptor: int, timeout: float = 0) -> bool:
-    return bool(select.select([descriptor], [], [], timeout)[0])
 
 
 def all_of(events: Events) -> list[str]:
@@ -236,9 +232,6 @@ def test_what_came_before_the_daemons_death(own_daemon: Daemon, open_library: Op
 def test_an_interruption_loses_no_event(library: LibraryBackend, other: Client, top: str, timeout: float) -> None:
     """At any moment: what was not handed on is there still, once, in its queue, and its descriptor says so."""
 
-    def raise_it() -> None:
-        raise Interrupt
-
     mine, theirs = library.events("mine:"), library.events("theirs:")
     descriptors = [mine.fileno(), theirs.fileno()]
     watch(library, mine, f"{top}/mine")
@@ -250,7 +243,7 @@ def test_an_interruption_loses_no_event(library: LibraryBackend, other: Client, 
         library.read("/")
         taken: list[WatchEvent | None] = []
         try:
-            with at_moment(moment, raise_it) as was_there:
+            with at_moment(moment, interrupt) as was_there:
                 taken.append(mine.next_event(timeout))
                 taken.append(mine.next_event(timeout))
         except Interrupt:

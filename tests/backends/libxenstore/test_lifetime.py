@@ -7,7 +7,7 @@ import sys
 import threading
 
 import pytest
-from harness.alarms import Interrupt, at_moment
+from harness.alarms import Interrupt, at_moment, interrupt
 
 from xsffi.backends.libxenstore.lifetime import Lifetime
 
@@ -63,16 +63,12 @@ def test_users_of_other_threads_are_forgotten() -> None:
 @pytest.mark.usefixtures("no_collection")
 def test_an_interruption_at_any_moment() -> None:
     """Of a user that leaves, or of who ends it: it is released by the next who looks, and once."""
-
-    def raise_it() -> None:
-        raise Interrupt
-
     for moment in itertools.count():
         released: list[bool] = []
         lifetime = Lifetime(lambda released=released: released.append(True))  # type: ignore[misc]
         user = object()
         try:
-            with at_moment(moment, raise_it) as was_there:
+            with at_moment(moment, interrupt) as was_there:
                 try:
                     lifetime.enter(user)
                     lifetime.end()

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from daemons import Daemon
+from harness.descriptors import open_descriptors
 from harness.stores import environment_of, open_client, require_libxenstore
 
 from xsffi.backends.libxenstore.extension import lib, shortcuts
@@ -98,11 +99,11 @@ def test_nothing_is_left(xenstored: Daemon) -> None:
 
     with environment_of(xenstored.socket_path):
         work()
-        before, descriptors = _blocks(), len(os.listdir("/proc/self/fd"))
+        before, descriptors = _blocks(), open_descriptors()
         for _ in range(100):
             work()
         assert _blocks() - before < 100
-        assert len(os.listdir("/proc/self/fd")) == descriptors
+        assert open_descriptors() == descriptors
 
 
 def test_no_daemon(tmp_path: os.PathLike[str]) -> None:

@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-import faulthandler
 import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from harness.alarms import silence
 
 from xsffi.backends.wire import native
 from xsffi.backends.wire.native import Connection, open_connection
 
 Connect = Callable[..., Connection]
-
-
-@pytest.fixture(autouse=True)
-def no_hang() -> Iterator[None]:
-    """A test that hangs tells where, and ends the run."""
-    faulthandler.dump_traceback_later(600, exit=True, file=2)
-    yield
-    faulthandler.cancel_dump_traceback_later()
 
 
 @pytest.fixture(params=["C", "Python"])
@@ -49,10 +39,3 @@ def connect(implementation: str) -> Iterator[Connect]:
     yield connect
     for connection in opened:
         connection.close()
-
-
-@pytest.fixture
-def alarms() -> Iterator[None]:
-    """Ends the alarms that the test has set."""
-    yield
-    silence()

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import errno
-import gc
 import itertools
 import os
-import resource
 import select
 import subprocess
 import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 
 import pytest
 from harness.alarms import end_this_process_after, handled_elsewhere, interrupted_after
 from harness.children import in_child
+from harness.descriptors import descriptors_left, is_readable, open_descriptors
 from harness.peer import Link, MessageType, Peer, answer, peer_process, value_of
 from harness.threads import Call
 
@@ -32,12 +30,6 @@ from .conftest import Connect
 from .test_connection import read
 
 M = MessageType
-
-
-def descriptors() -> list[str]:
-    """What this process has open."""
-    gc.collect()
-    return sorted(os.listdir("/proc/self/fd"))
 
 
 def silence(link: Link) -> None:
@@ -70,11 +62,11 @@ def test_close_ends_what_other_threads_wait_for(connect: Connect, use: str) -> N
         for _ in range(5):
             connection = connect(peer.path)
             queue = connection.events("")
-            before = descriptors()
+            before = open_descriptors()
             calls = [Call(partial(USES[use], connection, queue)).until_asleep() for _ in range(3)]
             connection.close()
             assert [type(call.outcome()) for call in calls] == [ClientClosedError] * 3
-            assert len(descriptors()) < len(before)
+            assert len(open_descriptors()) < len(before)
 
 
 @pytest.mark.usefixtures("alarms")
@@ -112,7 +104,7 @@ def test_close_is_told_to_who_polls(connect: Connect, way: str) -> None:
 
 def test_a_connection_that_is_closed(connect: Connect) -> None:
     with peer_process() as path:
-        before = descriptors()
+        before = open_descriptors()
         connection = connect(path)
         queue, other = connection.events("a:"), connection.events("b:")
         connection.carry(M.WRITE, b"/a\0" + queue.new_token())
@@ -124,7 +116,7 @@ def test_a_connection_that_is_closed(connect: Connect) -> None:
         left = connection.send_many([(M.READ, b"/a\0")])
         for _ in range(2):
             connection.close()
-            assert descriptors() == before
+            assert open_descriptors() == before
             uses: list[Callable[[], object]] = [
                 lambda: read(connection, "/a"),
                 lambda: connection.read("/a"),
@@ -156,7 +148,7 @@ def test_a_connection_that_is_closed(connect: Connect) -> None:
 def test_what_is_dropped_is_closed(order: tuple[int, ...]) -> None:
     """Without close(), in any order, and with everything under way."""
     with peer_process() as path:
-        before = descriptors()
+        before = open_descriptors()
         backend = open_wire(path)
         gone = weakref.ref(backend)
         connection = backend._connection
@@ -170,14 +162,14 @@ def test_what_is_dropped_is_closed(order: tuple[int, ...]) -> None:
             warnings.simplefilter("ignore", ResourceWarning)  # with which Python's own sockets tell of it
             for place in order:
                 things[place] = None
-            assert descriptors() == before
+            assert open_descriptors() == before
         assert gone() is None
 
 
 @pytest.mark.usefixtures("implementation")
 def test_a_child_gets_a_clear_error_and_disturbs_nobody() -> None:
     with peer_process() as path:
-        others = set(descriptors())
+        others = set(open_descriptors())
         backend = open_wire(path, 60)
         connection = backend._connection
         queue = backend.events("a:")
@@ -186,7 +178,7 @@ def test_a_child_gets_a_clear_error_and_disturbs_nobody() -> None:
         exchange = connection.send_many([(M.READ, b"/a\0")])
 
         def use() -> None:
-            assert set(descriptors()) <= others
+            assert set(open_descriptors()) <= others
             with pytest.raises(ForkedError):
                 connection.replies(exchange)
             uses: list[Callable[[], object]] = [
@@ -330,25 +322,6 @@ def test_a_child_that_uses_the_connection_before_it_is_told(implementation: str)
         assert subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True).stdout == ""
 
 
-@contextmanager
-def few_descriptors(free: int) -> Iterator[None]:
-    """This process can open so many more, and no others."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    held: list[int] = []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(map(int, os.listdir("/proc/self/fd"))) + 20, hard))
-    try:
-        with pytest.raises(OSError, match="Too many"):
-            while True:
-                held.append(os.dup(2))
-        for _ in range(free):
-            os.close(held.pop())
-        yield
-    finally:
-        for descriptor in held:
-            os.close(descriptor)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
 @pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("step", ["open", "events", "fileno"])
 def test_no_descriptors_left(step: str) -> None:
@@ -358,9 +331,9 @@ def test_no_descriptors_left(step: str) -> None:
         for free in itertools.count():
             backend = open_wire(path, 60) if step != "open" else None
             queue = backend.events("") if backend is not None and step == "fileno" else None
-            before = descriptors()
+            before = open_descriptors()
             error: OSError | None = None
-            with few_descriptors(free):
+            with descriptors_left(free):
                 try:
                     if backend is None:
                         backend = open_wire(path, 60)
@@ -373,11 +346,11 @@ def test_no_descriptors_left(step: str) -> None:
             if error is not None:
                 assert error.errno == errno.EMFILE
                 assert isinstance(error, XenStoreError) or step == "open"
-                assert descriptors() == before, "something is left"
+                assert open_descriptors() == before, "something is left"
             backend = backend or open_wire(path, 60)
             queue = queue or backend.events("")
             assert backend.read("/a") == value_of(b"/a")
-            assert not select.select([queue.fileno()], [], [], 0)[0]
+            assert not is_readable(queue.fileno())
             backend.close()
             if error is None:
                 break

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import collections
-import os
-import select
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import pytest
+from harness import descriptors
+from harness.descriptors import WAYS
 from harness.peer import Link, MessageType, Peer, answer, event, value_of
 from harness.threads import Call, all_outcomes, until
 
@@ -24,23 +24,7 @@ from .test_connection import read
 M = MessageType
 
 
-def _select(descriptor: int, seconds: float) -> bool:
-    return bool(select.select([descriptor], [], [], seconds)[0])
-
-
-def _poll(descriptor: int, seconds: float) -> bool:
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
-def _epoll(descriptor: int, seconds: float) -> bool:
-    with select.epoll() as epoll:
-        epoll.register(descriptor, select.EPOLLIN)
-        return bool(epoll.poll(seconds))
-
-
-@pytest.fixture(params=[_select, _poll, _epoll], ids=["select", "poll", "epoll"])
+@pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def is_readable(request: pytest.FixtureRequest) -> Callable[[int, float], bool]:
     """Each way to ask whether a descriptor is readable, within so many seconds."""
     way: Callable[[int, float], bool] = request.param
@@ -354,7 +338,7 @@ def test_a_flood_of_events_holds_up_nobody(connect: Connect) -> None:
         assert queue.new_token() == b"1"
         descriptor = queue.fileno()
         for _ in range(10):
-            assert _select(descriptor, 60)
+            assert descriptors.is_readable(descriptor, 60)
             assert queue.next_event(60) == ("/a", "1")
             assert queue.next_event(None) == ("/a", "1")
         assert read(connection, "/b") == value_of(b"/b")
@@ -419,10 +403,10 @@ def test_a_queue_after_another_begins_with_nothing(connect: Connect, peer: Peer)
         queue = connection.events("a:")
         tell(connection, "/a", queue.new_token())
         queue.wake()
-        assert _select(queue.fileno(), 0)
+        assert descriptors.is_readable(queue.fileno(), 0)
         queue.close()
         later = connection.events("a:")
-        assert not _select(later.fileno(), 0)
+        assert not descriptors.is_readable(later.fileno(), 0)
         assert later.next_event(0) is None
         later.close()
 
@@ -437,10 +421,10 @@ def test_queues_leave_no_descriptors(connect: Connect, peer: Peer) -> None:
 
     read(connection, "/a")  # the peer's end is in this process too
     use()
-    before = os.listdir("/proc/self/fd")
+    before = descriptors.open_descriptors()
     for _ in range(30):
         use()
-    assert len(os.listdir("/proc/self/fd")) <= len(before)
+    assert descriptors.open_descriptors() == before
 
 
 def test_what_came_before_the_daemon_died_is_given_first(

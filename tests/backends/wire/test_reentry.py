@@ -6,10 +6,9 @@ import errno
 import gc
 import itertools
 import random
-import select
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from types import FrameType
 
@@ -24,6 +23,7 @@ from harness.alarms import (
     of_finalizers,
     silence,
 )
+from harness.descriptors import is_readable
 from harness.peer import Link, MessageType, Packet, Peer, answer, peer_process, value_of
 from harness.threads import Call
 
@@ -37,19 +37,6 @@ from .test_connection import paths, read, values
 from .test_events import rest, tell
 
 M = MessageType
-
-
-def raise_interrupt() -> None:
-    raise Interrupt
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    """No finalizer comes in between, in which a moment would be of no interest."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 def check_interrupted(error: ConnectionLostError) -> None:
@@ -169,7 +156,7 @@ USES: dict[str, tuple[Callable[[Connection, Events], object], object]] = {
 }
 
 
-@pytest.mark.usefixtures("no_collector")
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("use", USES)
 def test_interrupted_at_any_moment(connect: Connect, use: str) -> None:
     """The connection answers rightly, this thread and others, or it says what has ended it, and to who polls too."""
@@ -179,7 +166,7 @@ def test_interrupted_at_any_moment(connect: Connect, use: str) -> None:
         for moment in itertools.count():
             queue = connection.events("a:")
             try:
-                with at_moment(moment, raise_interrupt) as was_there:
+                with at_moment(moment, interrupt) as was_there:
                     call(connection, queue)
             except Interrupt:
                 pass
@@ -199,7 +186,7 @@ def test_interrupted_at_any_moment(connect: Connect, use: str) -> None:
         assert moment > 1
 
 
-@pytest.mark.usefixtures("no_collector")
+@pytest.mark.usefixtures("no_collection")
 def test_an_event_that_an_interruption_meets_is_not_lost(connect: Connect, implementation: str) -> None:
     """In Python. What a function in C has returned is for who calls it."""
     if implementation == "C":
@@ -214,7 +201,7 @@ def test_an_event_that_an_interruption_meets_is_not_lost(connect: Connect, imple
                 found: list[WatchEvent | None] = []
                 lost = False
                 try:
-                    with at_moment(moment, raise_interrupt) as was_there:
+                    with at_moment(moment, interrupt) as was_there:
                         found.append(queue.next_event(timeout))
                 except Interrupt:
                     pass
@@ -236,7 +223,7 @@ def test_an_event_that_an_interruption_meets_is_not_lost(connect: Connect, imple
             assert moment > 3
 
 
-@pytest.mark.usefixtures("no_collector")
+@pytest.mark.usefixtures("no_collection")
 def test_what_came_before_the_end_comes_once_though_interrupted(connect: Connect) -> None:
     """Where the daemon dies, and the interruption comes as that is found."""
 
@@ -253,7 +240,7 @@ def test_what_came_before_the_end_comes_once_though_interrupted(connect: Connect
             queue.new_token()
             descriptor = queue.fileno()
             read(connection, "/a")
-            with pytest.raises((Interrupt, ConnectionLostError)), at_moment(moment, raise_interrupt) as was_there:
+            with pytest.raises((Interrupt, ConnectionLostError)), at_moment(moment, interrupt) as was_there:
                 while True:
                     read(connection, "/a")
             told = []
@@ -265,14 +252,14 @@ def test_what_came_before_the_end_comes_once_though_interrupted(connect: Connect
             assert told == ["/0", "/1", "/2"][: len(told)], f"at moment {moment}"
             if len(told) < 3:
                 check_interrupted(ended.value)
-            assert select.select([descriptor], [], [], 60)[0]
+            assert is_readable(descriptor, 60)
             connection.close()
             if not was_there():
                 break
         assert moment > 1
 
 
-@pytest.mark.usefixtures("no_collector")
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("use", USES)
 def test_a_handler_that_uses_the_connection_at_any_moment(connect: Connect, use: str) -> None:
     """It is carried out whole, or refused before anything is sent; and so is what it interrupted, always whole."""
@@ -299,7 +286,7 @@ def test_a_handler_that_uses_the_connection_at_any_moment(connect: Connect, use:
         assert moment > 1
 
 
-@pytest.mark.usefixtures("no_collector")
+@pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("use", USES)
 def test_a_handler_that_closes_at_any_moment(connect: Connect, use: str) -> None:
     call, expected = USES[use]
@@ -322,7 +309,7 @@ def test_a_handler_that_closes_at_any_moment(connect: Connect, use: str) -> None
         assert moment > 1
 
 
-@pytest.mark.usefixtures("no_collector")
+@pytest.mark.usefixtures("no_collection")
 def test_a_handler_in_the_middle_of_sending(connect: Connect) -> None:
     """Nothing is sent twice, or within another message."""
     taken: list[list[Packet]] = []
