@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from daemons import Daemon
+from harness.children import output_of
+from harness.compiled import compile_library
 from harness.stores import environment_of, require_libxenstore
 
 from xsffi.backends.libxenstore.backend import LibraryBackend
+from xsffi.backends.libxenstore.extension import lib
 from xsffi.backends.libxenstore.opening import places
 
 OpenLibrary = Callable[[str], LibraryBackend]
+RunProgram = Callable[..., str]
 
 
 @pytest.fixture
@@ -34,3 +40,28 @@ def open_library() -> Iterator[OpenLibrary]:
 def library(daemon: Daemon, open_library: OpenLibrary) -> LibraryBackend:
     """The backend, on each of the daemons."""
     return open_library(daemon.socket_path)
+
+
+@pytest.fixture(scope="session")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stand-in for the libxenstore of Xen 4.22, compiled."""
+    if lib is None:
+        pytest.skip("the extension is not built")
+    return compile_library("libxenstore_4_22", tmp_path_factory.mktemp("library"))
+
+
+@pytest.fixture
+def run_over_4_22(stand_in: Path, tmp_path: Path) -> Iterator[RunProgram]:
+    """What a program prints in a process of its own, since each has one libxenstore: `xs` is a client over the
+    stand-in. It is given as run(program, **environment)."""
+
+    def run(program: str, **environment: str) -> str:
+        prelude = "import xsffi; xs = xsffi.Client(backend='libxenstore')\n"
+        variables = {"XENSTORED_PATH": address, "XSFFI_LIBXENSTORE": str(stand_in), **environment}
+        return output_of(f"{prelude}{program}\nxs.close()", **variables)
+
+    address = str(tmp_path / "socket")
+    with socket.socket(socket.AF_UNIX) as listener:  # for the client to find something there
+        listener.bind(address)
+        listener.listen()
+        yield run

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from daemons import Daemon
 from harness.alarms import Interrupt, alarm_after, at_moment, interrupt, interrupted_after, of_finalizers, silence
-from harness.descriptors import is_readable
+from harness.descriptors import is_readable, open_descriptors
 from harness.stores import client_of
 from harness.threads import Call, until
 
@@ -155,6 +155,19 @@ def test_a_closed_queue(library: LibraryBackend, other: Client, top: str) -> Non
     library.call(r.Unwatch(top.encode(), token))
     # Not of the same prefix: what libxenstore still holds for the closed one would be the new one's.
     assert watch(library, library.events("c:"), top) not in (b"", token)
+
+
+def test_a_queue_that_is_closed_leaves_nothing(own_daemon: Daemon, open_library: OpenLibrary) -> None:
+    library = open_library(own_daemon.socket_path)
+    library.events().fileno()
+    before = open_descriptors()
+    for number in range(20):
+        events = library.events(f"{number}:")
+        events.fileno()
+        events.next_event(0.001)
+        events.close()
+        events.close()
+        assert open_descriptors() == before
 
 
 # The end of a wait.

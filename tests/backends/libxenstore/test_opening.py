@@ -6,7 +6,6 @@ import errno
 import os
 import socket
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -176,44 +175,3 @@ def test_no_descriptors_left_for_many_at_once(xenstored: Daemon, open_library: O
         backend.bulk()
     assert caught.value.errno == errno.EMFILE
     assert backend.bulk().read("/") == b""
-
-
-def test_children_that_are_forked_while_another_thread_opens(xenstored: Daemon) -> None:
-    """No lock is theirs that the other thread had."""
-    program = """
-import os, signal, sys, threading
-from xsffi import Client  # an import that another thread is about would be no part of the child
-from xsffi.backends.libxenstore import extension
-over = threading.Event()
-
-def open_it():
-    while not over.is_set():
-        with extension._loading:  # as it is in the first opening of all
-            Client(backend="libxenstore").close()
-
-thread = threading.Thread(target=open_it)
-thread.start()
-for _ in range(40):
-    child = os.fork()
-    if child == 0:
-        signal.alarm(20)
-        try:
-            with Client(backend="libxenstore") as xs:
-                xs.read("/")
-            os._exit(0)
-        finally:
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    if status:
-        print("a child ended with", status)
-over.set()
-thread.join()
-"""
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        env={**xenstored.environment(), "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert (done.stdout, done.stderr) == ("", "")
