@@ -15,7 +15,6 @@ from harness.stores import environment_of, require_libxenstore
 
 import xsffi
 from xsffi.backends.selection import describe
-from xsffi.backends.wire import native
 
 
 def test_auto_is_libxenstore(xenstored: Daemon) -> None:
@@ -181,14 +180,6 @@ def test_what_the_backends_are(without_extension: dict[str, str]) -> None:
     assert "in Python, since the one in C cannot be imported: No module named 'xsffi._wire'" in wire
     library, _ = said(program, {**without_extension, "XSFFI_EXTENSION": "no"})
     assert "XSFFI_EXTENSION=no" in library
-
-
-def test_the_wire_is_in_c_or_it_is_said_why(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("xsffi._wire")
-    if native.open_in_c is None:
-        assert describe()["wire"] == "in Python, as the environment asks for"
-    else:
-        assert describe()["wire"] == "in C"
 
 
 def test_no_thread_is_ours(xenstored: Daemon) -> None:

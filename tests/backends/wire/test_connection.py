@@ -5,48 +5,23 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Callable
 from functools import partial
 
 import pytest
 from harness.peer import REPLY_MAX, Link, MessageType, Packet, Peer, answer, header, reply_to, value_of
 from harness.threads import Call, all_outcomes, until
 
-from xsffi.backends.wire.native import Connection
 from xsffi.errors import ConnectionLostError, ProtocolError, WaitTimeoutError
 
+from .asking import SHORT, paths, patiently, read, values
 from .conftest import Connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from xsffi.protocol.session import Reply
+    pass
 
 
 M = MessageType
-SHORT = 0.1  # seconds: the timeout of a request that nobody answers
-
-
-def read(connection: Connection, path: str) -> Reply:
-    return connection.carry(M.READ, path.encode() + b"\0")
-
-
-def paths(count: int) -> list[tuple[int, bytes]]:
-    """READ requests for nodes with numbers."""
-    return [(M.READ, b"/%d\0" % number) for number in range(count)]
-
-
-def values(count: int) -> list[bytes]:
-    return [value_of(b"/%d" % number) for number in range(count)]
-
-
-def patiently(call: Callable[[], Reply]) -> Reply:
-    """The reply, however slow the machine."""
-    for _ in range(600):
-        try:
-            return call()
-        except WaitTimeoutError:
-            pass
-    pytest.fail("no reply ever comes")
 
 
 LENGTHS = [0, 1, 4095, 4096, 65535, 131072 - 16, 131072 - 15, 131072, 300_000, REPLY_MAX]

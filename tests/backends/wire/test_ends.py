@@ -26,8 +26,8 @@ from xsffi.backends.wire.backend import open_wire
 from xsffi.backends.wire.native import Connection
 from xsffi.errors import ClientClosedError, ForkedError, XenStoreError
 
+from .asking import read
 from .conftest import Connect
-from .test_connection import read
 
 M = MessageType
 

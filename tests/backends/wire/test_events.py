@@ -18,8 +18,8 @@ from xsffi.backends.wire.native import Connection
 from xsffi.errors import ClientClosedError, ConnectionLostError, ProtocolError
 from xsffi.records import WatchEvent
 
+from .asking import read
 from .conftest import Connect
-from .test_connection import read
 
 M = MessageType
 

@@ -32,8 +32,8 @@ from xsffi.backends.wire.native import Connection
 from xsffi.errors import ClientClosedError, ConnectionLostError, XenStoreError
 from xsffi.records import WatchEvent
 
+from .asking import paths, read, values
 from .conftest import Connect
-from .test_connection import paths, read, values
 from .test_events import rest, tell
 
 M = MessageType
