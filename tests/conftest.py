@@ -36,9 +36,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 SLOW = (
     "aio/test_tasks.py",
     "aio/test_waiting.py",
-    "backends/libxenstore/test_backend.py::test_a_handler",
-    "backends/libxenstore/test_backend.py::test_threads_and_close",
+    "backends/libxenstore/test_connection.py::test_a_handler",
+    "backends/libxenstore/test_connection.py::test_an_interruption",
+    "backends/libxenstore/test_connection.py::test_threads_and_close",
     "backends/libxenstore/test_events.py",
+    "backends/wire/test_backend.py::test_memory_is_bounded",
     "backends/wire/test_ends.py",
     "backends/wire/test_events.py",
     "backends/wire/test_fuzz.py",

@@ -274,6 +274,26 @@ def test_the_edges_are_found() -> None:
         assert target in edges[module]
 
 
+# The modules of the backends without tests of their own, and why.
+UNTESTED = {
+    "backends.base": "it has protocols for type checkers, and nothing that runs",
+}
+
+
+def test_each_module_of_the_backends_has_its_tests_beside_it() -> None:
+    """In a file of its name, so that whoever changes the one finds the other."""
+    tests = Path(__file__).parent
+    modules = modules_of(PACKAGE)
+    missing = set()
+    for name, path in modules.items():
+        if name.startswith("backends") and path.name != "__init__.py":
+            beside = tests / path.relative_to(PACKAGE).with_name(f"test_{path.name}")
+            if not beside.exists():
+                missing.add(name)
+    assert "backends.wire.native" in modules
+    assert missing == set(UNTESTED)
+
+
 # A house that stands.
 SOUND = {
     "__init__.py": "from .sync.client import Client",
