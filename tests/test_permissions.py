@@ -44,7 +44,7 @@ def test_leading_zeros_are_read_as_the_daemons_do() -> None:
     ],
 )  # fmt: skip
 def test_what_does_not_parse(text: str) -> None:
-    with pytest.raises(InvalidArgumentError, match="a permission is n, r, w or b and a domid") as caught:
+    with pytest.raises(InvalidArgumentError, match="a permission must be n, r, w or b followed by a domid") as caught:
         Permission.parse(text)
     assert caught.value.errno == errno.EINVAL
     assert repr(text) in str(caught.value)
@@ -52,7 +52,7 @@ def test_what_does_not_parse(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["r65536", "n99999"])
 def test_a_domid_that_is_too_big(text: str) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"a domid is from 0 to 65535, not {text[1:]}"):
+    with pytest.raises(InvalidArgumentError, match=f"a domid must be from 0 to 65535, not {text[1:]}"):
         Permission.parse(text)
 
 
@@ -107,7 +107,7 @@ def test_an_empty_list_has_no_owner(empty: Any) -> None:
 
 @pytest.mark.parametrize("bad", ["n0", "", b"n0", Permission(0, "n"), None, 5])
 def test_what_is_no_list(bad: Any) -> None:
-    with pytest.raises(TypeError, match=r"permissions are a list, such as .*, not ") as caught:
+    with pytest.raises(TypeError, match=r"permissions must be a list such as .*, not ") as caught:
         parse_permissions(bad)
     assert repr(bad) in str(caught.value)
 
@@ -140,11 +140,11 @@ def test_domids(domid: int) -> None:
 
 @pytest.mark.parametrize("domid", [-1, DOMID_MAX + 1, 1 << 64])
 def test_domids_out_of_range(domid: int) -> None:
-    with pytest.raises(InvalidArgumentError, match=f"a domid is from 0 to 65535, not {domid}"):
+    with pytest.raises(InvalidArgumentError, match=f"a domid must be from 0 to 65535, not {domid}"):
         validate_domid(domid)
 
 
 @pytest.mark.parametrize("domid", [None, "5", 5.0, True, b"5", [5]])
 def test_what_is_no_domid(domid: Any) -> None:
-    with pytest.raises(TypeError, match=f"a domid is an int, not {type(domid).__name__}"):
+    with pytest.raises(TypeError, match=f"a domid must be an int, not {type(domid).__name__}"):
         validate_domid(domid)

@@ -60,31 +60,31 @@ def test_what_a_line_holds(node: Node, fields: dict[str, Any]) -> None:
         ("[" * 100_000, "it is not JSON"),
         ("[]", "it is not an object, but []"),
         ("null", "it is not an object, but None"),
-        ("{}", '"path" is a text, not None'),
-        ('{"path": 5, "value": "x"}', '"path" is a text, not 5'),
-        ('{"path": "", "value": "x"}', "a path is not empty"),
-        ('{"path": "/a b", "value": "x"}', "a path has only letters, digits and -/_@, not ' '"),
-        ('{"path": "/a"}', 'it has one of "value" and "base64"'),
-        ('{"path": "/a", "value": "x", "base64": "eA=="}', 'it has one of "value" and "base64"'),
-        ('{"path": "/a", "value": null}', '"value" is a text, not None'),
-        ('{"path": "/a", "value": 5}', '"value" is a text, not 5'),
+        ("{}", '"path" must be a text, not None'),
+        ('{"path": 5, "value": "x"}', '"path" must be a text, not 5'),
+        ('{"path": "", "value": "x"}', "a path must not be empty"),
+        ('{"path": "/a b", "value": "x"}', "a path may contain only letters, digits and -/_@, not ' '"),
+        ('{"path": "/a"}', 'it must have one of "value" and "base64"'),
+        ('{"path": "/a", "value": "x", "base64": "eA=="}', 'it must have one of "value" and "base64"'),
+        ('{"path": "/a", "value": null}', '"value" must be a text, not None'),
+        ('{"path": "/a", "value": 5}', '"value" must be a text, not 5'),
         ('{"path": "/a", "value": "\\ud800"}', '"value" has a surrogate'),
-        ('{"path": "/a", "base64": 5}', '"base64" is a text, not 5'),
+        ('{"path": "/a", "base64": 5}', '"base64" must be a text, not 5'),
         ('{"path": "/a", "base64": "!!!"}', '"base64" is not base64'),
         ('{"path": "/a", "base64": "eA="}', '"base64" is not base64'),
         ('{"path": "/a", "base64": "eA==\\n"}', '"base64" is not base64'),
         ('{"path": "/a", "base64": "\\u00e9"}', '"base64" is not base64'),
-        ('{"path": "/a", "base64": "eB=="}', "\"base64\" is not what encodes b'x': 'eB=='"),
-        ('{"path": "/a", "value": "x", "permissions": "n0"}', "\"permissions\" is a list of texts, not 'n0'"),
-        ('{"path": "/a", "value": "x", "permissions": [0]}', '"permissions" is a list of texts, not [0]'),
+        ('{"path": "/a", "base64": "eB=="}', "\"base64\" is not the canonical encoding of b'x': 'eB=='"),
+        ('{"path": "/a", "value": "x", "permissions": "n0"}', "\"permissions\" must be a list of texts, not 'n0'"),
+        ('{"path": "/a", "value": "x", "permissions": [0]}', '"permissions" must be a list of texts, not [0]'),
         ('{"path": "/a", "value": "x", "permissions": ["x0"]}', "not 'x0'"),
         ('{"path": "/a", "value": "x", "permissions": ["n65536"]}', "not 65536"),
-        ('{"path": "/a", "value": "x", "children": {"b": 1}}', '"children" is a list of texts'),
-        ('{"path": "/a", "value": "x", "children": ["b", "c/d"]}', "and has no slash: 'c/d'"),
-        ('{"path": "/a", "value": "x", "children": [""]}', "the name of a child is not empty"),
-        ('{"path": "/a", "value": "x", "children": ["c d"]}', "a path has only letters"),
-        ('{"path": "/a", "value": "x", "vlaue": "y"}', "it has 'vlaue', which a node has not"),
-        ('{"path": "/a", "value": "x", "value": "y"}', "it has a field twice"),
+        ('{"path": "/a", "value": "x", "children": {"b": 1}}', '"children" must be a list of texts'),
+        ('{"path": "/a", "value": "x", "children": ["b", "c/d"]}', "or contain a slash: 'c/d'"),
+        ('{"path": "/a", "value": "x", "children": [""]}', "the name of a child must not be empty"),
+        ('{"path": "/a", "value": "x", "children": ["c d"]}', "a path may contain only letters"),
+        ('{"path": "/a", "value": "x", "vlaue": "y"}', "it has 'vlaue', which a node does not have"),
+        ('{"path": "/a", "value": "x", "value": "y"}', "it has a duplicate field"),
     ],
 )
 def test_a_line_that_is_none(line: str, said: str) -> None:
@@ -92,7 +92,7 @@ def test_a_line_that_is_none(line: str, said: str) -> None:
         Node.from_json(line)
     assert said in str(caught.value)
     assert str(caught.value).startswith("[Errno 22] not a node: ")
-    if '"path": "/a"' in line and not any(word in said for word in ("JSON", "which a node has not", "twice")):
+    if '"path": "/a"' in line and not any(word in said for word in ("JSON", "which a node does not have", "duplicate")):
         assert caught.value.filename == "/a"
 
 
@@ -105,5 +105,5 @@ def test_an_error_is_short_however_long_the_line() -> None:
 
 @pytest.mark.parametrize("line", [b"{}", None, 5])
 def test_what_is_no_text(line: Any) -> None:
-    with pytest.raises(TypeError, match="a line is a str"):
+    with pytest.raises(TypeError, match="a line must be a str"):
         Node.from_json(line)

@@ -7,7 +7,7 @@
     with xsffi.Client() as xs:
         xs.read("/local/domain/0/name")
 
-:class:`Client` is the way in; what it raises is in :mod:`xsffi.errors`.
+Start with :class:`Client`; the exceptions are in :mod:`xsffi.errors`.
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    # Each name is imported when first used: a plugin of pytest, or an error to catch, need not bring the whole client.
-    _HOMES = {  # of all but the errors
+    # Each name is imported on first use: a pytest plugin, or code that only catches an error, need not load the client.
+    _HOMES = {  # where each name is defined, except the errors
         "Change": "records",
         "Client": "sync.client",
         "DOMID_ANY": "domids",

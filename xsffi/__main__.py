@@ -1,4 +1,4 @@
-"""``python -m xsffi``: the command of the same name."""
+"""``python -m xsffi``: the same as the command ``xsffi``."""
 
 import sys
 

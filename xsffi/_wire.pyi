@@ -9,7 +9,7 @@ from .records import Node, WatchEvent
 
 @final
 class Exchange:
-    """Requests on their way."""
+    """Requests in flight."""
 
 @final
 class Events:

@@ -1,6 +1,6 @@
-"""The C extension that build_ffi.py makes. It may be absent: see setup.py.
+"""The C extension that build_ffi.py builds. It may be absent: see setup.py.
 
-``CData``, ``FFI`` and ``Lib`` exist for type checkers alone; at run time the module has ``ffi`` and ``lib``.
+``CData``, ``FFI`` and ``Lib`` exist for type checkers only; at run time the module has ``ffi`` and ``lib``.
 Whatever returns a pointer returns NULL (``ffi.NULL``, which is false) when it fails.
 """
 
@@ -31,11 +31,11 @@ _Chars: TypeAlias = bytes | CData
 
 @type_check_only
 class FFI:
-    """What of cffi's ``ffi`` a binding needs."""
+    """The part of cffi's ``ffi`` that the binding uses."""
 
     NULL: Final[CData]
     errno: int
-    """What the last call left in errno, in this thread."""
+    """errno after the last call in this thread."""
 
     def new(self, ctype: str, init: Any = None) -> CData: ...
     def string(self, chars: CData, maxlen: int = -1) -> bytes: ...
@@ -65,34 +65,34 @@ class Lib:
 
     # The library as a whole: xsffi/_native/loader.c
     def xsffi_load(self, soname: _Chars, /) -> CData:
-        """Opens libxenstore: NULL on success, else a sentence that says what is wrong (copy it at once).
+        """Opens libxenstore: NULL on success, otherwise an error message, to be copied at once.
 
-        There is one library to a process: the same once more is no error, another is. One thread at a time.
+        There is one library per process: opening the same one again succeeds, a different one fails. Not thread-safe.
         """
     def xsffi_library(self) -> CData:
-        """The file that was opened, or NULL."""
+        """The file that was loaded, or NULL."""
     def xsffi_has(self, function: _Chars, /) -> int:
-        """1 if the library that is open has this C function, else 0: a call then fails with ENOSYS."""
+        """1 if the loaded library has this C function, otherwise 0: calls then fail with ENOSYS."""
     def xsffi_since(self, function: _Chars, /) -> CData:
-        """The Xen release that brought this C function, "" for the old ones; NULL for what is no function here."""
+        """The Xen release that introduced this C function, "" for old ones; NULL for an unknown function."""
 
     xsffi_forks: int
     """How many forks lie between this process and the one that opened libxenstore."""
 
-    # Waiting: xsffi/_native/waiting.c. What is kept in a place is closed by xsffi_close; -1 stands for no descriptor.
+    # Waiting: xsffi/_native/waiting.c. xsffi_close closes the descriptor stored in a place; -1 means none.
     def xsffi_wait(self, events: int, wakeup: int, liveness: int, nanoseconds: int, /) -> int:
-        """Waits until one of them says something, or a signal comes: XSFFI_EVENTS, XSFFI_WOKEN, XSFFI_HUNG_UP."""
+        """Waits until one of them is ready, or a signal arrives: XSFFI_EVENTS, XSFFI_WOKEN, XSFFI_HUNG_UP."""
     def xsffi_open_wakeup(self, place: CData, /) -> int:
-        """Has the place keep a wakeup, if it has none; -1 where it fails."""
+        """Creates a wakeup in the place if it has none; -1 on failure."""
     def xsffi_open_combined(self, place: CData, events: int, wakeup: int, liveness: int, /) -> int:
-        """Has the place keep what is readable while xsffi_wait would come back, if it has none; -1 where it fails."""
+        """Creates a descriptor in the place, if it has none, readable while xsffi_wait would return; -1 on failure."""
     def xsffi_set(self, wakeup: int, /) -> None: ...
     def xsffi_clear(self, wakeup: int, /) -> None: ...
     def xsffi_close(self, place: CData, /) -> None: ...
     def xsffi_is_connected_to(self, fd: int, path: _Chars, /) -> int:
-        """1 if that is a unix socket connected to the file at the path, else 0."""
+        """1 if it is a unix socket connected to the file at the path, otherwise 0."""
     def xsffi_peer(self, fd: int, /) -> int:
-        """The process at the other end of a unix socket; 0 where it is not to be seen."""
+        """The process id at the other end of a unix socket; 0 if it is not visible."""
 
     # The C library
     def free(self, pointer: CData, /) -> None: ...

@@ -1,4 +1,4 @@
-"""The commonest conditions to wait for, by :meth:`xsffi.Client.wait` and :meth:`xsffi.aio.Client.wait`."""
+"""Common conditions to wait for with :meth:`xsffi.Client.wait` and :meth:`xsffi.aio.Client.wait`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of dumps: a line of :meth:`~xsffi.records.Node.to_json` for each node."""
+"""Dump files: one line of :meth:`~xsffi.records.Node.to_json` per node."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["line_error", "numbered_nodes"]
 
-_LINE_MAX = 1 << 26  # bytes: a value has some thousand, and a list of children that no daemon could answer with, fewer
+_LINE_MAX = 1 << 26  # bytes: more than any value and list of children that a daemon could send
 
 
 def numbered_nodes(file: BinaryIO, name: str) -> Iterator[tuple[int, Node]]:
-    """The nodes that the lines of a file stand for, each with the number of its line, from 1 on; empty lines are left
-    out.
+    """The nodes in the lines of a file, each with its line number, counted from 1; empty lines are skipped.
 
-    Raises InvalidArgumentError, which names the file and the line, for the first that is no node.
+    Raises InvalidArgumentError, which names the file and the line, at the first line that is not a node.
     """
     for number, line in enumerate(iter(lambda: file.readline(_LINE_MAX), b""), 1):
         if len(line) == _LINE_MAX:
@@ -40,6 +39,6 @@ def numbered_nodes(file: BinaryIO, name: str) -> Iterator[tuple[int, Node]]:
 
 
 def line_error(name: str, number: int, error: XenStoreError) -> InvalidArgumentError:
-    """What is wrong with the node of a line, as an error that names the file and the line."""
+    """The error about the node of a line, with the file and line number added."""
     node = "" if error.filename is None else f"{error.filename}: "
     return InvalidArgumentError(errno.EINVAL, f"line {number}: {node}{error.strerror}", name)

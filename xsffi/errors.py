@@ -1,8 +1,8 @@
-"""What can go wrong, as exceptions: one tree, and one registry of errno, wire name and class.
+"""The exceptions: one class hierarchy, and one registry of errno, wire name and class.
 
-Every error of XenStore is an :class:`XenStoreError`, which is an :class:`OSError` with ``errno`` and, where one path is
-concerned, ``filename``. Where Python has a builtin for the case, the class is that builtin too, so that
-``except FileNotFoundError`` does what a reader expects.
+Every error of XenStore is an :class:`XenStoreError`, which is an :class:`OSError` with ``errno`` and, if it is about a
+path, ``filename``. If Python has a builtin class for the case, the exception is one of that too, so that ``except
+FileNotFoundError`` works as expected.
 """
 
 from __future__ import annotations
@@ -47,74 +47,75 @@ __all__ = [
 
 
 class _Raise:
-    """The default that is none."""
+    """A default that means that there is none."""
 
     def __repr__(self) -> str:
         return "<raise>"
 
 
-RAISE: Any = _Raise()  #: in place of a default: the error is raised
+RAISE: Any = _Raise()  #: instead of a default: raise the error
 
 
 class XenStoreError(OSError):
-    """The base of all errors of this package, and the class of those that have none of their own.
+    """The base class of all errors of this package; raised itself for errors without a class of their own.
 
-    ``errno`` is the errno that the daemon, libxenstore or the kernel gave; ``filename`` is the node's path, or None;
-    ``wire_name`` is the name that came over the wire, also where it is one that this version does not know.
+    ``errno`` is the errno that the daemon, libxenstore or the kernel reported; ``filename`` is the node's path, or
+    None; ``wire_name`` is the name as it was received, even if this version does not know it.
     """
 
     wire_name: str | None = None
 
 
 class NodeNotFoundError(XenStoreError, FileNotFoundError):
-    """There is no such node, watch or domain (ENOENT)."""
+    """No such node, watch or domain (ENOENT)."""
 
 
 class WatchExistsError(XenStoreError, FileExistsError):
-    """The same path is watched with the same token already (EEXIST)."""
+    """This path is already watched with this token (EEXIST)."""
 
 
 class AccessDeniedError(XenStoreError, PermissionError):
-    """The domain that asks has no right to do that (EACCES, EPERM)."""
+    """The calling domain lacks permission for this (EACCES, EPERM)."""
 
 
 class InvalidArgumentError(XenStoreError, ValueError):
-    """A path, permission, number or text breaks a rule of XenStore (EINVAL), found here or by the daemon."""
+    """A path, permission, number or text breaks a rule of XenStore (EINVAL); detected here or by the daemon."""
 
 
 class TooBigError(XenStoreError):
-    """A path, value or message is longer than XenStore carries (E2BIG), found here or by the daemon."""
+    """A path, value or message is too long for XenStore (E2BIG); detected here or by the daemon."""
 
 
 class QuotaExceededError(XenStoreError):
-    """The domain that asks has used up a quota (ENOSPC; oxenstored says EQUOTA, which is EDQUOT here)."""
+    """The calling domain has used up a quota (ENOSPC; oxenstored says EQUOTA, which is EDQUOT here)."""
 
 
 class TransactionConflictError(XenStoreError):
-    """The transaction was not committed: somebody else changed what it had used (EAGAIN). Nothing of it was written.
+    """The transaction was not committed: another client changed what it had used (EAGAIN). Nothing of it was written.
 
-    Or what takes several requests to read, a whole tree or a long list of children, kept changing meanwhile.
+    Or something that takes several requests to read, a tree or a long list of children, kept changing meanwhile.
     """
 
 
 class TransactionGoneError(XenStoreError):
-    """The daemon does not know this transaction, or no longer (xenstored says ENOENT, oxenstored EIO)."""
+    """The daemon does not, or no longer, know this transaction (xenstored says ENOENT, oxenstored EIO)."""
 
 
 class NotSupportedError(XenStoreError, NotImplementedError):
-    """This backend, library or daemon cannot do that (ENOSYS); the text says which, and since when others can."""
+    """The backend, library or daemon does not support this (ENOSYS); the text says which, and which version does."""
 
 
 class WaitTimeoutError(XenStoreError, TimeoutError):
-    """The time given was up before anything came (ETIMEDOUT). Nothing is lost: the next wait goes on from here."""
+    """The time limit passed before anything arrived (ETIMEDOUT). Nothing is lost: the next wait continues from here."""
 
 
 class ConnectionLostError(XenStoreError, ConnectionError):
-    """The daemon is gone, or the connection broke. It does not come back: open a new client."""
+    """The daemon is gone, or the connection broke. It cannot be restored: open a new client."""
 
 
 class ProtocolError(XenStoreError):
-    """The other end sent what no daemon sends (EPROTO). Where that broke the stream, the connection was given up."""
+    """The other end sent something that no daemon sends (EPROTO). If that broke the stream, the connection was
+    closed."""
 
 
 class ClientClosedError(XenStoreError, ValueError):
@@ -122,17 +123,16 @@ class ClientClosedError(XenStoreError, ValueError):
 
 
 class ForkedError(XenStoreError, RuntimeError):
-    """The client belongs to the parent of this process (EBADF). A child opens a client of its own."""
+    """The client belongs to the parent of this process (EBADF). A child process must open its own client."""
 
 
 class BackendUnavailableError(XenStoreError, ConnectionError):
-    """No backend could be opened. ``attempts`` lists what was tried, each with the reason why it failed."""
+    """No backend could be opened. ``attempts`` lists what was tried, each with the reason for its failure."""
 
     attempts: tuple[tuple[str, str], ...] = ()
 
 
-# Errno, name over the wire, class. The names are those of xs_wire.h's xsd_errors, and EQUOTA, which oxenstored sends
-# beside them.
+# Errno, wire name, class. The names are those of xsd_errors in xs_wire.h, and EQUOTA, which oxenstored sends as well.
 _REGISTRY: tuple[tuple[int, str, type[XenStoreError]], ...] = (
     (errno.EINVAL, "EINVAL", InvalidArgumentError),
     (errno.EACCES, "EACCES", AccessDeniedError),
@@ -158,21 +158,20 @@ _CLASSES = {number: error for number, _, error in _REGISTRY}
 
 
 def error_from_errno(number: int, path: str | None = None, message: str | None = None) -> XenStoreError:
-    """The exception for an errno, with the system's text for it or one of your own."""
+    """The exception for an errno, with the system's text for it or the given message."""
     cls = _CLASSES.get(number, XenStoreError)
     text = message or os.strerror(number)
     return cls(number, text) if path is None else cls(number, text, path)
 
 
 def error_from_wire(name: str, path: str | None = None, message: str | None = None) -> XenStoreError:
-    """The exception for the payload of an ERROR message, with the system's text for its errno or one of your own.
+    """The exception for the payload of an ERROR message, with the system's text for its errno or the given message.
 
-    A name that nobody knows becomes an :class:`XenStoreError` with errno EIO whose text and ``wire_name`` tell the
-    name.
+    An unknown name becomes an :class:`XenStoreError` with errno EIO; its text and ``wire_name`` contain the name.
     """
     number = _NUMBERS.get(name)
     if number is None:
-        error = error_from_errno(errno.EIO, path, f"the daemon answered {name!r}, an error unknown here")
+        error = error_from_errno(errno.EIO, path, f"the daemon answered with an unknown error, {name!r}")
     else:
         error = error_from_errno(number, path, message)
     error.wire_name = name
@@ -180,51 +179,54 @@ def error_from_wire(name: str, path: str | None = None, message: str | None = No
 
 
 def wire_name(number: int) -> str:
-    """The name that goes over the wire for an errno; EINVAL where the protocol has none, as the daemons do."""
+    """The wire name of an errno; EINVAL if the protocol has none, as the daemons do."""
     return _NAMES.get(number, "EINVAL")
 
 
 def closed_error() -> ClientClosedError:
-    """What a closed client raises."""
+    """What calls on a closed client raise."""
     return ClientClosedError(errno.EBADF, "the client is closed")
 
 
 def forked_error() -> ForkedError:
-    """What a client raises in a child of the process that opened it."""
-    return ForkedError(errno.EBADF, "the client was opened by the parent of this process: a child opens one of its own")
+    """What calls in a child of the process that opened the client raise."""
+    return ForkedError(
+        errno.EBADF, "the client was opened by the parent of this process: a child process must open its own"
+    )
 
 
 def lost_error(reason: str | None = None) -> ConnectionLostError:
-    """What is raised once the connection is lost, with what is known of the reason."""
+    """What calls on a lost connection raise, with the reason if it is known."""
     return ConnectionLostError(
         errno.ECONNRESET, f"the connection to the store is lost: {reason or 'the daemon closed it'}"
     )
 
 
 def interrupted_error(kind: type[BaseException]) -> ConnectionLostError:
-    """What is raised once an exception of this kind has come in the middle of a step, so that the connection was given
-    up."""
-    return lost_error(f"{kind.__name__} came in the middle of a step, and nobody knows how far it got")
+    """What calls raise after an exception of this kind interrupted a step, so that the connection was closed."""
+    return lost_error(f"{kind.__name__} interrupted it in the middle of a step, which left its state unknown")
 
 
 def timeout_error(seconds: float | None) -> WaitTimeoutError:
-    """What a request raises whose reply did not come in time."""
-    return WaitTimeoutError(errno.ETIMEDOUT, f"no reply came for {seconds} seconds")
+    """What a request raises if its reply is late."""
+    return WaitTimeoutError(errno.ETIMEDOUT, f"no reply within {seconds} seconds")
 
 
 def reentered_error() -> XenStoreError:
-    """What a call raises that interrupts its own thread's call where it cannot be carried out."""
+    """What a call raises that interrupts another call of its own thread and cannot be carried out there."""
     return error_from_errno(
-        errno.EDEADLK, None, "a signal handler or finalizer used the client in the middle of its own thread's call"
+        errno.EDEADLK,
+        None,
+        "a signal handler or finalizer used the client in the middle of another call of its own thread",
     )
 
 
 def unavailable_error(attempts: Sequence[tuple[str, OSError]]) -> BackendUnavailableError:
-    """What is raised where there is no way to the store: what was tried, and why it failed."""
+    """The error that no backend could be opened: what was tried, and why it failed."""
     reasons = tuple((what, error.strerror or str(error)) for what, error in attempts)
-    # The first of libxenstore's reasons says nothing of the places.
+    # The first of libxenstore's reasons is not about a place.
     number = next((error.errno for what, error in attempts if " at " in what and error.errno), errno.ENOENT)
     tried = "; ".join(f"{what}: {why}" for what, why in reasons)
-    unavailable = BackendUnavailableError(number, f"no way to the store was found. Tried {tried}")
+    unavailable = BackendUnavailableError(number, f"cannot connect to the store. Tried {tried}")
     unavailable.attempts = reasons
     return unavailable

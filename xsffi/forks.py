@@ -1,9 +1,9 @@
-"""Connections are told of a fork: a child may not use its parent's."""
+"""Notifies connections of a fork: a child process may not use its parent's."""
 
 from __future__ import annotations
 
 import os
-from _weakref import ref  # weakref's own, without the dictionaries that are there too
+from _weakref import ref  # what weakref exports, faster to import
 
 from .static_types import Protocol
 
@@ -11,17 +11,17 @@ __all__ = ["Forkable", "tell_of_forks"]
 
 
 class Forkable(Protocol):
-    """What wants to be told, in a child process, that it is the parent's."""
+    """An object to be notified in child processes."""
 
     def after_fork_in_child(self) -> None:
-        """Never use the connection again, and close the child's copies of its descriptors."""
+        """Disable the connection, which belongs to the parent, and close the child's copies of its descriptors."""
 
 
 _forkables: set[ref[Forkable]] = set()
 
 
 def tell_of_forks(forkable: Forkable) -> None:
-    """Have it told of every fork for as long as it lives."""
+    """Notify `forkable` of every fork for as long as it lives."""
     _forkables.add(ref(forkable, _forkables.discard))
 
 

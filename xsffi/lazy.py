@@ -1,5 +1,5 @@
-"""Modules that are imported when something of them is first used: a script that reads one node, of which dom0 runs
-many, starts in half the time without what only other verbs need.
+"""Modules that are imported on first use. A script that reads one node, of which dom0 runs many, starts in half the
+time without what only other verbs need.
 
 ::
 
@@ -9,7 +9,7 @@ many, starts in half the time without what only other verbs need.
     else:
         requests = lazy_module("xsffi.protocol.requests")
 
-What is needed by nearly everybody, and what ``close()`` or a finalizer may need, is imported as usual.
+What nearly every program needs, and what ``close()`` or a finalizer may need, is imported as usual.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 __all__ = ["LazyModule", "imported", "lazy_module"]
 
-_importing: set[int] = set()  # the threads that are in the middle of it
+_importing: set[int] = set()  # the threads in the middle of an import
 
 
 def lazy_module(name: str) -> ModuleType | LazyModule:
-    """The module of this name; it is imported when something of it is first used.
+    """The module of this name, imported on first use.
 
-    But at once in a program that may have threads: what one of them has half imported when another one forks stays so
-    for ever in the child, and whoever wants it there waits for ever.
+    It is imported at once in a program that may have threads: a module half imported by one thread when another forks
+    stays locked in the child, and importing it there would wait forever.
     """
     return imported(name) if "threading" in sys.modules else LazyModule(name)
 
 
 class LazyModule:
-    """A module that is imported when something of it is first used.
+    """A module that is imported on first use.
 
-    Where that cannot be done, XenStoreError is raised: as for lack of descriptors; and with EDEADLK in a signal handler
-    or finalizer that comes in the middle of its own thread's import.
+    If the import fails, XenStoreError is raised: for example for lack of descriptors, or with EDEADLK in a signal
+    handler or finalizer that interrupts its own thread's import.
     """
 
     def __init__(self, name: str) -> None:
@@ -54,13 +54,13 @@ class LazyModule:
         me = get_ident()
         if me in _importing:
             raise error_from_errno(
-                errno.EDEADLK, None, f"a signal handler or finalizer came while its own thread was importing {name}"
+                errno.EDEADLK, None, f"a signal handler or finalizer interrupted its own thread's import of {name}"
             )
         try:
             _importing.add(me)
-            self.__dict__ = imported(name).__dict__  # so that it has what the module has, from here on
+            self.__dict__ = imported(name).__dict__  # from now on, attributes are found without __getattr__
         except XenStoreError:
-            raise  # the environment says what cannot be
+            raise  # a bad value in the environment
         except (ImportError, OSError) as error:
             number = error.errno if isinstance(error, OSError) else None
             raise error_from_errno(number or errno.EIO, None, f"{name} cannot be imported: {error}") from error
@@ -73,7 +73,7 @@ class LazyModule:
 
 
 def imported(name: str) -> ModuleType:
-    """The module of this name, as :func:`importlib.import_module` gives it, which takes longer to import itself than
-    most of them."""
+    """The module of this name, as from :func:`importlib.import_module`, which itself takes longer to import than most
+    modules."""
     __import__(name)
     return sys.modules[name]

@@ -1,7 +1,7 @@
-"""What is seen from outside: the log ``xsffi``, and the trace on stderr.
+"""Diagnostics: the log ``xsffi``, and the trace on stderr.
 
-The log is of the standard library's :mod:`logging`: that is imported where the program has done so, or there is
-something to warn of.
+The log uses the standard library's :mod:`logging`, which is only imported if the program has done so, or there is a
+warning to log.
 """
 
 from __future__ import annotations
@@ -14,54 +14,54 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from logging import Logger
 
-    Tell = Callable[[str], object]  # is given a line of text
+    Tell = Callable[[str], object]  # called with a line of text
 
 __all__ = ["DEBUG", "INFO", "debug", "exception", "info", "is_enabled", "logger", "tell_of_requests", "warning"]
 
-DEBUG = 10  # the levels of logging
+DEBUG = 10  # as in logging
 INFO = 20
 
 
 def logger() -> Logger:
-    """The log itself."""
+    """The logger ``xsffi``."""
     from logging import getLogger
 
     return getLogger("xsffi")
 
 
 def is_enabled(level: int) -> bool:
-    """Whether anybody may see what is said at this level, DEBUG or INFO: nobody can who has not imported logging."""
+    """Whether anybody may see messages at this level, DEBUG or INFO: nobody can if logging was never imported."""
     return "logging" in sys.modules and logger().isEnabledFor(level)
 
 
 def debug(text: str, *args: object) -> None:
-    """Say something at DEBUG, if that is enabled."""
+    """Log at DEBUG, if that is enabled."""
     if is_enabled(DEBUG):
         logger().debug(text, *args, stacklevel=2)
 
 
 def info(text: str, *args: object) -> None:
-    """Say something at INFO, if that is enabled."""
+    """Log at INFO, if that is enabled."""
     if is_enabled(INFO):
         logger().info(text, *args, stacklevel=2)
 
 
 def warning(text: str, *args: object) -> None:
-    """Warn of something."""
+    """Log a warning."""
     logger().warning(text, *args, stacklevel=2)
 
 
 def exception(text: str, *args: object) -> None:
-    """Report the exception that is being handled."""
+    """Log the exception that is being handled."""
     logger().error(text, *args, exc_info=True, stacklevel=2)
 
 
 def tell_of_requests(description: str, attempts: Sequence[tuple[str, OSError]]) -> Tell | None:
-    """What is to be told of each request and reply of a client that is being opened: the log at DEBUG, or stderr where
-    ``XSFFI_TRACE=1`` is in the environment; None where nobody looks.
+    """Where a client that is being opened traces requests and replies: the log at DEBUG, or stderr if ``XSFFI_TRACE=1``
+    is in the environment; None if tracing is off.
 
-    That one is told at once, and the log at INFO already, which backend was chosen, by its description, and why others
-    that were tried are not.
+    Logs, at INFO or to the trace, the description of the backend that was chosen, and why others that were tried were
+    not.
     """
     traced = os.environ.get("XSFFI_TRACE", "0") not in ("", "0")
     if traced or is_enabled(INFO):
@@ -77,12 +77,12 @@ def _to_info(text: str) -> None:
 
 
 def _to_stderr(text: str) -> None:
-    """Write a line there, in one piece; where stderr is closed, nowhere."""
+    """Write a line to stderr in one piece; nothing if that is closed."""
     try:
         sys.stderr.write(f"xsffi: {text}\n")
         sys.stderr.flush()
     except (AttributeError, OSError, RuntimeError, ValueError):
-        pass  # it is closed, or this is a signal handler that came in the middle of the same: the program goes on
+        pass  # closed, or this is a signal handler that interrupted the same write
 
 
 def _to_log(text: str) -> None:

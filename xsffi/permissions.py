@@ -1,7 +1,7 @@
 """Who may do what with a node: ``n0``, ``r5``, ``w5``, ``b5``.
 
 A node has a list of them (xenstore.txt, "Permissions are described by a list"): the first names the owner, who may do
-everything, and what all domains may do that the list does not name; each other one is for the domain it names.
+everything, and says what domains not in the list may do; each other one is for the domain it names.
 """
 
 from __future__ import annotations
@@ -47,20 +47,24 @@ class Permission(_Permission):
 
     @classmethod
     def parse(cls, text: str) -> Permission:
-        """The permission that a text such as ``"r5"`` stands for.
+        """The permission in a text such as ``"r5"``.
 
-        Raises :class:`~xsffi.errors.InvalidArgumentError`, naming the text, where it is none, and :class:`TypeError`
-        where it is no str.
+        Raises :class:`~xsffi.errors.InvalidArgumentError`, naming the text, if it is not valid, and :class:`TypeError`
+        if it is no str.
         """
         if not isinstance(text, str):
-            raise TypeError(f"a permission is a Permission or a str such as 'r5', not {type(text).__name__}: {text!r}")
+            raise TypeError(
+                f"a permission must be a Permission or a str such as 'r5', not {type(text).__name__}: {text!r}"
+            )
         access, digits = text[:1], text[1:]
         if access not in _ACCESSES or not (digits.isascii() and digits.isdigit()) or len(digits) > _DIGITS_MAX:
-            raise InvalidArgumentError(errno.EINVAL, f"a permission is n, r, w or b and a domid, not {text!r}")
+            raise InvalidArgumentError(
+                errno.EINVAL, f"a permission must be n, r, w or b followed by a domid, not {text!r}"
+            )
         return cls(validate_domid(int(digits)), access)
 
     def __str__(self) -> str:
-        """As it goes over the wire: ``r5``."""
+        """The text that is sent: ``r5``."""
         return f"{self.access}{int(self.domid)}"
 
     @property
@@ -78,27 +82,27 @@ PermissionLike: TypeAlias = "Permission | str"
 
 
 def parse_permissions(permissions: Iterable[PermissionLike]) -> list[Permission]:
-    """A node's list from what a caller gave: permissions, texts, or both; each is checked.
+    """A node's permissions from what a caller passed: permissions, texts, or both; each is validated.
 
-    Raises as :meth:`Permission.parse` does, and where there is none at all, since the first one names the owner.
+    Raises as :meth:`Permission.parse` does, and if the list is empty, since the first entry names the owner.
     """
     if isinstance(permissions, (str, bytes, Permission)) or not isinstance(permissions, Iterable):
-        raise TypeError(f"permissions are a list, such as ['n0', 'r5'], not {permissions!r}")
+        raise TypeError(f"permissions must be a list such as ['n0', 'r5'], not {permissions!r}")
     parsed = [_checked(item) for item in permissions]
     if not parsed:
-        raise InvalidArgumentError(errno.EINVAL, "a node has at least one permission: the first names its owner")
+        raise InvalidArgumentError(errno.EINVAL, "a node needs at least one permission: the first names its owner")
     return parsed
 
 
 def encode_permissions(permissions: Iterable[Permission]) -> bytes:
-    """A list as a message carries it: each as its text, and a NUL."""
+    """A list as it is sent: the text of each, terminated by a NUL."""
     return "".join([f"{access}{domid}\0" for domid, access in permissions]).encode("ascii")
 
 
 def _checked(item: PermissionLike) -> Permission:
     if not isinstance(item, Permission):
         return Permission.parse(item)
-    # Not each was made by parse(), so what it holds may be anything.
+    # A Permission need not come from parse(), so its fields may be anything.
     domid, access = item
     if type(domid) is int and 0 <= domid <= DOMID_MAX and type(access) is str and access in _ACCESSES:
         return item

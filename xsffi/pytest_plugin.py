@@ -1,4 +1,4 @@
-"""Fixtures for pytest: a store of one's own for every test. Nothing is started, or imported, until one is used."""
+"""Fixtures for pytest: a fresh store for every test. Nothing is started, or imported, until one is used."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="append",
         default=[],
         metavar="RELEASE",
-        help="have xenstore_server behave as xenstored of this Xen, such as 4.17, and not of the newest that it knows; "
-        "given several times, each test that uses it runs once for each",
+        help="the Xen release, such as 4.17, whose xenstored xenstore_server mimics (default: the newest supported); "
+        "if given several times, each test that uses it runs once for each",
     )
 
 
@@ -48,9 +48,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def xenstore_release(request: pytest.FixtureRequest) -> str | None:
-    """The release of Xen that :func:`xenstore_server` is to behave as, such as "4.17"; None: the newest that it knows.
+    """The Xen release, such as "4.17", that :func:`xenstore_server` mimics; None: the newest supported.
 
-    It is what ``--xenstore-release`` says; a project may have a fixture of this name that says otherwise.
+    Set by ``--xenstore-release``; a project may override this fixture.
     """
     release: str | None = getattr(request, "param", None)
     if release is None:
@@ -60,8 +60,8 @@ def xenstore_release(request: pytest.FixtureRequest) -> str | None:
 
 @pytest.fixture
 def xenstore_server(monkeypatch: pytest.MonkeyPatch, xenstore_release: str | None) -> Iterator[EmbeddedStore]:
-    """A fresh, empty :class:`xsffi.testing.EmbeddedStore`, which ends with the test; code that asks the environment for
-    the store (``XENSTORED_PATH``) finds it."""
+    """A fresh, empty :class:`xsffi.testing.EmbeddedStore`, stopped after the test; the environment
+    (``XENSTORED_PATH``) names it as the store."""
     from .testing import EmbeddedStore
 
     with EmbeddedStore(release=xenstore_release) as server:
@@ -71,6 +71,6 @@ def xenstore_server(monkeypatch: pytest.MonkeyPatch, xenstore_release: str | Non
 
 @pytest.fixture
 def xenstore(xenstore_server: EmbeddedStore) -> Iterator[Client]:
-    """A :class:`xsffi.Client` of :func:`xenstore_server`, as dom0, which is closed with the test."""
+    """A :class:`xsffi.Client` of :func:`xenstore_server`, as dom0, closed after the test."""
     with xenstore_server.connect() as client:
         yield client

@@ -1,4 +1,4 @@
-"""What callers receive: an event of a watch, a node as a walk finds it, and a change of one as a mirror tells it."""
+"""What callers receive: watch events, nodes, and the changes that a mirror reports."""
 
 from __future__ import annotations
 
@@ -39,38 +39,38 @@ __all__ = ["OVERFLOW", "Change", "Node", "WatchEvent"]
 
 _FIELDS = {"path", "value", "base64", "permissions", "children"}
 _KNOWN_MAX = 256
-_decoders: list[JSONDecoder] = []  # one, which takes longer to make than to use
-# A dump has many nodes, and few lists of permissions.
+_decoders: list[JSONDecoder] = []  # at most one: it takes longer to make than to use
+# A dump has many nodes, but few distinct lists of permissions.
 _known_permissions: dict[tuple[str, ...], tuple[Permission, ...]] = {}
 _known_in_json: dict[tuple[Permission, ...], str] = {}
 
 
 class WatchEvent(_WatchEvent):
-    """A node that is watched, or one below it, changed; or the watch was just set, which gives one event too.
+    """A watched node, or one below it, changed; or the watch was just set, which also sends one event.
 
-    `path` is the node that changed, relative if the watch was set with a relative path, or the special path watched.
-    `token` is the very object that was given to ``watch``; by default, the watch itself.
+    `path` is the node that changed (relative if the watch was set with a relative path), or the special path watched.
+    `token` is the very object that was passed to ``watch``; by default, the watch itself.
     """
 
     __slots__ = ()
 
 
-OVERFLOW = WatchEvent("", "")  # what a queue with a limit has in the place of events that were too many
+OVERFLOW = WatchEvent("", "")  # takes the place of the events that a limited queue discarded
 
 
 class Node(_Node):
     """A node of the tree: its path, a str; its value, bytes; the names of its children, a tuple of str; and its
     permissions, a tuple of :class:`~xsffi.Permission`, the owner's first.
 
-    Where its permissions are none at all, they were not told, and are left as they are by who loads it.
+    Empty permissions mean that they are not known; loading the node then leaves them unchanged.
     """
 
     __slots__ = ()
 
     def to_json(self) -> str:
-        """The node as one line of JSON, in ASCII: what dump files hold, and :meth:`from_json` reads.
+        """The node as one line of JSON, in ASCII: the format of dump files, which :meth:`from_json` reads.
 
-        It is an object with "path", "value" as text or, where that is not UTF-8, "base64", and where there are any,
+        An object with "path", the value as text in "value" or, if that is not UTF-8, in "base64", and, unless empty,
         "permissions" and "children", lists of texts.
         """
         from json import dumps
@@ -87,13 +87,13 @@ class Node(_Node):
 
     @classmethod
     def from_json(cls, line: str) -> Node:
-        """The node that a line stands for.
+        """The node in a line.
 
-        Raises :class:`~xsffi.errors.InvalidArgumentError`, which says what is wrong, where it stands for none, and
-        TypeError where it is no str.
+        Raises :class:`~xsffi.errors.InvalidArgumentError`, which says what is wrong, if it is not valid, and TypeError
+        if it is no str.
         """
         if not isinstance(line, str):
-            raise TypeError(f"a line is a str, not {type(line).__name__}: {line!r}")
+            raise TypeError(f"a line must be a str, not {type(line).__name__}: {line!r}")
         path = None
         try:
             fields = _fields(line)
@@ -106,8 +106,8 @@ class Node(_Node):
 
 
 class Change(_Change):
-    """What a mirror tells of a node: its path, and what it was and is, `old` and `new`: each a
-    :class:`~xsffi.Node`, or None where there was, or is, none."""
+    """What a mirror reports of a node: its path, and its state before and after, `old` and `new`: each a
+    :class:`~xsffi.Node`, or None if the node did not exist then."""
 
     __slots__ = ()
 
@@ -127,25 +127,25 @@ def _fields(line: str) -> dict[str, Any]:
         raise _wrong(f"it is not an object, but {fields!r:.80}")
     unknown = fields.keys() - _FIELDS
     if unknown:
-        raise _wrong(f"it has {', '.join(map(repr, sorted(unknown))):.80}, which a node has not")
+        raise _wrong(f"it has {', '.join(map(repr, sorted(unknown))):.80}, which a node does not have")
     return fields
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) < len(pairs):
-        raise _wrong("it has a field twice")
+        raise _wrong("it has a duplicate field")
     return fields
 
 
 def _value(fields: dict[str, Any]) -> bytes:
     if ("value" in fields) == ("base64" in fields):
-        raise _wrong('it has one of "value" and "base64"')
+        raise _wrong('it must have one of "value" and "base64"')
     if "value" in fields:
         try:
             return _text(fields, "value").encode("utf-8")
         except UnicodeEncodeError:
-            raise _wrong('"value" has a surrogate, which UTF-8 does not have') from None
+            raise _wrong('"value" has a surrogate, which UTF-8 cannot encode') from None
     from base64 import b64decode, b64encode
 
     text = _text(fields, "base64")
@@ -153,22 +153,22 @@ def _value(fields: dict[str, Any]) -> bytes:
         value = b64decode(text, validate=True)
     except ValueError as error:
         raise _wrong(f'"base64" is not base64: {error}: {text!r:.80}') from None
-    if b64encode(value).decode("ascii") != text:  # the last bits, which mean nothing, are zero
-        raise _wrong(f'"base64" is not what encodes {value!r:.80}: {text!r:.80}')
+    if b64encode(value).decode("ascii") != text:  # the unused last bits must be zero
+        raise _wrong(f'"base64" is not the canonical encoding of {value!r:.80}: {text!r:.80}')
     return value
 
 
 def _text(fields: dict[str, Any], name: str) -> str:
     text = fields.get(name)
     if not isinstance(text, str):
-        raise _wrong(f'"{name}" is a text, not {text!r:.80}')
+        raise _wrong(f'"{name}" must be a text, not {text!r:.80}')
     return text
 
 
 def _texts(fields: dict[str, Any], name: str) -> tuple[str, ...]:
     texts = fields.get(name, [])
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-        raise _wrong(f'"{name}" is a list of texts, not {texts!r:.80}')
+        raise _wrong(f'"{name}" must be a list of texts, not {texts!r:.80}')
     return tuple(texts)
 
 
@@ -184,7 +184,7 @@ def _permissions(texts: tuple[str, ...]) -> tuple[Permission, ...]:
 
 
 def _permissions_in_json(permissions: tuple[Permission, ...]) -> str:
-    permissions = tuple(permissions)  # whoever makes nodes may have given a list
+    permissions = tuple(permissions)  # a caller may have passed a list
     text = _known_in_json.get(permissions)
     if text is None:
         from json import dumps
@@ -197,7 +197,7 @@ def _permissions_in_json(permissions: tuple[Permission, ...]) -> str:
 
 def _name(text: str) -> str:
     if not text or "/" in text:
-        raise _wrong(f"the name of a child is not empty, and has no slash: {text!r:.80}")
+        raise _wrong(f"the name of a child must not be empty or contain a slash: {text!r:.80}")
     validate(f"/{text}")
     return text
 

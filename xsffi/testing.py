@@ -1,4 +1,4 @@
-"""A XenStore of one's own, for tests: no Xen, no daemon, nothing left behind.
+"""A private XenStore for tests: no Xen, no daemon, nothing left behind.
 
 ::
 
@@ -41,13 +41,13 @@ __all__ = ["EmbeddedStore"]
 
 
 class EmbeddedStore:
-    """A store served by a thread of this process, over a unix socket, from its making until :meth:`stop`.
+    """A store served by a thread of this process, over a unix socket, from construction until :meth:`stop`.
 
-    Any client can use it: set ``XENSTORED_PATH`` to :attr:`path`, or see :meth:`environment`. As a context manager it
-    stops at the end. A child of this process, by fork, can connect to it, and cannot stop it.
+    Any client can use it: set ``XENSTORED_PATH`` to :attr:`path`, or see :meth:`environment`. As a context manager, it
+    stops on exit. A forked child of this process can connect to it, but cannot stop it.
 
-    Once it was stopped, and in such a child, the other methods raise RuntimeError. A domid is an int from 0 to 65535;
-    another raises InvalidArgumentError, or TypeError.
+    Once it is stopped, and in such a child, the other methods raise RuntimeError. A domid is an int from 0 to 65535;
+    others raise InvalidArgumentError, or TypeError.
     """
 
     def __init__(
@@ -57,17 +57,16 @@ class EmbeddedStore:
         path: str | os.PathLike[str] | None = None,
         release: str | None = None,
     ) -> None:
-        """Start one.
+        """Start the store.
 
-        :param tree: nodes to begin with, see :meth:`load`.
-        :param path: where its socket is to be, in a folder that is there; by default, in a temporary one of its own,
-            removed in the end.
-        :param release: as xenstored of which Xen it behaves: "4.14", "4.17", "4.20" or "4.22"; by default, the newest.
+        :param tree: initial nodes, see :meth:`load`.
+        :param path: the path of its socket, in an existing directory; by default, in a temporary one, removed on stop.
+        :param release: the Xen release whose xenstored it mimics: "4.14", "4.17", "4.20" or "4.22" (the default).
 
-        Raises ValueError where it knows no such release; OSError, with `path` as its filename, where there can be no
-        socket: EADDRINUSE where somebody listens there already; and for the tree what :meth:`load` does.
+        Raises ValueError for an unknown release; OSError, with `path` as its filename, if the socket cannot be created
+        (EADDRINUSE if somebody already listens there); and for the tree, what :meth:`load` raises.
         """
-        #: the release of Xen as whose xenstored it behaves
+        #: the Xen release whose xenstored it mimics
         self.release = NEWEST if release is None else release
         self._store = Store(release_named(self.release))
         if tree is not None:
@@ -75,8 +74,8 @@ class EmbeddedStore:
         self._loop = Loop(self._store)
         self._thread = threading.Thread(target=self._loop.run, name="xsffi.testing.EmbeddedStore", daemon=True)
         self._owner = os.getpid()
-        self._folders: list[str] = []  # at most one, for the sockets whose place is ours to choose
-        # Also where nobody calls stop(): when this is garbage, or the process ends.
+        self._folders: list[str] = []  # at most one, for sockets without a given path
+        # Also if nobody calls stop(): when this is garbage-collected, or the process exits.
         self._finalizer = weakref.finalize(self, _put_away, self._owner, self._loop, self._thread, self._folders)
         try:
             #: the socket of dom0's clients
@@ -88,13 +87,13 @@ class EmbeddedStore:
             raise
 
     def stop(self) -> None:
-        """Close all connections, as a daemon that dies, and remove the socket. Again does nothing.
+        """Close all connections, as a dying daemon does, and remove the socket. Idempotent.
 
-        Any thread may, and any signal handler; it returns once that is done.
+        Safe in any thread and signal handler; returns once that is done.
         """
         self._finalizer()
         if os.getpid() == self._owner and self._thread.ident is not None:
-            _join(self._thread)  # another thread may have begun
+            _join(self._thread)  # another thread may have begun to stop it
 
     def __enter__(self) -> EmbeddedStore:
         return self
@@ -110,18 +109,19 @@ class EmbeddedStore:
     # Clients.
 
     def connect(self, domid: int = 0, *, backend: str = "auto", timeout: float | None = None) -> Client:
-        """A new client, as the domain `domid`: one that is introduced, and has its home, from then on.
+        """A new client, as the domain `domid`, which is introduced, and given its home, if it does not exist yet.
 
-        `backend` and `timeout` are those of :class:`xsffi.Client`. libxenstore opens where the environment says: so
-        "auto" is the wire, unless ``XENSTORED_PATH`` names this socket, and "libxenstore" raises NotSupportedError
-        there. Once the store was stopped, raises BackendUnavailableError.
+        `backend` and `timeout` are those of :class:`xsffi.Client`. libxenstore only opens what the environment names:
+        so "auto" is the wire unless ``XENSTORED_PATH`` names this socket, and "libxenstore" raises NotSupportedError.
+        Once the store is stopped, it raises BackendUnavailableError.
         """
         return Client(self.socket_path(domid), backend, timeout)
 
     def socket_path(self, domid: int = 0) -> str:
-        """The socket where clients connect as the domain `domid`, which is introduced, and has its home, from then on.
+        """The socket for clients in the domain `domid`, which is introduced, and given its home, if it does not exist
+        yet.
 
-        It is there until the domain is released.
+        It exists until the domain is released.
         """
         domid = validate_domid(domid)
         if domid == 0:
@@ -129,31 +129,32 @@ class EmbeddedStore:
         return self._loop.call(lambda: self._listen(domid))
 
     def create_domain(self, domid: int) -> None:
-        """Introduce a domain, as a toolstack does, and make its home ``/local/domain/N``, which it owns."""
+        """Introduce a domain, as a toolstack does, and create its home ``/local/domain/N``, which it owns."""
         domid = validate_domid(domid)
         self._loop.call(lambda: self._store.create_domain(domid))
 
     def environment(self, domid: int = 0) -> dict[str, str]:
-        """The environment for a program that is to use this store: that of this process, and ``XENSTORED_PATH``."""
+        """The environment for a program that is to use this store: that of this process, with ``XENSTORED_PATH``
+        set."""
         path = self.socket_path(domid)
         return {**os.environ, "XENSTORED_PATH": path}
 
     # Contents.
 
     def load(self, tree: Contents) -> None:
-        """Write nodes, as dom0 does, watches and all.
+        """Write nodes as dom0, which fires watches as usual.
 
         :param tree: a mapping from path, or name, to a value (str as UTF-8, or bytes), or to a mapping of the same kind
-            for what is below; or nodes, as :meth:`dump` and :meth:`xsffi.Client.dump` give them.
+        for what is below; or nodes, as from :meth:`dump` and :meth:`xsffi.Client.dump`.
 
-        Raises :class:`~xsffi.errors.XenStoreError`, or TypeError, for what can be no node, or is longer than a client
-        could write; what came before it is there then.
+        Raises :class:`~xsffi.errors.XenStoreError`, or TypeError, for an invalid node, or one longer than a client
+        could write; the nodes before it have then been written.
         """
         self._loop.call(lambda: fill(self._store, tree))
 
     def dump(self, top: str = "/") -> list[Node]:
-        """All nodes from `top` on, each before those below it, as they were at one moment; none where `top` is missing.
-        Raises InvalidArgumentError where that is no path."""
+        """All nodes from `top` down, each before those below it, as they are at one moment; none if `top` does not
+        exist. Raises InvalidArgumentError for an invalid path."""
         validate(top)
         root = self._loop.call(lambda: self._store.tree.get(top))
         return [] if root is None else list(contents(top, root))
@@ -161,46 +162,46 @@ class EmbeddedStore:
     # Faults.
 
     def fail_commits(self, count: int = 1) -> None:
-        """The next `count` commits are in conflict; nothing of them is written. Raises ValueError where `count` is no
-        int from 0 on."""
+        """Let the next `count` commits fail with a conflict; nothing of them is written. Raises ValueError unless
+        `count` is an int of at least 0."""
         validate_count(count, "a number of commits")
         self._set_fault("conflicts", count)
 
     def fail(self, error: str, operation: str | None = None, path: str | None = None, *, times: int | None = 1) -> None:
-        """Requests get an error instead of being carried out.
+        """Answer requests with an error instead of carrying them out.
 
         :param error: its name on the wire, such as "EACCES"; any, since daemons may send any.
-        :param operation: the message's type, such as "WRITE"; None: any but CONTROL.
+        :param operation: the type of message, such as "WRITE"; None: any but CONTROL.
         :param path: the absolute path of the node concerned; None: any.
-        :param times: how many of them; None: all, until :meth:`clear_faults`.
+        :param times: how many requests; None: all, until :meth:`clear_faults`.
 
-        Raises ValueError where there is no such operation, or `times` is no int from 0 on, and TypeError where `error`
+        Raises ValueError for an unknown operation, or unless `times` is an int of at least 0, and TypeError if `error`
         is no str.
         """
         if not isinstance(error, str):
-            raise TypeError(f"an error is given by its name, a str, not {type(error).__name__}: {error!r}")
+            raise TypeError(f"an error must be given by name, a str, not {type(error).__name__}: {error!r}")
         if times is not None:
             validate_count(times, "times")
         refusal = Refusal(error, None if operation is None else _message_type(operation), path, times)
         self._loop.call(lambda: self._store.faults.refusals.append(refusal))
 
     def delay_answers(self, seconds: float) -> None:
-        """From now on everything that is sent waits for so many seconds; 0: no longer. What waits already is not
-        hurried. Raises TypeError or ValueError where that is no number of seconds."""
+        """Delay everything that is sent from now on by so many seconds; 0: not any more, but what is delayed stays so.
+        Raises TypeError or ValueError unless that is a number of seconds."""
         validate_seconds(seconds, "a delay")
         self._set_fault("delay", seconds)
 
     def cut_next_answer(self, *, middle: bool = False, domid: int | None = None) -> None:
-        """The connection that is to get the next answer is closed instead, or in the `middle` of it. The request itself
-        is carried out. `domid`: only a connection of this domain."""
+        """Close the connection that is to get the next answer instead of sending it, or in the `middle` of it. The
+        request itself is carried out. `domid`: only consider connections of this domain."""
         self._loop.call(lambda: self._store.faults.cuts.append(Cut(middle, domid)))
 
     def hold_events(self) -> None:
-        """From now on events wait, until :meth:`release_events`."""
+        """Hold back events from now on, until :meth:`release_events`."""
         self._set_fault("holding_events", True)
 
     def release_events(self) -> None:
-        """Send the events that wait, in order, and let later ones through."""
+        """Send the held events, in order, and stop holding back."""
         self._loop.call(self._store.release_events)
 
     @contextmanager
@@ -213,7 +214,7 @@ class EmbeddedStore:
             self.release_events()
 
     def clear_faults(self) -> None:
-        """Nothing of the above is to happen any more, but events that wait go on to."""
+        """Disable all faults above; held events stay held."""
         self._loop.call(self._store.faults.clear)
 
     # Inside.
@@ -241,7 +242,7 @@ class EmbeddedStore:
 
 def _put_away(owner: int, loop: Loop, thread: threading.Thread, folders: list[str]) -> None:
     if os.getpid() != owner:
-        return  # the exit of a forked child is not the end of its parent's store
+        return  # a forked child exits; the parent's store goes on
     loop.stop()
     if thread.ident is None:
         loop.close()
@@ -252,7 +253,7 @@ def _put_away(owner: int, loop: Loop, thread: threading.Thread, folders: list[st
 
 
 def _join(thread: threading.Thread) -> None:
-    """Wait for the end of the loop's thread, which closes it, unless that is where the last reference was dropped."""
+    """Wait for the end of the loop's thread, which closes it, unless this is that thread."""
     if thread is not threading.current_thread():
         thread.join()
 
@@ -261,4 +262,6 @@ def _message_type(name: str) -> MessageType:
     try:
         return MessageType[name.upper()]
     except KeyError:
-        raise ValueError(f"there is no operation {name!r}: one of {', '.join(MessageType.__members__)}") from None
+        raise ValueError(
+            f"unknown operation {name!r}; it must be one of {', '.join(MessageType.__members__)}"
+        ) from None

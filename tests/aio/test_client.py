@@ -302,7 +302,7 @@ class TestItsEnd:
     async def test_it_cannot_be_copied(self, client: aio.Client) -> None:
         async with client as xs:
             for copying in (copy.copy, copy.deepcopy, pickle.dumps):
-                with pytest.raises(TypeError, match="neither copied nor pickled"):
+                with pytest.raises(TypeError, match="cannot be copied or pickled"):
                     copying(xs)
 
 
@@ -331,10 +331,10 @@ class TestItsLoop:
                     xs.close(),
                     watch.close(),
                 ):
-                    with pytest.raises(RuntimeError, match="belongs to the event loop that opened it") as caught:
+                    with pytest.raises(RuntimeError, match="belongs to another event loop") as caught:
                         await call
                     told.append(str(caught.value))
-                with pytest.raises(RuntimeError, match="belongs to the event loop"):
+                with pytest.raises(RuntimeError, match="belongs to another event loop"):
                     xs.events()
                 with pytest.raises(asyncio.CancelledError):
                     async with transaction:

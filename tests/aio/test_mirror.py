@@ -130,7 +130,7 @@ async def test_callbacks(client: aio.Client, sync: Client, top: str, caplog: pyt
         assert "the callback of the mirror" in caplog.text
         running = asyncio.ensure_future(mirror.run(awaited))
         await asyncio.sleep(0.01)
-        with pytest.raises(RuntimeError, match="running already"):
+        with pytest.raises(RuntimeError, match="already running"):
             await mirror.run(plain)
         sync.write(f"{top}/c/d", "2")
         await running

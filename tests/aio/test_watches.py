@@ -450,7 +450,8 @@ class TestCallbacks:
         (record,) = caplog.records
         assert record.levelno == logging.WARNING
         assert (
-            "the callback of the watch at /a is called no more: the connection to the store is lost" in record.message
+            "the callback of the watch at /a will not be called any more: the connection to the store is lost"
+            in record.message
         )
 
     async def test_one_whose_own_task_was_cancelled(
@@ -474,7 +475,7 @@ class TestCallbacks:
             else:
                 await asyncio.sleep(0.01)
                 assert watch.closed
-                assert caplog.records[0].message.endswith("was cancelled, and is called no more")
+                assert caplog.records[0].message.endswith("was cancelled, and will not be called any more")
 
     async def test_the_end_of_the_program(self, client: aio.Client, top: str, caplog: pytest.LogCaptureFixture) -> None:
         """As asyncio.run() does it: all tasks are cancelled."""
@@ -492,7 +493,7 @@ class TestCallbacks:
             await asyncio.wait([task])
             assert watch.closed
         (record,) = caplog.records
-        assert record.message == f"the callback of the watch at {top} was cancelled, and is called no more"
+        assert record.message == f"the callback of the watch at {top} was cancelled, and will not be called any more"
 
 
 class TestResets:

@@ -51,7 +51,7 @@ def test_an_unknown_name(xenstored: Daemon, monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(ValueError, match="auto, libxenstore, wire, not 'best'"):
         xsffi.Client(xenstored.socket_path, backend="best")
     monkeypatch.setenv("XSFFI_BACKEND", "fast")
-    with pytest.raises(xsffi.InvalidArgumentError, match="XSFFI_BACKEND is one of"):
+    with pytest.raises(xsffi.InvalidArgumentError, match="XSFFI_BACKEND must be one of"):
         xsffi.Client(xenstored.socket_path)
 
 
@@ -157,7 +157,7 @@ def test_a_missed_extension_is_told_once(xenstored: Daemon, backend: str, withou
     lines = said(OPEN_TWICE, without_extension, xenstored.socket_path, backend)
     (line,) = [line for line in lines if "XSFFI_BUILD_EXTENSION=yes" in line]
     assert "libxenstore.so." in line
-    assert "is here and cannot be used: the extension xsffi._xenstore is not there" in line
+    assert "is installed but cannot be used: the extension xsffi._xenstore is not available" in line
     assert sum(line.startswith("the backend is the wire") for line in lines) == 2
 
 
@@ -176,8 +176,8 @@ def test_what_the_backends_are(without_extension: dict[str, str]) -> None:
     assert describe()["libxenstore"] == os.environ["XSFFI_LIBXENSTORE"]
     program = "from xsffi.backends.selection import describe; print(*describe().items(), sep='\\n')"
     library, wire = said(program, without_extension)
-    assert "is here and cannot be used" in library
-    assert "in Python, since the one in C cannot be imported: No module named 'xsffi._wire'" in wire
+    assert "is installed but cannot be used" in library
+    assert "in Python, since the C module cannot be imported: No module named 'xsffi._wire'" in wire
     library, _ = said(program, {**without_extension, "XSFFI_EXTENSION": "no"})
     assert "XSFFI_EXTENSION=no" in library
 

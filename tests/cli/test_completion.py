@@ -212,7 +212,7 @@ def test_domains_without_names(store: EmbeddedStore, opening: Opening, xs: xsffi
 
 
 @pytest.mark.parametrize(
-    ("arguments", "text"), [([], "for which shell?"), (["tcsh"], "invalid choice: 'tcsh'")], ids=["none", "unknown"]
+    ("arguments", "text"), [([], "no shell given"), (["tcsh"], "invalid choice: 'tcsh'")], ids=["none", "unknown"]
 )
 def test_wrong_usage(arguments: list[str], text: str) -> None:
     errors = io.StringIO()
@@ -225,7 +225,7 @@ def test_without_shtab(monkeypatch: pytest.MonkeyPatch) -> None:
     errors = io.StringIO()
     assert run(["completion", "bash"], Output(io.BytesIO(), errors)) == 2
     assert errors.getvalue() == (
-        "xsffi: completions are made by shtab, which is not installed\npip install 'xsffi[shell]'\n"
+        "xsffi: completion requires shtab, which is not installed\npip install 'xsffi[shell]'\n"
     )
 
 

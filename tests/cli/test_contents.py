@@ -89,12 +89,12 @@ class TestAFile:
     @pytest.mark.parametrize(
         ("text", "complaint"),
         [
-            ("", "a dump has at least one node, and this has none"),
-            ("\n\n", "a dump has at least one node, and this has none"),
-            ('{"path": "/a"}', 'line 1: /a: not a node: it has one of "value" and "base64"'),
+            ("", "the dump has no nodes"),
+            ("\n\n", "the dump has no nodes"),
+            ('{"path": "/a"}', 'line 1: /a: not a node: it must have one of "value" and "base64"'),
             (
                 '{"path": "/a", "value": ""}\n{"path": "/b", "value": ""}\n{"path": "/a", "value": "1"}',
-                "line 3: /a: a dump has each node once, and this one is in line 1 already",
+                "line 3: /a: this node is already in line 1",
             ),
         ],
     )
@@ -119,7 +119,7 @@ class TestAFile:
 
     def test_closed_standard_input(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, "stdin", None)
-        with pytest.raises(XenStoreError, match="it is closed"):
+        with pytest.raises(XenStoreError, match="closed"):
             read_file("-")
 
 

@@ -23,7 +23,7 @@ def test_what_the_daemon_does_not_take(store: EmbeddedStore) -> None:
     status, output, errors = typed(store.path, "control", "nix", "-x")
     assert (status, output) == (3, "")
     lines = errors.splitlines()
-    assert lines[:2] == ["xsffi: the daemon does not take this: nix -x", "it takes:"]
+    assert lines[:2] == ["xsffi: the daemon does not accept this: nix -x", "it accepts:"]
     assert lines[2:] == typed(store.path, "control", "help").output.splitlines()[:-1]
 
 
@@ -45,7 +45,7 @@ def test_wrong_usage(store: EmbeddedStore) -> None:
     status, _, errors = typed(store.path, "control", "live-update", "-t", "soon", "/a/file")
     assert status == 2
     assert errors.startswith(
-        "xsffi: argument -t: a timeout is whole seconds from 1 on, not 'soon'\nusage: live-update "
+        "xsffi: argument -t: a timeout must be a whole number of seconds, at least 1, not 'soon'\nusage: live-update "
     )
 
 
@@ -140,12 +140,12 @@ class TestLiveUpdate:
         xs.write("/tool/xenstored/domid", "1")
         status, _, errors = typed(daemon.socket_path, "control", "live-update", file)
         assert status == 3
-        assert errors.startswith("xsffi: xenstored runs in a domain of its own")
+        assert errors.startswith("xsffi: xenstored runs in its own domain")
         assert self.started(daemon) == before
 
     @pytest.mark.parametrize(
         ("release", "text"),
-        [("4.14", "Invalid argument"), ("4.22", "the daemon says: The embedded store is not updated live.")],
+        [("4.14", "Invalid argument"), ("4.22", "the daemon says: The embedded store does not support live updates.")],
     )
     def test_a_daemon_that_cannot(self, release: str, text: str) -> None:
         with EmbeddedStore(release=release) as store:

@@ -81,7 +81,7 @@ class TestDevices:
     def test_a_frontend_that_names_what_is_no_backend(self, named: str) -> None:
         """A guest may write there what it likes."""
         (one,) = found({"5": frontend(backend=named), "0": {"backend": {}}}, "/local/domain")
-        assert one.dangling == f"what it names is no backend: {named}"
+        assert one.dangling == f"what it names is not a backend: {named}"
 
     def test_what_a_guest_keeps_elsewhere_is_no_backend(self) -> None:
         forged = {"data": {"x": {"frontend": "/etc/x"}, "y": {"backend": "/etc/y"}}}
@@ -164,7 +164,7 @@ class TestDevices:
         """As a guest may."""
         other = {"device": {"vif": {"0": {"backend": "/local/domain/0/backend/vif/5/0", "state": "4"}}}}
         path = "/local/domain/6/device/vif/0"
-        text = "its backend is that of /local/domain/5/device/vif/0"
+        text = "its backend belongs to /local/domain/5/device/vif/0"
         assert found({"5": frontend(), "0": backend(), "6": other}) == [
             device(),
             device(domid=6, frontend=path, dangling=text),
@@ -265,7 +265,7 @@ def test_check(xs: xsffi.Client) -> None:
 @pytest.mark.parametrize(
     ("domain", "text"),
     [
-        ("9", "/local/domain/9: there is no domain 9, nor anything left of it"),
+        ("9", "/local/domain/9: there is no domain 9, and nothing is left of it"),
         ("nobody", "no domain has the name 'nobody'"),
         ("70000", "domid"),
     ],

@@ -143,14 +143,14 @@ class TestALineThatCannotBe:
     @pytest.mark.parametrize(
         ("last", "under", "complaint"),
         [
-            (node("/new/a", "x" * 4096), None, "line 5001: /new/a: a request carries at most 4096 bytes"),
-            (node("/new/a", "", *["r5"] * 2000), None, "line 5001: /new/a: a request carries at most 4096 bytes"),
+            (node("/new/a", "x" * 4096), None, "line 5001: /new/a: a request may have at most 4096 bytes"),
+            (node("/new/a", "", *["r5"] * 2000), None, "line 5001: /new/a: a request may have at most 4096 bytes"),
             (
                 node("/new/" + "a" * 3060),
                 "/new/longer/path",
-                "line 5001: /new/longer/path/" + "a" * 3060 + ": an absolute path has at most 3072 bytes",
+                "line 5001: /new/longer/path/" + "a" * 3060 + ": an absolute path may have at most 3072 bytes",
             ),
-            (node("/new/a", "x" * 4088), "/newer", "line 5001: /newer/a: a request carries at most 4096 bytes"),
+            (node("/new/a", "x" * 4088), "/newer", "line 5001: /newer/a: a request may have at most 4096 bytes"),
         ],
         ids=["value", "permissions", "path", "value, moved"],
     )
@@ -263,17 +263,17 @@ class TestAsAProcess:
         ("arguments", "given", "status", "complaint"),
         [
             (["dump", "/missing"], "", 1, "/missing: No such file or directory"),
-            (["dump", "/a b"], "", 1, "/a b: a path has only letters, digits and -/_@, not ' '"),
+            (["dump", "/a b"], "", 1, "/a b: a path may contain only letters, digits and -/_@, not ' '"),
             (["load", "missing.jsonl"], "", 1, "missing.jsonl: No such file or directory"),
             (["load", "-"], "{", 1, "standard input: line 1: not a node: it is not JSON"),
-            (["load", "-", "--replace", "--under", "/tool"], "", 1, "standard input: a dump has at least one node"),
+            (["load", "-", "--replace", "--under", "/tool"], "", 1, "standard input: the dump has no nodes"),
             (
                 ["load", "-"],
                 '{"path": "/a", "value": ""}\n{"path": "b", "value": ""}',
                 1,
                 "standard input: the nodes of a ",
             ),
-            (["load", "-", "--under", "/a/"], '{"path": "/", "value": ""}', 1, "/a/: a path does not end in a slash"),
+            (["load", "-", "--under", "/a/"], '{"path": "/", "value": ""}', 1, "/a/: a path must not end in a slash"),
             (["load"], "", 2, "the following arguments are required: FILE"),
             (["load", "-", "--json"], "", 2, "--json needs --dry-run"),
         ],

@@ -54,7 +54,7 @@ def test_all_of_them(links: Path, store: EmbeddedStore) -> None:
     assert linked(links, store, "xenstore", "read", "/tool/name") == (0, "example\n", "")
     assert linked(links, store, "xenstore", "ls", "-x").errors.splitlines()[1].startswith("usage: xenstore ls [-h]")
     status, _, errors = linked(links, store, "xenstore", "exits")
-    assert (status, errors) == (2, "xenstore: there is no command 'exits'\ndid you mean exists?\n")
+    assert (status, errors) == (2, "xenstore: unknown command 'exits'\ndid you mean exists?\n")
     status, output, _ = linked(links, store, "xenstore", "-h")
     assert (status, output.splitlines()[0]) == (0, "usage: xenstore [OPTIONS] COMMAND …")
 
@@ -62,4 +62,4 @@ def test_all_of_them(links: Path, store: EmbeddedStore) -> None:
 def test_a_tool_that_there_is_not(links: Path, store: EmbeddedStore) -> None:
     status, _, errors = linked(links, store, "xenstore-nix")
     assert status == 2
-    assert errors.startswith("xenstore-nix: there is no command 'nix'\n")
+    assert errors.startswith("xenstore-nix: unknown command 'nix'\n")

@@ -69,7 +69,7 @@ def test_all_pages_in_a_folder(tmp_path: Path) -> None:
     ("arguments", "status", "text"),
     [
         (["--directory", "/no/such"], 1, "xsffi: /no/such/xsffi.1: No such file or directory\n"),
-        (["watch", "--directory", "/tmp"], 2, "stands without PAGE"),
+        (["watch", "--directory", "/tmp"], 2, "does not go with PAGE"),
         (["nothing"], 2, "invalid choice: 'nothing'"),
     ],
 )
@@ -84,5 +84,5 @@ def test_without_argparse_manpage(monkeypatch: pytest.MonkeyPatch) -> None:
     errors = io.StringIO()
     assert run(["manual"], Output(io.BytesIO(), errors)) == 2
     assert errors.getvalue() == (
-        "xsffi: man pages are made by argparse-manpage, which is not installed\npip install 'xsffi[shell]'\n"
+        "xsffi: man pages require argparse-manpage, which is not installed\npip install 'xsffi[shell]'\n"
     )

@@ -53,10 +53,14 @@ def test_forms_that_exclude_each_other(store: EmbeddedStore) -> None:
 @pytest.mark.parametrize("command", ["read", "list"])
 def test_what_is_wrong_is_told(store: EmbeddedStore, command: str) -> None:
     assert typed(store.path, command, "/nothing") == (1, "", "xsffi: /nothing: No such file or directory\n")
-    assert typed(store.path, command, "/tool//name") == (1, "", "xsffi: /tool//name: a path has no doubled slash\n")
+    assert typed(store.path, command, "/tool//name") == (
+        1,
+        "",
+        "xsffi: /tool//name: a path must not contain a double slash\n",
+    )
     status, _, errors = typed(store.path, command, f"/{ESCAPE}[31m")
     assert status == 1
-    assert errors == "xsffi: /\\x1b[31m: a path has only letters, digits and -/_@, not '\\x1b'\n"
+    assert errors == "xsffi: /\\x1b[31m: a path may contain only letters, digits and -/_@, not '\\x1b'\n"
 
 
 @pytest.mark.parametrize(
@@ -64,8 +68,8 @@ def test_what_is_wrong_is_told(store: EmbeddedStore, command: str) -> None:
     [
         (["/tool"], 0, ""),
         (["/tool", "/nothing", "/tool//name"], 1, ""),
-        (["/tool//name"], 1, "xsffi: /tool//name: a path has no doubled slash\n"),
-        (["/tool", "/tool//name"], 1, "xsffi: /tool//name: a path has no doubled slash\n"),
+        (["/tool//name"], 1, "xsffi: /tool//name: a path must not contain a double slash\n"),
+        (["/tool", "/tool//name"], 1, "xsffi: /tool//name: a path must not contain a double slash\n"),
     ],
 )
 def test_exists_is_silent_but_for_what_can_be_no_node(

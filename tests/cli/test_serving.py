@@ -40,7 +40,7 @@ def test_from_a_dump_to_a_dump(tmp_path: Path, number: signal.Signals) -> None:
     [
         (["missing/socket"], 1, "xsffi: missing/socket: No such file or directory\n"),
         (["socket", "--load", "missing"], 1, "xsffi: missing: No such file or directory\n"),
-        (["socket", "--domain", "x", "y"], 1, "xsffi: x: a domid is a number from 0 to 65535\n"),
+        (["socket", "--domain", "x", "y"], 1, "xsffi: x: a domid must be a number from 0 to 65535\n"),
         ([], 2, "xsffi: the following arguments are required: PATH\n"),
     ],
 )

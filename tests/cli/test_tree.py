@@ -174,7 +174,7 @@ class TestAsAProcess:
     def test_a_wrong_level(self, store: EmbeddedStore, level: str) -> None:
         status, output, errors = ran(environment_for(store.path), "tree", f"-L={level}")
         assert (status, output) == (2, "")
-        assert "a level is a whole number from 1 on, not " in errors.splitlines()[0]
+        assert "a level must be a whole number, at least 1, not " in errors.splitlines()[0]
 
     def test_on_a_terminal(self, store: EmbeddedStore, xs: xsffi.Client) -> None:
         xs.write("/local/domain/5/device/vif/0/wide", "語" * 100)

@@ -44,9 +44,9 @@ def test_what_becomes_so(store: EmbeddedStore, xs: xsffi.Client) -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["/a b"], "/a b: a path has only letters"),
+        (["/a b"], "/a b: a path may contain only letters"),
         (["/a", "1", "--gone"], "a node that is gone has no value"),
-        (["/a", "--timeout", "-1"], "seconds are a number from 0 on"),
+        (["/a", "--timeout", "-1"], "seconds must be a number of at least 0"),
     ],
 )
 def test_what_is_wrong(store: EmbeddedStore, arguments: list[str], text: str) -> None:

@@ -296,10 +296,10 @@ def test_the_end_of_the_daemon() -> None:
         (["--values", "@releaseDomain"], "@releaseDomain has no value"),
         (["--initial", "/tool"], "--initial goes with"),
         (["--reconnect", "/tool"], "--reconnect goes with"),
-        (["/tool", "--exec"], "--exec is followed by a program"),
+        (["/tool", "--exec"], "--exec needs a program"),
         (["/tool", "--shell", "a", "--exec", "b"], "not allowed with"),
         (["--values"], "required: PATH"),
-        (["--values", "/tool/"], "/tool/: a path does not end in a slash"),
+        (["--values", "/tool/"], "/tool/: a path must not end in a slash"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -401,7 +401,7 @@ def test_a_program_that_ends_badly_does_not_end_the_watch(store: EmbeddedStore) 
     )
     assert command.status == 0
     assert command.errors == (
-        "xsffi: /tool/xenstored: /bin/sh was ended by signal 15\nxsffi: /tool/name: /bin/sh ended with status 3\n"
+        "xsffi: /tool/xenstored: /bin/sh was killed by signal 15\nxsffi: /tool/name: /bin/sh exited with status 3\n"
     )
 
 

@@ -53,7 +53,7 @@ class TestFrom:
     def test_what_has_no_end(self, store: EmbeddedStore, xs: xsffi.Client) -> None:
         status, _, errors = typed(store.path, "write", "/v/new", "--from", "/dev/zero")
         assert status == 1
-        assert errors == "xsffi: /dev/zero: it has more than the 4096 bytes that a message carries\n"
+        assert errors == "xsffi: /dev/zero: it has more than the 4096 bytes of a message\n"
         assert not xs.exists("/v/new")
 
     def test_what_is_just_too_long(self, store: EmbeddedStore, tmp_path: Path) -> None:
@@ -62,17 +62,17 @@ class TestFrom:
         file.write_bytes(b"x" * 4096)
         status, _, errors = typed(store.path, "write", "/v/new", "--from", str(file))
         assert status == 1
-        assert errors.startswith("xsffi: /v/new: a request carries at most 4096 bytes")
+        assert errors.startswith("xsffi: /v/new: a request may have at most 4096 bytes")
 
     def test_a_stdin_that_is_closed(self, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("sys.stdin", None)
-        assert typed(store.path, "write", "/v/new", "--from", "-") == (1, "", "xsffi: -: it is closed\n")
+        assert typed(store.path, "write", "/v/new", "--from", "-") == (1, "", "xsffi: -: closed\n")
 
 
 def test_which_value_is_missing(store: EmbeddedStore) -> None:
     status, _, errors = typed(store.path, "write", "/v/a", "1", "/v/b")
     assert status == 1
-    assert errors.splitlines()[0] == "xsffi: a path and a value by turns: '/v/b' has no value"
+    assert errors.splitlines()[0] == "xsffi: paths and values must alternate: '/v/b' has no value"
 
 
 def test_all_or_nothing(xs: xsffi.Client) -> None:
@@ -119,5 +119,5 @@ def test_upto_has_to_be_told_how_far(store: EmbeddedStore) -> None:
     assert typed(store.path, "chmod", "-u", "a/b", "n0") == (
         1,
         "",
-        "xsffi: a/b: -u takes an absolute path, which tells how far up that is\n",
+        "xsffi: a/b: -u needs an absolute path, to know how far up to go\n",
     )

@@ -96,13 +96,13 @@ class TestReading:
         with pytest.raises(TypeError):
             xs.mirror(1)  # type: ignore[arg-type]
         with xs.mirror("/") as mirror:
-            with pytest.raises(ValueError, match="not negative"):
+            with pytest.raises(ValueError, match="must not be negative"):
                 mirror.update(-1)
-            with pytest.raises(ValueError, match="not negative"):
+            with pytest.raises(ValueError, match="must not be negative"):
                 mirror.changes(-1)
-            with pytest.raises(TypeError, match="a condition is a function"):
+            with pytest.raises(TypeError, match="a condition must be a function"):
                 mirror.wait("/")  # type: ignore[arg-type]
-            with pytest.raises(TypeError, match="a callback is callable"):
+            with pytest.raises(TypeError, match="a callback must be callable"):
                 mirror.run(None)  # type: ignore[arg-type]
 
 
@@ -247,7 +247,7 @@ class TestWaiting:
             for timeout in (0, 0.02):
                 with pytest.raises(xsffi.WaitTimeoutError, match=f"within {timeout} seconds"):
                     mirror.wait(conditions.node_appears(f"{top}/a"), timeout)
-            with pytest.raises(xsffi.InvalidArgumentError, match="outside of the mirror"):
+            with pytest.raises(xsffi.InvalidArgumentError, match="outside the mirror"):
                 mirror.wait(conditions.node_appears("/elsewhere"), 10)
             with pytest.raises(ZeroDivisionError):
                 mirror.wait(lambda view: 1 // 0)
@@ -478,7 +478,7 @@ class TestReconnecting:
             own_daemon.kill()
             assert select.select([descriptor], [], [], 60)[0]
             assert mirror.update() == []
-            with pytest.raises(xsffi.ConnectionLostError, match="away"):
+            with pytest.raises(xsffi.ConnectionLostError, match="disconnected"):
                 mirror.fileno()
             own_daemon.restart()
             until(lambda: mirror.update() == [] and mirror.connected)

@@ -211,7 +211,7 @@ class AwaitedClient(Awaited):
     def read_watch(self, timeout: float | None = None) -> Any:
         event = self._next_event(timeout)
         if event is None:
-            raise WaitTimeoutError(errno.ETIMEDOUT, f"no event came for {timeout} seconds")
+            raise WaitTimeoutError(errno.ETIMEDOUT, f"no event within {timeout} seconds")
         return event
 
     def run(self, timeout: float | None = None) -> None:

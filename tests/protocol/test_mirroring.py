@@ -215,7 +215,7 @@ class TestByHand:
         tree = a_tree()
         tree.nodes["/a/c"] = ["e", "f"]
         tree.tell("/a/c")
-        with pytest.raises(TransactionConflictError, match="each of 100 times"):
+        with pytest.raises(TransactionConflictError, match="each of the 100 times"):
             tree.update()
         tree.nodes["/a/c/f"] = []
         assert tree.update() == [("/a/c", True, True), ("/a/c/f", False, True)]
@@ -245,7 +245,7 @@ class TestByHand:
             tree.tell("/a/b/d/x")
 
         tree.before = dict.fromkeys(range(1000), change)
-        with pytest.raises(TransactionConflictError, match="each of 100 times while it was read") as caught:
+        with pytest.raises(TransactionConflictError, match="each of the 100 times that it was read") as caught:
             tree.update()
         assert caught.value.filename == "/a"
         assert tree.replica.nodes == before
@@ -318,7 +318,7 @@ class TestByHand:
     def test_an_event_outside(self) -> None:
         tree = a_tree()
         tree.tell("/elsewhere")
-        with pytest.raises(ProtocolError, match="not below what is watched"):
+        with pytest.raises(ProtocolError, match="not below the watched path"):
             tree.update()
 
 
@@ -335,7 +335,7 @@ class TestReading:
         with pytest.raises(NodeNotFoundError):
             replica.judge(lambda view: view["/a/x"])
         for path in ("/", "/ab", "b", "@releaseDomain"):
-            with pytest.raises(ValueError, match="outside of the mirror") as caught:
+            with pytest.raises(ValueError, match="outside the mirror") as caught:
                 replica.judge(lambda view, path=path: view.exists(path))  # type: ignore[misc]
             assert caught.value.filename == path  # type: ignore[attr-defined]
 

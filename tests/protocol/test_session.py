@@ -161,7 +161,10 @@ class TestReplies:
 
     @pytest.mark.parametrize(
         ("data", "rule"),
-        [(struct.pack("=IIII", READ, 1, 0, 1 << 25), "claims 33554432 bytes"), (b"\xff" * 16, "claims 4294967295")],
+        [
+            (struct.pack("=IIII", READ, 1, 0, 1 << 25), "claims to have 33554432 bytes"),
+            (b"\xff" * 16, "claims to have 4294967295"),
+        ],
     )
     def test_a_stream_that_is_none(self, data: bytes, rule: str) -> None:
         session = Session()
@@ -201,7 +204,7 @@ class TestErrors:
         assert caught.value.filename is None
 
     def test_an_operation_that_the_daemon_does_not_know(self) -> None:
-        with pytest.raises(NotSupportedError, match="the daemon knows no READ"):
+        with pytest.raises(NotSupportedError, match="the daemon does not support READ"):
             reply_of(READ_A, (ERROR, b"ENOSYS\0"))
 
     def test_a_name_that_is_no_utf8(self) -> None:
@@ -214,7 +217,7 @@ class TestErrors:
         session = Session()
         exchange = send(session, READ_A, READ_B)
         session.receive_data(encode(type, exchange.first, b"value") + encode(READ, exchange.first + 1, b"value"))
-        with pytest.raises(ProtocolError, match=f"a reply of type {type} came to a request of type 2") as caught:
+        with pytest.raises(ProtocolError, match=f"received a reply of type {type} to a request of type 2") as caught:
             reply_of(READ_A, exchange.replies[0])
         assert (caught.value.errno, caught.value.filename) == (errno.EPROTO, "/a")
         assert reply_of(READ_B, exchange.replies[1]) == b"value"
@@ -592,7 +595,7 @@ class TestQueues:
 
     @pytest.mark.parametrize("prefix", ["a", "a:b", ":a"])
     def test_a_prefix_ends_with_a_colon(self, prefix: str) -> None:
-        with pytest.raises(ValueError, match="a prefix ends with a colon"):
+        with pytest.raises(ValueError, match="a prefix must end with a colon"):
             EventQueues().open(prefix)
 
     @pytest.mark.parametrize("prefix", ["", "a:"])
@@ -689,7 +692,7 @@ class TestStrangeEvents:
     def test_many_are_a_protocol_error(self, session: Session, queues: list[EventQueue], payload: bytes) -> None:
         data = encode(EVENT, 0, payload)
         session.receive_data(data * (STRANGE_EVENTS_MAX - 1))
-        with pytest.raises(ProtocolError, match="of a watch that nobody set"):
+        with pytest.raises(ProtocolError, match="of an unknown watch"):
             session.receive_data(data)
 
     def test_a_thousand_in_the_whole_life_of_a_connection(self, session: Session, queues: list[EventQueue]) -> None:

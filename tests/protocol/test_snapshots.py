@@ -100,7 +100,7 @@ class TestByHand:
         assert tree.snapshot() == [Node("/a", b"", (), tuple(PERMISSIONS))]
 
     def test_one_that_never_comes_is_no_endless_search(self) -> None:
-        with pytest.raises(TransactionConflictError, match="each of 7 times") as caught:
+        with pytest.raises(TransactionConflictError, match="each of the 7 times") as caught:
             Tree({"/a": ["b"]}).snapshot(rounds=7)
         assert caught.value.filename == "/a"
 
@@ -151,7 +151,7 @@ class TestByHand:
     def test_an_event_outside(self, path: str) -> None:
         tree = Tree({"/a": []})
         tree.after = {1: [path]}
-        with pytest.raises(ProtocolError, match="not below what is watched") as caught:
+        with pytest.raises(ProtocolError, match="not below the watched path") as caught:
             tree.snapshot()
         assert repr(path) in str(caught.value)
 
@@ -171,7 +171,7 @@ class TestByHand:
                 return event
             return tree.carry(effect)
 
-        with pytest.raises(TransactionConflictError, match="each of 3 times"):
+        with pytest.raises(TransactionConflictError, match="each of the 3 times"):
             programs.run(trees.snapshot("/a", 3, b"dump:1", b"dump:2"), carry)
 
     def test_what_changed_is_read_again_and_all_above_it_and_no_more(self) -> None:

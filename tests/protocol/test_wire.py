@@ -214,7 +214,7 @@ class TestBound:
         reader = PacketReader(payload_max=8)
         reader.receive_data(struct.pack("=IIII", 2, 1, 0, 9) + behind)
         for _ in range(2):  # the stream is lost, however often it is asked
-            with pytest.raises(ProtocolError, match="type 2 claims 9 bytes, more than 8") as caught:
+            with pytest.raises(ProtocolError, match="type 2 claims to have 9 bytes, more than 8") as caught:
                 reader.next_packet()
             assert caught.value.errno == errno.EPROTO
 

@@ -115,7 +115,7 @@ def _storm(xs: Client, top: str, end: float) -> bool:
         for thread in threads:
             thread.join(5)
             assert not thread.is_alive(), "it hangs"
-    assert all("Interrupt came in the middle of a step" in str(error) for error in failures), failures
+    assert all("Interrupt interrupted it in the middle of a step" in str(error) for error in failures), failures
     assert len(failures) >= (3 if lost else 0)
     return not lost
 
@@ -314,7 +314,7 @@ def test_interrupted_at_any_moment(daemon: Daemon, top: str, use: str) -> None:
         try:
             return xs.read(top)
         except xsffi.ConnectionLostError as error:
-            return "lost" if "Interrupt came in the middle of a step" in str(error) else error
+            return "lost" if "Interrupt interrupted it in the middle of a step" in str(error) else error
 
     with ExitStack() as clients:
         xs = clients.enter_context(client_of(daemon, "wire"))

@@ -114,7 +114,7 @@ def test_a_live_one_is_left_alone_and_a_dead_one_replaced(tmp_path: Path) -> Non
         with server(path) as second:
             _, errors = second.communicate(timeout=10)
             assert second.returncode == 1
-            assert errors == f"xsffi.server: {path}: somebody listens there already\n"
+            assert errors == f"xsffi.server: {path}: another server already listens there\n"
         assert xs.ls("/") == ["tool"]
         first.kill()
         first.wait()
@@ -257,7 +257,7 @@ def test_a_dump_on_which_a_file_is_mounted_is_told_at_the_start(tmp_path: Path) 
     finally:
         subprocess.run(["umount", tmp_path / "a dump"], check=True)
     assert process.returncode == 1
-    assert "it is mounted there, and cannot be replaced" in errors
+    assert "it is a mount point, and cannot be replaced" in errors
     assert (tmp_path / "outside").read_text() == "old"
 
 
@@ -270,14 +270,14 @@ GOOD = b'{"path": "/good", "value": "x", "permissions": ["n0"]}\n\n'  # and an e
         (b"nonsense\n", "line 3: not a node: it is not JSON"),
         (b"[]\n", "line 3: not a node: it is not an object"),
         (b"\xff\xfe{}\n", "line 3 is not UTF-8"),
-        (b'{"path": "/a"}\n', 'line 3: /a: not a node: it has one of "value" and "base64"'),
-        (b'{"path": 5, "value": "x"}\n', 'line 3: not a node: "path" is a text, not 5'),
-        (b'{"path": "/a//b", "value": "x"}\n', "line 3: /a//b: not a node: a path has no doubled slash"),
+        (b'{"path": "/a"}\n', 'line 3: /a: not a node: it must have one of "value" and "base64"'),
+        (b'{"path": 5, "value": "x"}\n', 'line 3: not a node: "path" must be a text, not 5'),
+        (b'{"path": "/a//b", "value": "x"}\n', "line 3: /a//b: not a node: a path must not contain a double slash"),
         (b'{"path": "/a", "base64": "!!!"}\n', 'line 3: /a: not a node: "base64" is not base64'),
-        (b'{"path": "/a", "value": "x", "permissions": ["n40000"]}\n', "line 3: /a: there can be no domain 40000"),
-        (b'{"path": "/a", "value": "x", "permissions": ["x0"]}\n', "line 3: /a: not a node: a permission is"),
+        (b'{"path": "/a", "value": "x", "permissions": ["n40000"]}\n', "line 3: /a: domain 40000 cannot exist"),
+        (b'{"path": "/a", "value": "x", "permissions": ["x0"]}\n', "line 3: /a: not a node: a permission must be"),
         (b'{"path": "@releaseDomain", "value": "x"}\n', "line 3: @releaseDomain: a special path"),
-        (b'{"path": "/a", "value": "%s"}\n' % (b"x" * 5000), "line 3: /a: a request carries at most 4096 bytes"),
+        (b'{"path": "/a", "value": "%s"}\n' % (b"x" * 5000), "line 3: /a: a request may have at most 4096 bytes"),
         (b'{"path": "/a\\n\\u001b[31m", "value": "x"}\n', "line 3: /a\\n\\x1b[31m: not a node"),
         pytest.param(b'["%s"]\n' % (b"x" * 1_000_000), "line 3: not a node", id="a long line"),
     ],
@@ -303,4 +303,4 @@ def test_violations_are_logged(tmp_path: Path) -> None:
             assert connection.recv(1) == b""
         process.terminate()
         _, errors = process.communicate(timeout=10)
-    assert "a connection of domain 0 is given up: a message of type 4294967295 claims 4294967295 bytes" in errors
+    assert "dropping a connection of domain 0: a message of type 4294967295 claims to have 4294967295 bytes" in errors

@@ -199,7 +199,7 @@ def test_no_descriptors_left(store: EmbeddedStore, bystander: xsffi.Client, capl
             connection.settimeout(10)
             assert connection.recv(100).endswith(b"1")
     assert len(caplog.records) == 1
-    assert "cannot be accepted" in caplog.text
+    assert "cannot accept a client" in caplog.text
 
 
 def test_an_error_of_the_server_itself(

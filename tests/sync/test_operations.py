@@ -269,10 +269,10 @@ PATH_VERBS: dict[str, Callable[[Any, Any], object]] = {
 }
 
 BAD_PATHS: list[tuple[str, Any, type[Exception], str]] = [
-    ("empty", "", InvalidArgumentError, "not empty"),
-    ("trailing slash", "/a/", InvalidArgumentError, "does not end in a slash"),
-    ("doubled slash", "/a//b", InvalidArgumentError, "no doubled slash"),
-    ("two slashes", "//", InvalidArgumentError, "no doubled slash"),
+    ("empty", "", InvalidArgumentError, "must not be empty"),
+    ("trailing slash", "/a/", InvalidArgumentError, "must not end in a slash"),
+    ("double slash", "/a//b", InvalidArgumentError, "must not contain a double slash"),
+    ("two slashes", "//", InvalidArgumentError, "must not contain a double slash"),
     ("blank", "/a b", InvalidArgumentError, "not ' '"),
     ("dot", "/a.b", InvalidArgumentError, "not '.'"),
     ("newline", "/a\n", InvalidArgumentError, "not '\\n'"),
@@ -280,10 +280,10 @@ BAD_PATHS: list[tuple[str, Any, type[Exception], str]] = [
     ("beyond ASCII", "/\u00e4", InvalidArgumentError, "not '\u00e4'"),
     ("too long", "/" + "a" * 3072, TooBigError, "at most 3072 bytes"),
     ("too long and relative", "a" * 2049, TooBigError, "at most 2048 bytes"),
-    ("bytes", b"/a", TypeError, "a path is a str, not bytes"),
-    ("None", None, TypeError, "a path is a str, not NoneType"),
-    ("int", 5, TypeError, "a path is a str, not int"),
-    ("list", ["/a"], TypeError, "a path is a str, not list"),
+    ("bytes", b"/a", TypeError, "a path must be a str, not bytes"),
+    ("None", None, TypeError, "a path must be a str, not NoneType"),
+    ("int", 5, TypeError, "a path must be a str, not int"),
+    ("list", ["/a"], TypeError, "a path must be a str, not list"),
 ]
 
 
@@ -303,7 +303,7 @@ def test_bad_paths(
 
 @pytest.mark.parametrize("verb", [PATH_VERBS["rm"], PATH_VERBS["del"]], ids=["rm", "del"])
 def test_the_root_is_not_removed(nodes: Nodes, fake: FakeBackend, verb: Callable[[Any, Any], object]) -> None:
-    refused(fake, lambda: verb(nodes, "/"), InvalidArgumentError, "the root is not to be removed", "'/'")
+    refused(fake, lambda: verb(nodes, "/"), InvalidArgumentError, "the root cannot be removed", "'/'")
 
 
 @pytest.mark.parametrize("verb", [lambda xs, v: xs.write("/a", v), lambda xs, v: xs.__setitem__("/a", v)])
@@ -313,7 +313,7 @@ def test_the_root_is_not_removed(nodes: Nodes, fake: FakeBackend, verb: Callable
 def test_values_that_are_neither_bytes_nor_str(
     nodes: Nodes, fake: FakeBackend, verb: Callable[[Any, Any], object], value: Any
 ) -> None:
-    said = f"a value is bytes or str, not {type(value).__name__}"
+    said = f"a value must be bytes or str, not {type(value).__name__}"
     refused(fake, lambda: verb(nodes, value), TypeError, said, repr(value))
 
 
@@ -335,11 +335,11 @@ def test_a_value_that_has_no_utf8(nodes: Nodes, fake: FakeBackend) -> None:
         ([b"n0"], TypeError, "b'n0'"),
         ([(0, "n")], TypeError, "(0, 'n')"),
         ([None], TypeError, "None"),
-        ("n0", TypeError, "permissions are a list"),
-        (b"n0", TypeError, "permissions are a list"),
-        (Permission(0, "n"), TypeError, "permissions are a list"),
-        (None, TypeError, "permissions are a list"),
-        (5, TypeError, "permissions are a list"),
+        ("n0", TypeError, "permissions must be a list"),
+        (b"n0", TypeError, "permissions must be a list"),
+        (Permission(0, "n"), TypeError, "permissions must be a list"),
+        (None, TypeError, "permissions must be a list"),
+        (5, TypeError, "permissions must be a list"),
     ],
     ids=repr,
 )
@@ -379,18 +379,18 @@ DOMID_VERBS: dict[str, Callable[[Any, Any], object]] = {
 def test_bad_domids(
     client: Client, fake: FakeBackend, verb: Callable[[Any, Any], object], domid: Any, error: type[Exception]
 ) -> None:
-    refused(fake, lambda: verb(client, domid), error, "a domid is", str(domid))
+    refused(fake, lambda: verb(client, domid), error, "a domid must be", str(domid))
 
 
 @pytest.mark.parametrize(
     "verb", [v for name, v in DOMID_VERBS.items() if "quota" not in name and name != "get_features"]
 )
 def test_a_domid_that_is_not_given(client: Client, fake: FakeBackend, verb: Callable[[Any, Any], object]) -> None:
-    refused(fake, lambda: verb(client, None), TypeError, "a domid is an int, not NoneType")
+    refused(fake, lambda: verb(client, None), TypeError, "a domid must be an int, not NoneType")
 
 
 def test_domain_0_is_not_released(client: Client, fake: FakeBackend) -> None:
-    refused(fake, lambda: client.release_domain(0), InvalidArgumentError, "domain 0 is not to be released")
+    refused(fake, lambda: client.release_domain(0), InvalidArgumentError, "domain 0 cannot be released")
 
 
 NUMBER_VERBS: list[tuple[str, Callable[[Any, Any], object], str, int]] = [
@@ -407,14 +407,14 @@ class TestNumbers:
     def test_out_of_range(
         self, client: Client, fake: FakeBackend, name: str, verb: Any, what: str, most: int, number: int
     ) -> None:
-        said = f"{what} is from 0 to {most}, not {number}"
+        said = f"{what} must be from 0 to {most}, not {number}"
         refused(fake, lambda: verb(client, number), InvalidArgumentError, said)
 
     @pytest.mark.parametrize("number", [None, "1", 1.0, True])
     def test_no_number(
         self, client: Client, fake: FakeBackend, name: str, verb: Any, what: str, most: int, number: Any
     ) -> None:
-        said = f"{what} is an int, not {type(number).__name__}"
+        said = f"{what} must be an int, not {type(number).__name__}"
         refused(fake, lambda: verb(client, number), TypeError, said, repr(number))
 
     def test_the_ends_of_the_range(
@@ -430,8 +430,8 @@ class TestNumbers:
 @pytest.mark.parametrize(
     ("arguments", "error", "said"),
     [
-        ([""], InvalidArgumentError, "a command of CONTROL is not empty"),
-        ([b""], InvalidArgumentError, "a command of CONTROL is not empty"),
+        ([""], InvalidArgumentError, "a command of CONTROL must not be empty"),
+        ([b""], InvalidArgumentError, "a command of CONTROL must not be empty"),
         (["help\0"], InvalidArgumentError, "'help\\x00'"),
         (["log", "on\0"], InvalidArgumentError, "'on\\x00'"),
         (["log", b"\0"], InvalidArgumentError, "b'\\x00'"),
@@ -466,13 +466,13 @@ def test_bad_commands(
 def test_bad_names_of_quotas(
     client: Client, fake: FakeBackend, verb: Callable[[Any, Any], object], name: Any, error: type[Exception]
 ) -> None:
-    refused(fake, lambda: verb(client, name), error, "a quota's name is", repr(name))
+    refused(fake, lambda: verb(client, name), error, "a quota's name must be", repr(name))
 
 
 @pytest.mark.parametrize(
     ("timeout", "error", "said"),
     [
-        (-1, ValueError, "not negative: -1"),
+        (-1, ValueError, "must not be negative: -1"),
         (-0.001, ValueError, "-0.001"),
         (float("-inf"), ValueError, "-inf"),
         (float("nan"), ValueError, "nan"),
@@ -501,7 +501,7 @@ def test_a_client_with_a_bad_timeout_opens_nothing(
     ids=["dump", "transact", "pipeline"],
 )
 def test_bad_attempts(client: Client, fake: FakeBackend, verb: Callable[[Any, Any], object], attempts: Any) -> None:
-    refused(fake, lambda: verb(client, attempts), ValueError, "attempts is an int from 1 on", repr(attempts))
+    refused(fake, lambda: verb(client, attempts), ValueError, "attempts must be an int of at least 1", repr(attempts))
 
 
 @pytest.mark.parametrize("public", [Client, Transaction, Pipeline, Watch, EmbeddedStore])

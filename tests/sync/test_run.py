@@ -103,7 +103,7 @@ class TestRun:
     def test_not_twice_at_once(self, client: Client, fake: FakeBackend) -> None:
         client.watch("/a", callback=lambda event: client.run(timeout=0))
         fake.put_event("/a", fake.last_token)
-        with pytest.raises(RuntimeError, match="running already"):
+        with pytest.raises(RuntimeError, match="already running"):
             client.run(timeout=0, raise_errors=True)
         client.run(timeout=0)  # and again, once it has ended
 

@@ -159,7 +159,7 @@ class TestFailedEnds:
     @pytest.mark.parametrize(
         ("name", "error", "how"),
         [
-            ("EAGAIN", TransactionConflictError, "in conflict"),
+            ("EAGAIN", TransactionConflictError, "it conflicted"),
             ("ENOENT", TransactionGoneError, "lost"),
             ("EIO", TransactionGoneError, "lost"),
             ("ENOSPC", QuotaExceededError, "lost"),
@@ -424,7 +424,7 @@ class TestRetries:
     def test_bad_numbers_of_attempts(self, client: Client, fake: FakeBackend, attempts: Any) -> None:
         with pytest.raises((ValueError, TypeError)) as caught:
             client.transact(lambda transaction: None, attempts=attempts)
-        assert "attempts is an int from 1 on" in str(caught.value)
+        assert "attempts must be an int of at least 1" in str(caught.value)
         assert repr(attempts) in str(caught.value)
         assert fake.calls == []
 

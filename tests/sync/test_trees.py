@@ -115,7 +115,7 @@ class TestDaemons:
 
     def test_an_event_that_does_not_come(self, fake: FakeBackend) -> None:
         backend: Any = fake
-        with pytest.raises(WaitTimeoutError, match=r"for 0\.01 seconds") as caught:
+        with pytest.raises(WaitTimeoutError, match=r"within 0\.01 seconds") as caught:
             snapshot(backend, "/a", 10, timeout=0.01)
         assert caught.value.filename == "/a"
         watch, unwatch = fake.requests

@@ -104,7 +104,7 @@ class TestSetting:
     @pytest.mark.parametrize(
         ("arguments", "error", "said"),
         [
-            ({"path": ""}, InvalidArgumentError, "not empty"),
+            ({"path": ""}, InvalidArgumentError, "must not be empty"),
             ({"path": "/a/"}, InvalidArgumentError, "'/a/'"),
             ({"path": "/a//b"}, InvalidArgumentError, "'/a//b'"),
             ({"path": "/a\0"}, InvalidArgumentError, "'/a\\x00'"),
@@ -112,11 +112,11 @@ class TestSetting:
             ({"path": "/" + "a" * 3072}, TooBigError, "3072"),
             ({"path": b"/a"}, TypeError, "not bytes: b'/a'"),
             ({"path": None}, TypeError, "not NoneType"),
-            ({"callback": 5}, TypeError, "a callback is callable, not int: 5"),
+            ({"callback": 5}, TypeError, "a callback must be callable, not int: 5"),
             ({"callback": "print"}, TypeError, "not str: 'print'"),
-            ({"depth": -1}, InvalidArgumentError, "a depth is from 0 to 2147483647, not -1"),
+            ({"depth": -1}, InvalidArgumentError, "a depth must be from 0 to 2147483647, not -1"),
             ({"depth": 1 << 31}, InvalidArgumentError, "not 2147483648"),
-            ({"depth": "1"}, TypeError, "a depth is an int or None, not str: '1'"),
+            ({"depth": "1"}, TypeError, "a depth must be an int or None, not str: '1'"),
             ({"depth": 1.0}, TypeError, "not float: 1.0"),
             ({"depth": True}, TypeError, "not bool: True"),
         ],
@@ -655,7 +655,7 @@ class TestWaiting:
 
     @pytest.mark.parametrize("timeout", [0, 1, 2.5])
     def test_the_time_is_up(self, client: Client, clock: list[float], timeout: float) -> None:
-        with pytest.raises(WaitTimeoutError, match=f"no event came for {timeout} seconds") as caught:
+        with pytest.raises(WaitTimeoutError, match=f"no event within {timeout} seconds") as caught:
             client.read_watch(timeout)
         assert isinstance(caught.value, TimeoutError)
         assert caught.value.errno == errno.ETIMEDOUT
@@ -749,11 +749,11 @@ class TestWaiting:
     @pytest.mark.parametrize(
         ("timeout", "error", "said"),
         [
-            (-1, ValueError, "a timeout is not negative: -1"),
+            (-1, ValueError, "a timeout must not be negative: -1"),
             (-1e-9, ValueError, "-1e-09"),
             (-math.inf, ValueError, "-inf"),
             (math.nan, ValueError, "nan"),
-            ("1", TypeError, "a timeout is a number of seconds or None, not str: '1'"),
+            ("1", TypeError, "a timeout must be a number of seconds or None, not str: '1'"),
             (True, TypeError, "not bool: True"),
             ([], TypeError, "not list: []"),
         ],

@@ -1,9 +1,9 @@
-/* Opens libxenstore at run time and fills the slots of its functions.
+/* Opens libxenstore at run time and fills in the table of its functions.
  *
- * The generated source includes this file after the table xsffi_functions and the wrappers: a name like xs_open is its
- * wrapper here, which fails with ENOSYS while the slot is empty.
+ * The generated source includes this file after the table xsffi_functions and the wrappers: a name like xs_open is the
+ * wrapper here, which fails with ENOSYS while its slot is empty.
  *
- * Nothing here takes a lock. Callers let one thread at a time into xsffi_load, and load before they use the functions.
+ * Nothing here takes a lock: callers must serialise xsffi_load, and call it before any of the functions.
  */
 
 #include <dlfcn.h>
@@ -16,8 +16,8 @@
 
 static const char *xsffi_library_path; /* NULL until a library is open */
 
-/* How many forks lie between this process and the one that opened the library. It is counted before fork() returns, so
- * that whatever runs first in a child, be it a finalizer, finds that a handle is its parent's. */
+/* How many forks lie between this process and the one that opened the library. Incremented before fork() returns, so that
+ * even the first code to run in a child, such as a finalizer, sees that a handle belongs to its parent. */
 static int xsffi_forks;
 
 static void xsffi_count_fork(void)
@@ -33,45 +33,45 @@ static const struct xsffi_function *xsffi_find(const char *name)
     return NULL;
 }
 
-/* Opens the library, by soname or path, for the rest of the process. NULL on success; else a sentence that says what is
- * wrong, which is ours and lasts until the next call.
+/* Opens the library, by soname or path, for the rest of the process. Returns NULL on success; otherwise a message, which
+ * stays valid until the next call.
  *
- * There is one library to a process, because a handle of one must never reach another. To load the same once more
- * succeeds and changes nothing; a different one is refused. It is never closed: its reader threads may be running.
+ * There is one library per process, because a handle of one must never reach another. Loading the same one again
+ * succeeds and does nothing; a different one is refused. It is never closed: its reader threads may be running.
  */
 static const char *xsffi_load(const char *soname)
 {
     static void *library;
     static char problem[1024];
 
-    /* NOW: what the library itself lacks is reported here, not by the death of the process at some later call.
-     * LOCAL: its names stay out of the way of everybody else's. */
+    /* NOW: unresolved symbols are reported here, instead of killing the process at some later call.
+     * LOCAL: its names do not interfere with anybody else's. */
     void *opened = dlopen(soname, RTLD_NOW | RTLD_LOCAL);
     if (opened == NULL) {
         snprintf(problem, sizeof(problem), "%s", dlerror());
         return problem;
     }
     if (library != NULL) {
-        dlclose(opened); /* only gives back the count */
+        dlclose(opened); /* only drops the reference */
         if (opened == library)
             return NULL;
-        snprintf(problem, sizeof(problem), "%s: this process uses %s already", soname, xsffi_library_path);
+        snprintf(problem, sizeof(problem), "%s: this process already uses %s", soname, xsffi_library_path);
         return problem;
     }
     void *probe = dlsym(opened, "xs_open");
     if (probe == NULL) {
         dlclose(opened);
-        snprintf(problem, sizeof(problem), "%s is no libxenstore: it has no xs_open", soname);
+        snprintf(problem, sizeof(problem), "%s is not libxenstore: it has no xs_open", soname);
         return problem;
     }
     if (pthread_atfork(NULL, NULL, xsffi_count_fork) != 0) {
         dlclose(opened);
-        snprintf(problem, sizeof(problem), "%s: there is not enough memory", soname);
+        snprintf(problem, sizeof(problem), "%s: out of memory", soname);
         return problem;
     }
     for (size_t i = 0; i < XSFFI_FUNCTION_COUNT; i++) {
         void *address = dlsym(opened, xsffi_functions[i].name);
-        /* C has no conversion from an object's pointer to a function's; POSIX gives them one representation. */
+        /* ISO C has no conversion from object pointers to function pointers; POSIX guarantees that they are alike. */
         memcpy(xsffi_functions[i].slot, &address, sizeof(address));
     }
     Dl_info info;
@@ -80,13 +80,13 @@ static const char *xsffi_load(const char *soname)
     return NULL;
 }
 
-/* The file that was opened, or NULL. */
+/* The file that was loaded, or NULL. */
 static const char *xsffi_library(void)
 {
     return xsffi_library_path;
 }
 
-/* Whether the library that is open has this C function. */
+/* Whether the loaded library has this C function. */
 static int xsffi_has(const char *function)
 {
     const struct xsffi_function *found = xsffi_find(function);
@@ -97,8 +97,8 @@ static int xsffi_has(const char *function)
     return address != NULL;
 }
 
-/* The Xen release that brought this C function: "4.21"; "" where every libxenstore.so.4 has it; NULL for a name that is
- * none of libxenstore's. */
+/* The Xen release that introduced this C function: "4.21"; "" if every libxenstore.so.4 has it; NULL if the name is not
+ * one of libxenstore's. */
 static const char *xsffi_since(const char *function)
 {
     const struct xsffi_function *found = xsffi_find(function);

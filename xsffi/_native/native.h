@@ -1,6 +1,6 @@
-/* What the generated source and the hand-written C of xsffi._xenstore rest on.
+/* Common declarations of the generated source and the hand-written C of xsffi._xenstore.
  *
- * <xenstore.h> is used where there is one. XSFFI_WITHOUT_XENSTORE_H ignores it, to build as where it is absent.
+ * <xenstore.h> is used if it exists. XSFFI_WITHOUT_XENSTORE_H ignores it, to test the build without it.
  */
 
 #ifndef XSFFI_NATIVE_H
@@ -21,8 +21,8 @@
 /* A row of the table of libxenstore's functions. */
 struct xsffi_function {
     const char *name;
-    const char *since; /* the Xen release that brought it, "" where every libxenstore.so.4 has it */
-    void *slot;        /* the pointer to fill with its address; NULL in it: not there */
+    const char *since; /* the Xen release that introduced it, "" if every libxenstore.so.4 has it */
+    void *slot;        /* points to the pointer to fill in; that is NULL if the library lacks it */
 };
 
 #endif

@@ -1,5 +1,4 @@
-/* Paths that are certainly right, told without a step of Python. All others are for xsffi/paths.py, which says what is
- * wrong. */
+/* A fast check for paths that are certainly valid. All others are left to xsffi/paths.py, which says what is wrong. */
 
 #ifndef XSFFI_PLAIN_H
 #define XSFFI_PLAIN_H
@@ -13,7 +12,7 @@
 
 static bool xsffi_is_plain(const char *path, size_t size)
 {
-    bool after_slash = true; /* a name must begin here; so a slash in front of all is looked at apart */
+    bool after_slash = true; /* a name must start here; a leading slash is handled separately */
     size_t i = 0;
 
     if (size == 0 || size > (path[0] == '/' ? XSFFI_ABSOLUTE_MAX : XSFFI_RELATIVE_MAX))
@@ -37,7 +36,7 @@ static bool xsffi_is_plain(const char *path, size_t size)
     return !after_slash;
 }
 
-/* The path as bytes, if it is plain; else NULL, and an exception only where memory is short. */
+/* The path as bytes if it is plain; otherwise NULL, with an exception only if memory runs out. */
 static PyObject *xsffi_plain_path(PyObject *path)
 {
     PyObject *encoded;

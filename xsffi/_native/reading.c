@@ -1,42 +1,42 @@
-/* What is done over a handle of libxenstore without a step of Python between the call and its result, so that it costs no
- * more than with xen.lowlevel.xs. On a machine that is awake a trip to the daemon takes ten microseconds, and Python that
- * runs after a wait runs from cold caches: twenty steps of it cost a tenth of that.
+/* Operations on a handle of libxenstore with no Python code between the call and its result, so that they cost no more
+ * than in xen.lowlevel.xs. On a machine that is awake, a round trip to the daemon takes ten microseconds, and Python code
+ * that runs after a wait has cold caches: twenty bytecodes cost a tenth of that.
  */
 
 #ifndef PYPY_VERSION
 
 #include "plain.h"
 
-/* A handle, which is freed with this object at the latest, and who uses it from here.
+/* A handle, freed with this object at the latest, and its users.
  *
- * Whoever wants to free it sets `over` and then looks at `inside`; a user counts itself before it looks at `over`. So
- * one of the two sees the other, whichever way they race. Calls by the address are counted by who makes them.
+ * Whoever wants to free it sets `over` and then reads `inside`; a user increments `inside` before it reads `over`. So
+ * one of the two sees the other, however they race. Calls that use the address are counted by their callers.
  */
 struct xsffi_handle {
     PyObject_HEAD
-    struct xs_handle *handle; /* NULL once it was freed */
-    char **event;             /* what libxenstore gave, and there was no memory to hand on */
+    struct xs_handle *handle; /* NULL once freed */
+    char **event;             /* an event taken from libxenstore that there was no memory to deliver */
     int forks; /* of the process that opened it: see xsffi_forks */
     int over;
     int inside;
 };
 
-/* Whether the handle may be used, until xsffi_leave. */
+/* Whether the handle may be used; in any case, call xsffi_leave afterwards. */
 static bool xsffi_enter(struct xsffi_handle *h)
 {
     __atomic_add_fetch(&h->inside, 1, __ATOMIC_SEQ_CST);
     return !__atomic_load_n(&h->over, __ATOMIC_SEQ_CST) && h->forks == xsffi_forks;
 }
 
-/* Whether it is over by now. Then this user may have been the last one inside, and who asked for the end has left the
- * rest of it to Python, which looks for that. */
+/* Whether the handle is ending. Then this may have been the last user, and whoever ended it has left the freeing to
+ * Python, which checks for that. */
 static bool xsffi_leave(struct xsffi_handle *h)
 {
     __atomic_sub_fetch(&h->inside, 1, __ATOMIC_SEQ_CST);
     return __atomic_load_n(&h->over, __ATOMIC_SEQ_CST);
 }
 
-/* Let nobody in any more, and say how many are inside. */
+/* Refuses new users, and returns how many are inside. */
 static int xsffi_end(struct xsffi_handle *h)
 {
     __atomic_store_n(&h->over, 1, __ATOMIC_SEQ_CST);
@@ -55,11 +55,11 @@ static void xsffi_free_handle(struct xsffi_handle *h)
     if (h->forks == xsffi_forks)
         xs_close(handle);
     else
-        xs_daemon_destroy_postfork(handle); /* its thread is in the parent alone, and could not be waited for */
+        xs_daemon_destroy_postfork(handle); /* its thread only exists in the parent, and cannot be joined */
     Py_END_ALLOW_THREADS
 }
 
-/* Handle(flags): what xs_open opens; OSError where that fails. */
+/* Handle(flags): opens with xs_open; OSError on failure. */
 static PyObject *xsffi_handle_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     struct xs_handle *handle;
@@ -97,7 +97,7 @@ static void xsffi_handle_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* The value as bytes; else NULL, and in `error` the errno, EBADF where the handle is over, 0 with an exception. */
+/* The value as bytes; otherwise NULL, with the errno in `error`: EBADF if the handle is ending, 0 with an exception. */
 static PyObject *xsffi_value_through(struct xsffi_handle *h, uint32_t transaction, const char *path, int *error)
 {
     unsigned int length = 0;
@@ -136,7 +136,7 @@ static PyObject *xsffi_handle_value_of(PyObject *self, uint32_t transaction, con
     return contents == NULL && error != 0 ? PyLong_FromLong(error) : contents;
 }
 
-/* read(path): the value; else the errno, or None where the path is for Python to look at. */
+/* read(path): the value; otherwise the errno, or None if Python must handle the path. */
 static PyObject *xsffi_handle_read(PyObject *self, PyObject *path)
 {
     PyObject *encoded = xsffi_plain_path(path), *value;
@@ -151,7 +151,7 @@ static PyObject *xsffi_handle_read(PyObject *self, PyObject *path)
     return value;
 }
 
-/* value(transaction, path as bytes): the value; else the errno. */
+/* value(transaction, path as bytes): the value; otherwise the errno. */
 static PyObject *xsffi_handle_value(PyObject *self, PyObject *args)
 {
     unsigned long transaction;
@@ -167,8 +167,8 @@ static PyObject *xsffi_text(const char *text)
     return PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "surrogateescape");
 }
 
-/* take_event(into): whether the next event, as a tuple of path and token, was appended to the list; None where
- * libxenstore will never have another. For one thread at a time. */
+/* take_event(into): whether the next event, as a tuple of path and token, was appended to the list; None if libxenstore
+ * will never have another. Not thread-safe. */
 static PyObject *xsffi_handle_take_event(PyObject *self, PyObject *into)
 {
     struct xsffi_handle *h = (struct xsffi_handle *)self;
@@ -176,7 +176,7 @@ static PyObject *xsffi_handle_take_event(PyObject *self, PyObject *into)
     int error = EBADF, added = -1;
 
     if (!PyList_Check(into)) {
-        PyErr_SetString(PyExc_TypeError, "events are put into a list");
+        PyErr_SetString(PyExc_TypeError, "the argument must be a list");
         return NULL;
     }
     if (xsffi_enter(h) && h->event == NULL) {
@@ -214,18 +214,18 @@ static PyObject *xsffi_handle_take_event(PyObject *self, PyObject *into)
     Py_RETURN_TRUE;
 }
 
-/* end(): let nobody in any more; whether somebody is inside. */
+/* end(): refuses new users; whether any are inside. */
 static PyObject *xsffi_handle_end(PyObject *self, PyObject *nothing)
 {
     (void)nothing;
     return PyBool_FromLong(xsffi_end((struct xsffi_handle *)self));
 }
 
-/* free(): free the handle, unless somebody is inside; in a child process, leave the parent's connection alone. */
+/* free(): frees the handle, unless a user is inside; in a child process, leaves the parent's connection alone. */
 static PyObject *xsffi_handle_free(PyObject *self, PyObject *nothing)
 {
     (void)nothing;
-    /* A thread of the parent that was inside is not in the child. */
+    /* Threads of the parent that were inside do not exist in the child. */
     if (!xsffi_end((struct xsffi_handle *)self) || ((struct xsffi_handle *)self)->forks != xsffi_forks)
         xsffi_free_handle((struct xsffi_handle *)self);
     Py_RETURN_NONE;
@@ -239,23 +239,23 @@ static PyObject *xsffi_handle_address(PyObject *self, void *nothing)
 
 static PyMethodDef xsffi_handle_methods[] = {
     {"read", xsffi_handle_read, METH_O,
-     "read(path): the value; else the errno, or None where the path is for Python to look at."},
-    {"value", xsffi_handle_value, METH_VARARGS, "value(transaction, path as bytes): the value; else the errno."},
+     "read(path): the value; otherwise the errno, or None if Python must handle the path."},
+    {"value", xsffi_handle_value, METH_VARARGS, "value(transaction, path as bytes): the value; otherwise the errno."},
     {"take_event", xsffi_handle_take_event, METH_O,
-     "take_event(into): whether the next event, as a tuple of path and token, was appended to the list; None where "
+     "take_event(into): whether the next event, as a tuple of path and token, was appended to the list; None if "
      "there will never be another."},
-    {"end", xsffi_handle_end, METH_NOARGS, "end(): let nobody in any more; whether somebody is inside."},
-    {"free", xsffi_handle_free, METH_NOARGS, "free(): free the handle, unless somebody is inside."},
+    {"end", xsffi_handle_end, METH_NOARGS, "end(): refuse new users; whether any are inside."},
+    {"free", xsffi_handle_free, METH_NOARGS, "free(): free the handle, unless a user is inside."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef xsffi_handle_attributes[] = {
-    {"address", xsffi_handle_address, NULL, "Where the handle is in memory, for the calls of libxenstore.", NULL},
+    {"address", xsffi_handle_address, NULL, "The address of the handle, for calls of libxenstore.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot xsffi_handle_slots[] = {
-    {Py_tp_doc, "Handle(flags): a handle of libxenstore, opened by xs_open; OSError where that fails."},
+    {Py_tp_doc, "Handle(flags): a handle of libxenstore, opened by xs_open; OSError on failure."},
     {Py_tp_new, xsffi_handle_new},
     {Py_tp_dealloc, xsffi_handle_dealloc},
     {Py_tp_methods, xsffi_handle_methods},
@@ -267,11 +267,11 @@ static PyType_Spec xsffi_handle_spec = {
     "xsffi._shortcuts.Handle", sizeof(struct xsffi_handle), 0, Py_TPFLAGS_DEFAULT, xsffi_handle_slots,
 };
 
-/* A base class for the drop-in. */
+/* The base class of the drop-in. */
 struct xsffi_reading {
     PyObject_HEAD
-    struct xsffi_handle *through; /* NULL: there is no short way */
-    PyObject *held; /* every handle there was: another thread may still be reading through it */
+    struct xsffi_handle *through; /* NULL: no fast path */
+    PyObject *held; /* all handles so far: another thread may still be reading through one */
 };
 
 static PyObject *xsffi_reading_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
@@ -296,7 +296,7 @@ static void xsffi_reading_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-/* read(transaction, path): all that is not the plain case is for self._read, also to say what is wrong. */
+/* read(transaction, path): everything but the plain case is left to self._read, including errors. */
 static PyObject *xsffi_reading_read(PyObject *self, PyObject *args, PyObject *keywords)
 {
     struct xsffi_handle *through = __atomic_load_n(&((struct xsffi_reading *)self)->through, __ATOMIC_ACQUIRE);
@@ -334,9 +334,9 @@ static PyObject *xsffi_reading_read(PyObject *self, PyObject *args, PyObject *ke
     return result;
 }
 
-static PyTypeObject *xsffi_handle_type; /* what alone is read through: nothing else has a handle where one is expected */
+static PyTypeObject *xsffi_handle_type; /* the only type accepted by read_through */
 
-/* read_through(handle): read through this Handle from here on; None: through none. */
+/* read_through(handle): read through this Handle from now on; None: through none. */
 static PyObject *xsffi_reading_read_through(PyObject *self, PyObject *handle)
 {
     struct xsffi_reading *reading = (struct xsffi_reading *)self;
@@ -344,7 +344,7 @@ static PyObject *xsffi_reading_read_through(PyObject *self, PyObject *handle)
     if (handle == Py_None) {
         handle = NULL;
     } else if (Py_TYPE(handle) != xsffi_handle_type) {
-        PyErr_SetString(PyExc_TypeError, "one reads through a Handle or None");
+        PyErr_SetString(PyExc_TypeError, "the argument must be a Handle or None");
         return NULL;
     } else if (PyList_Append(reading->held, handle) < 0) {
         return NULL;
@@ -355,13 +355,13 @@ static PyObject *xsffi_reading_read_through(PyObject *self, PyObject *handle)
 
 static PyMethodDef xsffi_reading_methods[] = {
     {"read", (PyCFunction)(void (*)(void))xsffi_reading_read, METH_VARARGS | METH_KEYWORDS,
-     "read(transaction, path): the value of a node, or None where there is none."},
+     "read(transaction, path): the value of a node, or None if there is none."},
     {"_read_through", xsffi_reading_read_through, METH_O, "Read through this Handle; None: through none."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyType_Slot xsffi_reading_slots[] = {
-    {Py_tp_doc, "What has read() in C."},
+    {Py_tp_doc, "Implements read() in C."},
     {Py_tp_new, xsffi_reading_new},
     {Py_tp_dealloc, xsffi_reading_dealloc},
     {Py_tp_methods, xsffi_reading_methods},

@@ -1,5 +1,5 @@
-/* A second module in the same file, xsffi._shortcuts: what is done without a step of Python, where that counts.
- * xsffi/backends/libxenstore/extension.py loads it. */
+/* A second module in the same file, xsffi._shortcuts: operations that must run without Python code, for speed or
+ * atomicity. Loaded by xsffi/backends/libxenstore/extension.py. */
 
 #ifndef PYPY_VERSION
 

@@ -1,9 +1,9 @@
-/* Waiting for events over a handle of libxenstore, and what is done with its descriptors.
+/* Waiting for events on a handle of libxenstore, and operations on its descriptors.
  *
- * Not with Python's modules select and socket: gevent and eventlet replace them, and their sockets make a descriptor
- * non-blocking, so that of libxenstore too, of which ours is a duplicate.
+ * Python's modules select and socket are not used: gevent and eventlet replace them, and their sockets make a descriptor
+ * non-blocking, which would affect libxenstore's too, since ours is a duplicate of it.
  *
- * A descriptor of -1 stands for none. What fails leaves its reason in errno.
+ * A descriptor of -1 means none. Failures set errno.
  */
 
 #include <poll.h>
@@ -19,8 +19,8 @@
 #define XSFFI_WOKEN 2
 #define XSFFI_HUNG_UP 4
 
-/* Waits for so many nanoseconds until one of three descriptors says something, or a signal comes, and tells which did.
- * `liveness` is asked only whether the other end has hung up, which is told whatever one asks for. */
+/* Waits up to this many nanoseconds until one of three descriptors is ready, or a signal arrives; returns which is.
+ * `liveness` is only polled for a hang-up, which poll always reports. */
 static int xsffi_wait(int events, int wakeup, int liveness, int64_t nanoseconds)
 {
     struct pollfd fds[3] = {{events, POLLIN, 0}, {wakeup, POLLIN, 0}, {liveness, 0, 0}};
@@ -32,7 +32,7 @@ static int xsffi_wait(int events, int wakeup, int liveness, int64_t nanoseconds)
            (fds[2].revents ? XSFFI_HUNG_UP : 0);
 }
 
-/* Has `place` keep a new descriptor, unless another thread was faster; 0, or -1 where there was none to be had. */
+/* Stores a new descriptor in `place`, unless another thread did so first; 0, or -1 if none could be created. */
 static int xsffi_keep(int *place, int fd)
 {
     int none = -1;
@@ -42,7 +42,7 @@ static int xsffi_keep(int *place, int fd)
     return fd < 0 ? -1 : 0;
 }
 
-/* Has `place` keep a wakeup, if it has none: a descriptor that is readable from when it is set until it is cleared. */
+/* Creates a wakeup in `place` if there is none: a descriptor that is readable from when it is set until it is cleared. */
 static int xsffi_open_wakeup(int *place)
 {
     if (__atomic_load_n(place, __ATOMIC_SEQ_CST) >= 0)
@@ -53,7 +53,7 @@ static int xsffi_open_wakeup(int *place)
 static void xsffi_set(int wakeup)
 {
     if (wakeup >= 0)
-        (void)!eventfd_write(wakeup, 1); /* full: it is readable */
+        (void)!eventfd_write(wakeup, 1); /* full: already readable */
 }
 
 static void xsffi_clear(int wakeup)
@@ -71,7 +71,7 @@ static int xsffi_add(int epoll, int fd, uint32_t interest)
     return fd < 0 ? 0 : epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 
-/* Has `place` keep, if it has none, a descriptor that is readable while xsffi_wait would come back. */
+/* Creates in `place`, if there is none, a descriptor that is readable while xsffi_wait would return. */
 static int xsffi_open_combined(int *place, int events, int wakeup, int liveness)
 {
     int fd, error;
@@ -88,7 +88,7 @@ static int xsffi_open_combined(int *place, int events, int wakeup, int liveness)
     return xsffi_keep(place, fd);
 }
 
-/* Closes what `place` keeps. */
+/* Closes the descriptor in `place`. */
 static void xsffi_close(int *place)
 {
     int fd = __atomic_exchange_n(place, -1, __ATOMIC_SEQ_CST);
@@ -107,14 +107,14 @@ static int xsffi_is_connected_to(int fd, const char *path)
     memset(&address, 0, sizeof address);
     if (getpeername(fd, (struct sockaddr *)&address, &size) != 0 || address.sun_family != AF_UNIX)
         return 0;
-    /* A path as long as can be has no NUL behind it there. */
+    /* A path of maximum length is not NUL-terminated there. */
     char connected[sizeof address.sun_path + 1] = "";
     memcpy(connected, address.sun_path, sizeof address.sun_path);
     return stat(connected, &there) == 0 && stat(path, &here) == 0 && there.st_dev == here.st_dev &&
            there.st_ino == here.st_ino;
 }
 
-/* The process at the other end of a unix socket, as it was when it began to listen; 0 where it is not to be seen. */
+/* The process at the other end of a unix socket when it started to listen; 0 if it is not visible from here. */
 static int xsffi_peer(int fd)
 {
     struct ucred peer = {0, 0, 0};

@@ -1,4 +1,4 @@
-"""The client for asyncio: all of :class:`xsffi.Client` awaited, on one connection that any number of tasks share.
+"""The client for asyncio: all of :class:`xsffi.Client`, awaited, on one connection shared by any number of tasks.
 
 ::
 
@@ -11,8 +11,8 @@
             async for event in events:
                 ...
 
-:class:`Client` is the way in; what it raises is in :mod:`xsffi.errors`. Item syntax, ``fileno``, ``run``, ``stop``,
-``check_watch`` and ``read_watch`` of :class:`xsffi.Client` have no place here: the event loop does that.
+Start with :class:`Client`; the exceptions are in :mod:`xsffi.errors`. Item syntax, ``fileno``, ``run``, ``stop``,
+``check_watch`` and ``read_watch`` of :class:`xsffi.Client` are missing here: the event loop takes their place.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""The waist, awaited: requests become messages, and replies what they say. As :mod:`xsffi.backends.base` tells it, over
-one connection: a further one would gain nothing where all is done in one thread of Python."""
+"""The backend interface, awaited: encodes requests and decodes replies. Like :mod:`xsffi.backends.base`, but over a
+single connection: in one thread of Python, more would gain nothing."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ __all__ = ["Backend"]
 
 class Backend:
     """One connection to the store. Each method raises :class:`~xsffi.errors.ConnectionLostError` once the daemon is
-    gone, :class:`~xsffi.errors.ClientClosedError` once it is closed, also where it was waiting then,
+    gone, :class:`~xsffi.errors.ClientClosedError` once it is closed, even while it waits,
     :class:`~xsffi.errors.ForkedError` in a child process, and RuntimeError in another event loop."""
 
     name = "wire"
 
     def __init__(self, connection: Connection, kind: str, path: str) -> None:
-        """`connection`, to `path`, is the backend's from here on."""
+        """Takes ownership of `connection`, which is connected to `path`."""
         self.kind = kind
         self.path = path
         self.description = f"the wire at {path}, in asyncio"
@@ -38,8 +38,8 @@ class Backend:
         self._payload_max = PAYLOAD_MAX if kind == Kind.SOCKET else DEVICE_PAYLOAD_MAX
 
     async def call(self, request: Request[T], tx_id: int = 0, within: float | None = None) -> T:
-        """Carry one request; give its decoded reply, or raise its error. `within`: how many seconds it may take, if
-        that is less than the timeout of the connection."""
+        """Send one request; return its decoded reply, or raise its error. `within`: how many seconds it may take, if
+        less than the timeout of the connection."""
         payload = request.payload()
         if len(payload) > self._payload_max:
             raise too_big_error(len(payload), request.path, self._payload_max)
@@ -50,10 +50,10 @@ class Backend:
     async def call_many(
         self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None
     ) -> list[Any]:
-        """Carry many, in order; an error stands in the place of its reply. Those of
-        :class:`~xsffi.protocol.lookups.Lookups` give what they come to for each path."""
+        """Send many requests, in order; return one outcome each. For :class:`~xsffi.protocol.lookups.Lookups` there is
+        one for each path."""
         connection = self._connection
-        # All are made, and so checked, before any is sent.
+        # Encodes, and so validates, all before any is sent.
         lane = Lane(list(requests), self._payload_max, lambda messages: connection.send_many(messages, tx_id))
         try:
             while lane.send(BATCHES):
@@ -65,27 +65,27 @@ class Backend:
         return requests.combine(lane.outcomes) if isinstance(requests, Lookups) else lane.outcomes
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
-        """Have the daemon take back what an interrupted call may have set up; what it says to that is dropped, and
-        nothing is done where the connection is over."""
+        """Have the daemon undo what an interrupted call may have set up. The reply is ignored, and nothing is done on a
+        closed or lost connection."""
         self._connection.post(request.type, request.payload(), tx_id)
 
     def open_queue(self, prefix: str, receiver: Receiver) -> EventQueue:
-        """A new queue of events, which `receiver` receives. `prefix`: of its tokens; empty, or one that ends with a
-        colon and that no other open queue has."""
+        """A new queue of events, delivered to `receiver`. `prefix` selects by token: it is empty, or ends with a colon
+        and is used by no other open queue."""
         return self._connection.open_queue(prefix, receiver)
 
     def close_queue(self, queue: EventQueue) -> None:
-        """Drop what comes for it still. Its watches are to be taken away before."""
+        """Discard future events of the queue. Remove its watches first."""
         self._connection.close_queue(queue)
 
     def check(self) -> None:
-        """Raise what every call raises that cannot be carried out."""
+        """Raise if no call can succeed: closed, lost, in a child process or another event loop."""
         self._connection.check()
 
     def check_place(self) -> None:
-        """Raise what every call raises in a child process, and in another event loop."""
+        """Raise in a child process or another event loop."""
         self._connection.check_place()
 
     def close(self) -> None:
-        """Let go of the connection and end every wait. Again does nothing."""
+        """Close the connection and end every wait. Idempotent."""
         self._connection.close()

@@ -1,4 +1,4 @@
-"""The client that is awaited: the one object that a program talks to the store through."""
+"""The client for asyncio: the object through which a program uses the store."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ __all__ = ["Client", "connect"]
 
 
 class Client(NodeOperations, DomainVerbs):
-    """A connection to the store, for the tasks of one event loop: ``async with aio.Client() as xs``, or
-    ``xs = await aio.connect()`` and in the end ``await xs.close()``.
+    """A connection to the store, for the tasks of one event loop: ``async with aio.Client() as xs``, or ``xs = await
+    aio.connect()`` and finally ``await xs.close()``.
 
-    Any number of tasks share it: what they ask is on its way together. Cancelling one takes nothing from the others: a
-    late reply is dropped, and a watch or a transaction that was being set up is taken back. It speaks the protocol
-    itself, over the daemon's socket or the kernel's device, and never by libxenstore, which can only block.
+    Any number of tasks can share it; their requests are pipelined. Cancelling one task does not affect the others: a
+    late reply is dropped, and a watch or transaction that was being set up is undone. It speaks the wire protocol over
+    the daemon's socket or the kernel's device; libxenstore cannot be used, since its calls block.
 
-    It belongs to the event loop that opened it, and raises RuntimeError elsewhere. A child process opens a client of
-    its own: one of its parent's raises :class:`~xsffi.errors.ForkedError` there. Once the daemon is gone, everything
-    raises :class:`~xsffi.errors.ConnectionLostError`, and whatever waits ends with it.
+    It belongs to the event loop that opened it, and raises RuntimeError in any other. A child process must open its own
+    client: its parent's raises :class:`~xsffi.errors.ForkedError` there. Once the daemon is gone, every call raises
+    :class:`~xsffi.errors.ConnectionLostError`, including those that are waiting.
     """
 
     def __init__(
@@ -62,15 +62,15 @@ class Client(NodeOperations, DomainVerbs):
         timeout: float | None = None,
         connections: int | None = None,
     ) -> None:
-        """Nothing is opened yet: ``async with`` does that.
+        """Does not connect yet: ``async with`` does.
 
         :param path: the daemon's unix socket or the kernel's device; by default, where libxenstore would look:
-            ``XENSTORED_PATH``, ``XENSTORED_RUNDIR``, the usual places.
+            ``XENSTORED_PATH``, ``XENSTORED_RUNDIR``, then the default places.
         :param timeout: how many seconds connecting, and each reply, may take before
-            :class:`~xsffi.errors.WaitTimeoutError` is raised; None: any time. (``asyncio.timeout`` bounds whatever is
-            within it.)
-        :param connections: over how many connections bulk work may go, as for :class:`xsffi.Client`. It goes over one:
-            more would gain nothing in one thread of Python.
+            :class:`~xsffi.errors.WaitTimeoutError` is raised; None: no limit. (``asyncio.timeout`` limits whatever is
+            inside it.)
+        :param connections: accepted for the sake of :class:`xsffi.Client`. One connection is used: in one thread of
+            Python, more would gain nothing.
         """
         validate_timeout(timeout)
         connections_from(connections)
@@ -83,30 +83,29 @@ class Client(NodeOperations, DomainVerbs):
 
     def transaction(self) -> Opening[Transaction]:
         """Start a transaction: ``async with xs.transaction() as t: await t.write(…)``, or ``t = await
-        xs.transaction()``. There may be several at once.
+        xs.transaction()``. Several may be open at once.
 
-        Raises :class:`~xsffi.errors.QuotaExceededError` where a guest has as many as it may, and ConnectionLostError
-        where the daemon is gone. One whose start is cancelled is not left behind.
+        Raises :class:`~xsffi.errors.QuotaExceededError` if a guest has too many open, and ConnectionLostError if the
+        daemon is gone. If its start is cancelled, it is aborted.
         """
         return Opening(self._open_state.transactions.start(self))
 
     async def transact(self, function: Callable[[Transaction], Awaitable[T]], attempts: int = 10) -> T:
-        """Await ``function(transaction)``, commit, and return what it returned; on a conflict, all of it again.
+        """Await ``function(transaction)``, commit, and return its result; on a conflict, start over.
 
-        `function` is async, and may be called several times. After `attempts` calls the last
-        :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception, also that of being cancelled,
-        aborts the transaction and is raised. From the second conflict on it sleeps before it tries again, for up to 0.1
-        seconds.
+        `function` is async, and may be called several times. After `attempts` calls, the last
+        :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception, including cancellation, aborts
+        the transaction and propagates. From the second conflict on, it sleeps for up to 0.1 seconds before it retries.
         """
         return await self._open_state.transactions.repeat(function, attempts)
 
     # Many at once.
 
     def pipeline(self, transaction: bool = False, attempts: int = 1) -> Pipeline:
-        """Many operations at once: ``async with xs.pipeline() as p: p.read(…); p.write(…)``, then ``p.results``.
+        """Pipeline many operations: ``async with xs.pipeline() as p: p.read(…); p.write(…)``, then ``p.results``.
 
-        With `transaction`, all of them take effect together or not at all, tried up to `attempts` times where others
-        come in between. They are carried in order. Raises ConnectionLostError where the daemon is gone.
+        With `transaction`, either all of them take effect or none; on a conflict they are retried, up to `attempts`
+        times in all. They are carried out in order. Raises ConnectionLostError if the daemon is gone.
         """
         validate_attempts(attempts)
         return Pipeline(self, self._any_domain, self._open_state.transactions if transaction else None, attempts)
@@ -114,23 +113,22 @@ class Client(NodeOperations, DomainVerbs):
     async def dump(self, top: str = "/", attempts: int = 10) -> list[Node]:
         """The whole tree from `top` down as it was at one moment, parents before children.
 
-        What others change meanwhile is read again; where that went on `attempts` times,
-        :class:`~xsffi.errors.TransactionConflictError` is raised. A watch of its own tells of those changes, and one of
-        the release of domains; their events do not show among those of this client. A guest that has set as many
-        watches as it may gets what :meth:`watch` raises. What may be missing nevertheless is told at
-        :meth:`xsffi.Client.dump`.
+        What changes meanwhile is read again; after `attempts` rounds, :class:`~xsffi.errors.TransactionConflictError`
+        is raised. Two temporary watches report those changes, one of them the release of domains; their events do not
+        appear among this client's. For a guest that has used up its watches, it raises what :meth:`watch` does. See
+        :meth:`xsffi.Client.dump` for what may be missing nevertheless.
         """
         validate(top)
         validate_attempts(attempts)
         return await snapshot(self.backend, top, attempts, self._timeout)
 
     async def load(self, nodes: Iterable[Node], *, allow_any_domain: bool = False) -> None:
-        """Write nodes, as :meth:`dump` and :meth:`xsffi.testing.EmbeddedStore.dump` give them, with their values and
-        permissions. What is there beside them is left alone.
+        """Write nodes, as returned by :meth:`dump` and :meth:`xsffi.testing.EmbeddedStore.dump`, with their values and
+        permissions. Other existing nodes are left alone.
 
-        It is no transaction: xenstored would take the square of the number of nodes for that. Some thousand go at a
-        time: of those around one that breaks a rule none is written, and an error of the daemon's is raised once all of
-        them were tried. `allow_any_domain` is that of :meth:`set_permissions`.
+        It is not a transaction: in xenstored that would take time quadratic in the number of nodes. Nodes are written
+        some thousand at a time: if one of these is invalid, none of them is written; an error from the daemon is raised
+        once all of them have been tried. `allow_any_domain` is that of :meth:`set_permissions`.
         """
         await self._do(loading.load(self._any_domain, nodes, allow_any_domain=allow_any_domain))
 
@@ -144,102 +142,101 @@ class Client(NodeOperations, DomainVerbs):
         depth: int | None = None,
         try_depth: bool = False,
     ) -> Opening[Watch]:
-        """Be told of every change at `path` and below it: ``async with xs.watch(path) as events: async for event in
-        events``, or ``watch = await xs.watch(path)``. One event comes at once, whether there is a node or not.
+        """Watch `path` and everything below it: ``async with xs.watch(path) as events: async for event in events``, or
+        ``watch = await xs.watch(path)``. One event arrives immediately, whether the node exists or not.
 
-        :param path: a node, there or not yet, or ``@introduceDomain`` or ``@releaseDomain``. With a relative path,
+        :param path: a node, which need not exist, or ``@introduceDomain`` or ``@releaseDomain``. With a relative path,
             events have relative paths.
-        :param token: any object; events bring that very object. It is told apart by identity, and held until the watch
-            ends. By default it is the watch itself.
-        :param callback: a function, plain or async, that is called with each event of this watch, one after the other,
-            in a task of the watch's own. What it raises is reported in the log ``xsffi``, and it goes on; so it does
-            where something that it waits for is cancelled, but before Python 3.11, where that cannot be told from the
-            end of the program. Without one the watch is a stream of its events.
-        :param depth: how many levels below `path` count: 0 is the node alone. Since Xen 4.22; NotSupportedError before,
-            and where the domain that asks may not use it.
-        :param try_depth: have this depth where the daemon knows it, and else none; ``depth`` of the watch tells which.
+        :param token: any object; events carry that very object. It is compared by identity, and kept until the watch
+            ends. By default, the watch itself.
+        :param callback: a function, plain or async, called with each event of this watch, one at a time, in a task of
+            the watch's own. An exception from it is logged in ``xsffi``, and the next event follows; so is cancellation
+            of something it awaits, except before Python 3.11, where that looks like cancellation of the task itself.
+            Without a callback, the watch is a stream of its events.
+        :param depth: how many levels below `path` to include: 0 means only the node. Since Xen 4.22; raises
+            NotSupportedError if the daemon is older, or does not grant it to this domain.
+        :param try_depth: use the depth if the daemon supports it, otherwise none; ``depth`` of the watch tells which.
 
-        Raises :class:`~xsffi.errors.WatchExistsError` where the same path is watched with the same token already, and
-        :class:`~xsffi.errors.QuotaExceededError` or TooBigError where a guest has set too many; ConnectionLostError
-        where the daemon is gone. A watch whose setting fails, or is cancelled, is not left behind.
+        Raises :class:`~xsffi.errors.WatchExistsError` if the same path is already watched with the same token,
+        :class:`~xsffi.errors.QuotaExceededError` or TooBigError if a guest has set too many, and ConnectionLostError if
+        the daemon is gone. If setting it fails or is cancelled, no watch is left behind.
         """
         return Opening(self._open_state.watches.add(path, token, callback, depth, try_depth, self))
 
     async def wait(self, condition: Condition[T | None], timeout: float | None = None) -> T:
-        """Wait until a condition is true, and give its first true result.
+        """Wait until a condition is true, and return its first true result.
 
         :param condition: a plain function of a :class:`~xsffi.protocol.conditions.View`, which has ``read``, ``get``,
-            ``ls``, ``exists``, ``get_permissions``, ``view[path]`` and ``path in view``: a function of what it reads
-            there, without side effects. It is run again when any of that has changed, a listing or an absence too, and
-            sees nodes as they are at one moment; so what lasts too short may be missed, the last state never. Until all
-            that it reads is known it is run several times, once for each node that it comes to.
-            :mod:`xsffi.conditions` has the commonest.
-        :param timeout: how many seconds to wait (None: for ever); then :class:`~xsffi.errors.WaitTimeoutError` is
-            raised. A look that was begun by then may take a second more.
+            ``ls``, ``exists``, ``get_permissions``, ``view[path]`` and ``path in view``. Its result must depend only on
+            what it reads there, and it must have no side effects. It runs again whenever any of that has changed,
+            including a listing or the absence of a node, and sees nodes as they are at one moment; so a short-lived
+            state may be missed, but never the last one. At first it runs several times, once for each node it comes to,
+            until everything it reads is known. :mod:`xsffi.conditions` has common ones.
+        :param timeout: how many seconds to wait (None: no limit) before :class:`~xsffi.errors.WaitTimeoutError` is
+            raised. A check that has begun by then may take another second.
 
-        What the condition raises ends the wait, and so does ValueError where it looks at no node at all. Its watches
-        are shared with other waits of this client, do not show among its events, and are taken away in the end, however
-        that comes. Raises what :meth:`watch` does where one cannot be set, and ConnectionLostError where the daemon is
-        gone.
+        An exception from the condition ends the wait; ValueError is raised if it looks at no node at all. The watches
+        it needs are shared with other waits of this client, do not appear among its events, and are always removed in
+        the end. Raises what :meth:`watch` does if one cannot be set, and ConnectionLostError if the daemon is gone.
         """
         return await self._open_state.waits.wait(condition, timeout)
 
     async def wait_for(self, path: str, value: Wanted, timeout: float | None = None) -> bytes | None:
-        """Wait until a node has a value, and give that.
+        """Wait until a node has a value, and return that value.
 
-        :param path: the node, there or not.
+        :param path: the node, which need not exist.
         :param value: bytes as they are, a str as UTF-8; None waits until there is no such node; or a function that is
-            given the value, None for no node, and tells whether that is it.
-        :param timeout: as for :meth:`wait`, which this is.
+            given the value, or None if there is no node, and returns whether to stop waiting.
+        :param timeout: as for :meth:`wait`, on which this is based.
         """
         return (await self.wait(conditions.value_of(path, value), timeout))[0]
 
     def mirror(self, top: str = "/", reconnect: bool = False) -> Opening[Mirror]:
-        """A tree in memory that is kept true by a watch: ``async with xs.mirror(top) as mirror: async for change in
+        """A tree in memory, kept up to date by a watch: ``async with xs.mirror(top) as mirror: async for change in
         mirror.changes()``, or ``mirror = await xs.mirror(top)``.
 
-        :param top: the node from which on it has all nodes, there or not.
-        :param reconnect: have the mirror outlive the connection, which this client does not: once the daemon is gone,
-            the mirror opens a connection of its own to where this client was opened, as soon as one answers there, and
-            tells the difference as changes.
+        :param top: the topmost node to mirror, which need not exist.
+        :param reconnect: let the mirror outlive the connection, unlike this client: once the daemon is gone, the mirror
+            opens its own connection to the same place as soon as a daemon answers there, and reports the differences as
+            changes.
 
-        It is a mapping from paths to nodes, as :meth:`dump` would give them; a missing `top` is an empty mirror. The
-        tree at the start is no change. Its watches, of `top` and of the release of domains, do not show among the
-        events of this client. Raises as :meth:`dump` does: :class:`~xsffi.errors.AccessDeniedError` where a node may
-        not be read, :class:`~xsffi.errors.TransactionConflictError` where it changed all the time, what :meth:`watch`
-        raises for a guest that has set as many as it may, and ConnectionLostError where the daemon is gone.
+        It is a mapping from paths to nodes, as :meth:`dump` would return them; if `top` does not exist, it is empty.
+        The initial tree is not reported as changes. Its watches, of `top` and of the release of domains, do not appear
+        among the events of this client. Raises as :meth:`dump` does: :class:`~xsffi.errors.AccessDeniedError` if a node
+        may not be read, :class:`~xsffi.errors.TransactionConflictError` if the tree kept changing, what :meth:`watch`
+        raises for a guest that has used up its watches, and ConnectionLostError if the daemon is gone.
         """
         validate(top)
         return Opening(self._open_state.mirrors.add(top, reconnect, self))
 
     async def unwatch(self, watch: Watch) -> None:
-        """Take a watch away; events of it that are on their way are not delivered. Raises NodeNotFoundError if it is
-        not set, and ConnectionLostError where the daemon is gone."""
+        """Remove a watch; events still in flight are not delivered. Raises NodeNotFoundError if it is not set, and
+        ConnectionLostError if the daemon is gone."""
         await self._open_state.watches.remove(watch)
 
     async def reset_watches(self) -> None:
-        """Take away all watches, whose streams end, and end all transactions, of this connection."""
+        """Remove all watches of this connection, whose streams end, and abort all its transactions."""
         await self._open_state.watches.reset()
         await self._open_state.waits.set_again()
         self._open_state.mirrors.set_again()
 
     def events(self, timeout: float | None = None) -> AsyncIterator[WatchEvent]:
-        """The events of all watches of this client, those with callbacks too: from here on, and before them those that
-        wait to be read and that none such has given, watch by watch. Several at once give the same. What one gives is
-        not given again by a watch that nobody has entered, or iterated over.
+        """The events of all watches of this client, including those with callbacks: from now on, preceded by those that
+        are pending, watch by watch, and that no other such iterator has returned. Several iterators get the same
+        events. An event returned here is not returned again by a watch that nobody has entered or iterated over.
 
-        It is there to be read, as a watch is (:class:`~xsffi.aio.Watch`). It ends when none came for `timeout` seconds
-        (None: never). Once the daemon is gone it raises
-        ConnectionLostError, when all that came before was given; ClientClosedError where the client is closed.
+        Like a watch (:class:`~xsffi.aio.Watch`), it must be read. It ends when no event has arrived for `timeout`
+        seconds (None: never). Once the daemon is gone, it raises ConnectionLostError after all earlier events;
+        ClientClosedError if the client is closed.
         """
         validate_timeout(timeout)
         return self._open_state.watches.events(timeout, self)
 
-    # The end.
+    # Closing.
 
     @property
     def backend(self) -> Backend:
-        """What carries the requests; ``backend.name`` is "wire"."""
+        """Carries the requests; ``backend.name`` is "wire"."""
         return self._open_state.backend
 
     @property
@@ -248,10 +245,10 @@ class Client(NodeOperations, DomainVerbs):
         return self._closed
 
     async def close(self) -> None:
-        """Close the connection: the daemon forgets its watches and transactions, and every task that waits gets a
-        :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing. A callback that is under way goes on to
-        its end. It waits for nobody, and raises nothing where the daemon is gone. In a child process it does nothing
-        to the parent's connection; in another event loop it raises RuntimeError, unless that of the client is over."""
+        """Close the connection: the daemon forgets its watches and transactions, and every waiting task gets a
+        :class:`~xsffi.errors.ClientClosedError`. Idempotent. A running callback is not interrupted. It does not wait,
+        and raises nothing if the daemon is gone. In a child process it leaves the parent's connection alone; in another
+        event loop it raises RuntimeError, unless the client's loop is closed."""
         state = self._state
         if state is not None and not self._closed and state.is_own:
             state.check_loop()
@@ -259,22 +256,22 @@ class Client(NodeOperations, DomainVerbs):
         self._closed = True
 
     async def _open(self) -> Client:
-        """Connect, if that is not done; raises ClientClosedError where the client is closed by now."""
+        """Connect if that is not done; raises ClientClosedError if the client has been closed."""
         if self._closed:
             raise closed_error()
         if self._state is not None:
             self._state.check_loop()
         else:
             backend = await open_backend(self._path, self._timeout)
-            if self._closed or self._state is not None:  # another task was faster
+            if self._closed or self._state is not None:  # another task did it first
                 backend.close()
                 return await self._open()
             self._state = _State(backend, asyncio.get_running_loop(), self._timeout)
         return self
 
     async def __aenter__(self) -> Client:
-        """Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried, where there is no way to
-        the store, and :class:`~xsffi.errors.ClientClosedError` where the client was closed before."""
+        """Raises :class:`~xsffi.errors.BackendUnavailableError`, which lists what was tried, if it cannot connect, and
+        :class:`~xsffi.errors.ClientClosedError` if the client was closed before."""
         return await self._open()
 
     async def __aexit__(
@@ -289,10 +286,10 @@ class Client(NodeOperations, DomainVerbs):
         try:
             _warn(f"{self!r} was not closed", ResourceWarning, source=self)
         finally:
-            state.close_from_anywhere()  # also where warnings are errors
+            state.close_from_anywhere()  # even if warnings are errors
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        raise TypeError("a client is a connection: it can be neither copied nor pickled")
+        raise TypeError("a client is a connection: it cannot be copied or pickled")
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "not yet open" if self._state is None else "open"
@@ -307,7 +304,7 @@ class Client(NodeOperations, DomainVerbs):
         return state
 
     @property
-    def _any_domain(self) -> AnyDomain:  # type: ignore[override]  # it is there once the client is open
+    def _any_domain(self) -> AnyDomain:  # type: ignore[override]  # available once the client is open
         return self._open_state.any_domain
 
     def _call(self, request: Request[T]) -> Awaitable[T]:
@@ -318,7 +315,7 @@ class Client(NodeOperations, DomainVerbs):
 
 
 class _State:
-    """What an open client has."""
+    """The state of an open client."""
 
     def __init__(self, backend: Backend, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
         self.backend = backend
@@ -332,11 +329,11 @@ class _State:
 
     @property
     def is_own(self) -> bool:
-        """Whether this is the process that opened it, and no child."""
+        """Whether this is the process that opened it, not a child."""
         return os.getpid() == self._pid
 
     def check_loop(self) -> None:
-        """Raises RuntimeError in another event loop, unless that of the client is over."""
+        """Raises RuntimeError in another event loop, unless the client's is closed."""
         if not self._loop.is_closed():
             self.watches.check_place()
 
@@ -347,20 +344,19 @@ class _State:
         self.mirrors.close()
 
     def close_from_anywhere(self) -> None:
-        """The same, from any thread, in or out of an event loop."""
+        """As :meth:`close`, from any thread, inside or outside an event loop."""
         try:
             self._loop.call_soon_threadsafe(self.close)
-        except RuntimeError:  # the loop is over
+        except RuntimeError:  # the loop is closed
             self.close()
 
 
 def connect(
     path: str | os.PathLike[str] | None = None, timeout: float | None = None, connections: int | None = None
 ) -> Opening[Client]:
-    """A client that is open: ``xs = await aio.connect()``, which ends by ``await xs.close()``; or ``async with
+    """An open client: ``xs = await aio.connect()``, to be closed with ``await xs.close()``; or ``async with
     aio.connect() as xs``. The parameters are those of :class:`Client`.
 
-    Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried, where there is no way to the
-    store.
+    Raises :class:`~xsffi.errors.BackendUnavailableError`, which lists what was tried, if it cannot connect.
     """
     return Opening(Client(path, timeout, connections)._open())

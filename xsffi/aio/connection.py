@@ -1,7 +1,7 @@
-"""The connection to the daemon, awaited: requests and their replies, and events to who receives them.
+"""The connection to the daemon, awaited: requests and their replies, and delivery of events.
 
-All is done in the thread of one event loop, and between two awaits nothing comes in between: so nothing needs a lock.
-What tasks ask in one turn of the loop goes out together.
+Everything runs in the thread of one event loop, so nothing can intervene between two awaits, and no lock is needed.
+Requests that tasks make in one iteration of the loop are sent together.
 """
 
 from __future__ import annotations
@@ -38,27 +38,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection", "Receiver"]
 
-# What a device says that is gone, other than of one message.
+# The errnos of a device that is gone, as opposed to those about one message.
 _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EPIPE, errno.EBADF)
 
 
 class Receiver(Protocol):
-    """Who receives the events of a queue."""
+    """Receives the events of a queue."""
 
     def receive(self, event: WatchEvent) -> None:
-        """An event has come, its token as it goes over the wire."""
+        """Called with each event, with its token as received."""
 
     def end(self, error: Callable[[], XenStoreError]) -> None:
-        """None comes any more: the connection is over. `error` makes what is raised for it."""
+        """Called when no more events will arrive: the connection has ended. `error` makes the exception for that."""
 
 
 class Connection:
-    """One connection, of the event loop that opened it."""
+    """One connection, which belongs to the event loop that opened it."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: Transport, timeout: float | None) -> None:
-        """`transport` is the connection's from here on; `timeout`: how many seconds a reply may take (None: any).
+        """Takes ownership of `transport`. `timeout`: how many seconds a reply may take (None: no limit).
 
-        Raises OSError, having closed it, where the loop cannot poll it.
+        Raises OSError, after closing the transport, if the loop cannot poll it.
         """
         self._loop = loop
         self._transport = transport
@@ -66,7 +66,9 @@ class Connection:
         self._pid = os.getpid()
         self._session = Session(transport.kind == Kind.SOCKET, _complete)
         self._receivers: dict[EventQueue, Receiver] = {}
-        self._over: Callable[[], XenStoreError] | None = None  # what makes the error of every call, once it is over
+        self._over: Callable[[], XenStoreError] | None = (
+            None  # makes the error of every call once the connection has ended
+        )
         self._will_flush = False
         self._grace: asyncio.TimerHandle | None = None
         try:
@@ -89,9 +91,9 @@ class Connection:
             raise
 
     async def replies(self, exchange: Exchange, within: float | None = None) -> list[Reply]:
-        """The replies to what was sent, in order. Where the wait ends before, they are dropped as they come, and a
-        watch or a transaction that was to be set up is taken back. `within`: how many seconds they may take, if that is
-        less than those of the connection."""
+        """The replies to an exchange, in order. If the wait ends early, late replies are dropped, and a watch or
+        transaction that was to be set up is undone. `within`: how many seconds they may take, if less than the timeout
+        of the connection."""
         timer = None
         timeout = self._timeout
         if within is not None and (timeout is None or within < timeout):
@@ -103,7 +105,7 @@ class Connection:
                 if timeout is not None:
                     timer = self._loop.call_later(timeout, _time_out, waiter, timeout)
                 await waiter
-            return exchange.replies  # type: ignore[return-value]  # none is missing
+            return exchange.replies  # type: ignore[return-value]  # complete
         except BaseException:
             self.forget(exchange)
             raise
@@ -112,7 +114,7 @@ class Connection:
                 timer.cancel()
 
     def forget(self, exchange: Exchange) -> None:
-        """Nobody waits for these replies any more; what was not yet sent, is not."""
+        """Ignore the replies to an exchange; requests not yet sent are dropped."""
         if self._over is None and self._is_here():
             with self._step():
                 if exchange.missing:
@@ -122,8 +124,7 @@ class Connection:
                 self._flush_soon()
 
     def post(self, type: int, payload: bytes, tx_id: int = 0) -> None:
-        """Send a request for whose reply nobody waits; nothing is done where the connection is over, nor elsewhere than
-        in its loop."""
+        """Send a request whose reply is ignored; does nothing on a closed or lost connection, or outside its loop."""
         if self._over is None and self._is_here():
             with self._step():
                 self._session.post(type, payload, tx_id)
@@ -132,21 +133,21 @@ class Connection:
     # Events.
 
     def open_queue(self, prefix: str, receiver: Receiver) -> EventQueue:
-        """A queue of events, which `receiver` receives."""
+        """A new queue of events, delivered to `receiver`."""
         self.check()
         queue = self._session.queues.open(prefix)
         self._receivers[queue] = receiver
         return queue
 
     def close_queue(self, queue: EventQueue) -> None:
-        """Its watches were taken away."""
+        """Forget a queue whose watches were removed."""
         self._session.queues.close(queue)
         self._receivers.pop(queue, None)
 
-    # The end.
+    # Closing.
 
     def check(self) -> None:
-        """Raise what every call raises that cannot be carried out."""
+        """Raise if no call can succeed."""
         self.check_place()
         if self._over is not None:
             raise self._over()
@@ -156,7 +157,7 @@ class Connection:
         if os.getpid() != self._pid:
             raise forked_error()
         if asyncio.get_running_loop() is not self._loop:
-            raise RuntimeError("the client belongs to the event loop that opened it, which this is not")
+            raise RuntimeError("the client belongs to another event loop, which opened it")
 
     def _is_here(self) -> bool:
         try:
@@ -166,7 +167,7 @@ class Connection:
         return True
 
     def close(self) -> None:
-        """End it, and every wait."""
+        """Close it, and end every wait."""
         if os.getpid() == self._pid:
             self._end(closed_error)
 
@@ -190,7 +191,7 @@ class Connection:
             except OSError as error:
                 if self._transport.kind == Kind.SOCKET or error.errno in _GONE:
                     while self._over is None and self._take_in():
-                        pass  # what came before the end counts
+                        pass  # what arrived before the end still counts
                     self._lose(error)
                 else:
                     session.refuse(error_from_errno(error.errno or errno.EIO))
@@ -207,7 +208,7 @@ class Connection:
             self._take_in()
 
     def _take_in(self) -> bool:
-        """Receive some, and hand it on; whether there was anything."""
+        """Receive and process some input; whether there was any."""
         ended: OSError | None = None
         try:
             data = self._transport.receive()
@@ -228,12 +229,12 @@ class Connection:
         if self._session.suspects and self._grace is None:
             self._grace = self._loop.call_later(SUSPECTS_GRACE, self._accept_suspects)
         if self._session.has_data_to_send:
-            self._flush_soon()  # a transaction that nobody waits for is to be taken back
+            self._flush_soon()  # there may be a transaction to abort that nobody waits for
         return True
 
     @contextmanager
     def _step(self) -> Iterator[None]:
-        """An exception that comes in the middle of this (Ctrl-C, or no memory) ends the connection."""
+        """An exception in the middle of this (Ctrl-C, or out of memory) closes the connection."""
         try:
             yield
         except BaseException as error:
@@ -241,7 +242,7 @@ class Connection:
             raise
 
     def _give_up(self, error: BaseException) -> None:
-        """Nobody knows how far it got."""
+        """Close the connection after an exception at an unknown point."""
         self._end(partial(interrupted_error, type(error)))
 
     def _accept_suspects(self) -> None:
@@ -253,12 +254,12 @@ class Connection:
         if isinstance(error, ConnectionLostError):
             self._end(lost_error)
         elif isinstance(error, ProtocolError):
-            self._end(partial(lost_error, f"it was given up: {error.strerror}"), error)
+            self._end(partial(lost_error, f"it was closed: {error.strerror}"), error)
         else:
             self._end(partial(lost_error, error.strerror))
 
     def _end(self, over: Callable[[], XenStoreError], first: XenStoreError | None = None) -> None:
-        """It is over: every wait ends, the first one with `first` where there is such."""
+        """The connection has ended: end every wait, the first one with `first` if given."""
         if self._over is not None:
             return
         self._over = over
@@ -271,7 +272,7 @@ class Connection:
             if exchange.waiter is not None and not exchange.waiter.done():
                 exchange.waiter.set_exception(first or over())
                 first = None
-        self._session = Session()  # nobody needs what is in that one
+        self._session = Session()  # drops what is in the old one
         for receiver in list(self._receivers.values()):
             receiver.end(over)
 
@@ -282,6 +283,6 @@ def _time_out(waiter: asyncio.Future[None], timeout: float) -> None:
 
 
 def _complete(exchange: Exchange) -> None:
-    """All its replies are there: who waits for them goes on."""
+    """All replies have arrived: wake the waiter."""
     if exchange.waiter is not None and not exchange.waiter.done():
         exchange.waiter.set_result(None)

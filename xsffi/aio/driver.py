@@ -1,4 +1,4 @@
-"""The driver of programs that awaits, as :func:`xsffi.protocol.programs.run` is the one that waits."""
+"""The awaiting driver of programs; :func:`xsffi.protocol.programs.run` is the blocking one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["iterate", "run"]
 
 
 async def run(program: Generator[Any, Any, T], carry: Callable[[Any], Awaitable[Any]]) -> T:
-    """Drive a program by a function that carries an effect, and returns what it came to or raises its error."""
+    """Drive a program with a function that carries out an effect, and returns its outcome or raises its error."""
     try:
         effect = next(program)
         while True:
@@ -33,7 +33,7 @@ async def run(program: Generator[Any, Any, T], carry: Callable[[Any], Awaitable[
 
 
 async def iterate(walk: Walk, carry: Callable[[Any], Awaitable[Any]]) -> AsyncGenerator[Node | XenStoreError, None]:
-    """Drive a walk; give what it finds."""
+    """Drive a walk; yields its nodes and errors."""
     try:
         step = next(walk)
         while True:

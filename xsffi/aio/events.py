@@ -1,4 +1,4 @@
-"""Events that wait to be read, each path of a watch once: as xenstored itself does for a slow client."""
+"""Pending events, one for each path of a watch: as xenstored itself does for a slow client."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ if TYPE_CHECKING:
 
 __all__ = ["EventStream"]
 
-_IN_A_ROW_MAX = 64  # events that one task may take before others have their turn
-_WAITING_MAX = 65536  # paths: of a stream that holds more nobody takes care
+_IN_A_ROW_MAX = 64  # events that a task may take before it must yield to others
+_WAITING_MAX = 65536  # paths: a stream with more pending is not being read
 
 
 class EventStream:
-    """Events in the order of their coming. One at a path at which one waits already is not added: who reads that sees
-    what is there then. Where 65 536 wait and one more comes, they are dropped, and the stream ends with an error."""
+    """Events in the order of arrival. A second event at a path is not added while one is pending: the reader will see
+    the latest state anyway. If 65 536 are pending and one more arrives, they are discarded, and the stream ends with an
+    error."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._waiting: OrderedDict[tuple[str, str], WatchEvent] = OrderedDict()  # by token on the wire, and path
-        self._in_a_row = 0  # how many were given without waiting
+        self._in_a_row = 0  # how many were returned without waiting
         self._readers: set[asyncio.Future[None]] = set()
-        self._end: Callable[[], BaseException] | None = None  # what makes what is raised once none waits
+        self._end: Callable[[], BaseException] | None = None  # makes the exception to raise once none is pending
 
     def put(self, wire_token: str, event: WatchEvent) -> None:
-        """An event has come."""
+        """Add an event."""
         if self._end is not None:
             return
         self._waiting.setdefault((wire_token, event.path), event)
@@ -44,20 +45,20 @@ class EventStream:
         self._wake()
 
     def receive(self, event: WatchEvent) -> None:
-        """The same, with the token that is in it."""
+        """Add an event under the token that is in it."""
         self.put(event.token, event)
 
     def end(self, error: Callable[[], XenStoreError]) -> None:
-        """No more will come."""
+        """No more events will arrive."""
         self.end_with(error)
 
     def end_with(self, error: Callable[[], BaseException]) -> None:
-        """No more will come: `error` makes what is raised by whoever waits for one."""
+        """As :meth:`end`, for any exception."""
         self._end = error
         self._wake()
 
     def take(self) -> tuple[str, WatchEvent] | None:
-        """The next event and its token on the wire, None where none waits; raises what ended the stream."""
+        """The next event and its token on the wire, None if none is pending; raises once the stream has ended."""
         if self._waiting:
             (wire_token, _), event = self._waiting.popitem(last=False)
             return wire_token, event
@@ -66,7 +67,7 @@ class EventStream:
         return None
 
     async def next(self, timeout: float | None = None) -> tuple[str, WatchEvent] | None:
-        """The same, waiting for `timeout` seconds (None: for ever) until there is one."""
+        """As :meth:`take`, waiting up to `timeout` seconds (None: no limit) for one."""
         self._in_a_row += 1
         if self._in_a_row == _IN_A_ROW_MAX:
             self._in_a_row = 0
@@ -103,5 +104,7 @@ class EventStream:
 
 def _too_many_error() -> XenStoreError:
     return error_from_errno(
-        errno.ENOBUFS, None, f"more than {_WAITING_MAX} events waited to be read: they are lost, and the stream is over"
+        errno.ENOBUFS,
+        None,
+        f"more than {_WAITING_MAX} events were pending: they were discarded, and the stream has ended",
     )

@@ -1,4 +1,4 @@
-"""Mirrors: trees in memory that are kept true."""
+"""Mirrors: trees in memory that are kept up to date."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ __all__ = ["Mirror", "Mirrors"]
 
 
 class Mirror(MirroredTree):
-    """The nodes from a top down, by their paths, in memory: as they were, all at one moment, at the last
-    :meth:`update`, and parents before their children. To read it costs no trip to the daemon, and is not awaited.
+    """The nodes from `top` down, in memory, by path: all as they were at one moment, that of the last :meth:`update`,
+    with parents before their children. Reading it needs no round trip to the daemon, and is not awaited.
 
-    :meth:`update`, :meth:`changes`, :meth:`wait` and :meth:`run` keep it true, and tell of each change once; of what
-    happens between two updates the last state is told. One of them at a time may be under way: RuntimeError else.
-    Iterating over a mirror that another task updates meanwhile raises RuntimeError too. It ends by :meth:`close`, or
-    with an ``async with`` block, and with its client.
+    :meth:`update`, :meth:`changes`, :meth:`wait` and :meth:`run` update it, and report each change once; of several
+    changes to a node between two updates, only the final state is reported. Only one of these calls may be in progress
+    at a time, otherwise RuntimeError is raised. Iterating over a mirror while another task updates it also raises
+    RuntimeError. It ends with :meth:`close`, with an ``async with`` block, or with its client.
     """
 
     def __init__(self, mirrors: Mirrors, top: str, reconnect: bool, client: object) -> None:
-        """To be had from :meth:`xsffi.aio.Client.mirror`. `client`: what is not to be dropped while this is there."""
+        """Create with :meth:`xsffi.aio.Client.mirror`. `client` is kept alive as long as this is."""
         super().__init__(Replica(top))
         self._mirrors = mirrors
         self._client = client
@@ -58,7 +58,7 @@ class Mirror(MirroredTree):
         self._closed = False
 
     async def open(self) -> Mirror:
-        """Read it for the first time, on its client's connection."""
+        """Read everything for the first time, on the client's connection."""
         try:
             self._upkeep.link = self._mirrors.link()
             await self._carry_through(self._upkeep.open())
@@ -67,36 +67,37 @@ class Mirror(MirroredTree):
             raise
         return self
 
-    # Keeping it true.
+    # Updating.
 
     async def update(self, timeout: float | None = 0.0) -> list[Change]:
-        """Take in all that has happened before this call, and give the changes: each node that is not as it was told
-        last, with what it was and what it is, a parent that comes before its children. Where there is none, wait for
-        one for `timeout` seconds (None: for ever); then there are none.
+        """Apply everything that happened before this call, and return the changes: each node that differs from what was
+        last reported, with its old and new state, parents before their children. If there are none, wait for one for
+        `timeout` seconds (None: no limit) before returning an empty list.
 
-        A child that comes or goes is a change of its parent too, whose list of children it is in. The seconds are those
-        that it waits for changes; how long each reply may take is the client's timeout.
+        Creating or removing a child also changes its parent, whose list of children it is in. `timeout` only limits the
+        wait for changes; the client's timeout limits each reply.
 
-        Raises :class:`~xsffi.errors.TransactionConflictError` where so much changed all the time that no moment was
-        found, :class:`~xsffi.errors.AccessDeniedError` where a node may not be read, and ConnectionLostError where the
-        daemon is gone; with `reconnect` it is tried again within the time, and there are no changes until it is back.
-        Where an update fails, or is cancelled, the mirror is as before, and the next goes on from there.
+        Raises :class:`~xsffi.errors.TransactionConflictError` if the tree kept changing, so that no consistent state
+        was found, :class:`~xsffi.errors.AccessDeniedError` if a node may not be read, and ConnectionLostError if the
+        daemon is gone; with `reconnect`, it retries within the time instead, and there are no changes until it has
+        reconnected. If an update fails or is cancelled, the mirror stays as it was, and the next update continues from
+        there.
         """
         validate_timeout(timeout)
         return await self._carry_through(self._upkeep.changes(self._upkeep.deadline_of(timeout)))
 
     def changes(self, timeout: float | None = None) -> AsyncIterator[Change]:
-        """Iterate over changes, until none came for `timeout` seconds (None: for ever). Those of one update are given
-        one after the other; where the iteration is left, the rest is told by whatever asks next. Each step updates the
-        mirror where none is left, and raises as :meth:`update` does."""
+        """Iterate over changes until none has arrived for `timeout` seconds (None: no limit). The changes of one update
+        are returned one by one; if the iteration is left early, the next call that reports changes gets the rest. Each
+        step updates the mirror if no changes are left, and raises as :meth:`update` does."""
         validate_timeout(timeout)
         return _Changes(self, timeout)
 
     async def wait(self, condition: Condition[T | None], timeout: float | None = None) -> T:
-        """Update until a condition is true, and give its first true result: as :meth:`xsffi.aio.Client.wait`, but it
-        looks at this mirror alone, and costs no trip. Raises :class:`~xsffi.errors.WaitTimeoutError` when `timeout`
-        seconds are up (None: never), and what :meth:`update` does. A path outside of the mirror is an
-        InvalidArgumentError. The changes meanwhile are told by whatever asks for them next.
+        """Update until a condition is true, and return its first true result: as :meth:`xsffi.aio.Client.wait`, but it
+        sees only this mirror, and needs no round trips. Raises :class:`~xsffi.errors.WaitTimeoutError` after `timeout`
+        seconds (None: no limit), and what :meth:`update` does. A path outside the mirror raises InvalidArgumentError.
+        The next call that reports changes gets those made meanwhile.
         """
         conditions.check(condition)
         validate_timeout(timeout)
@@ -111,16 +112,16 @@ class Mirror(MirroredTree):
                 return result
 
     async def run(self, callback: Callback, timeout: float | None = None) -> None:
-        """Call ``callback(change)``, which may be plain or async, for each change, until :meth:`stop` or for `timeout`
-        seconds (None: for ever).
+        """Call ``callback(change)``, which may be plain or async, for each change, until :meth:`stop` is called or
+        `timeout` seconds have passed (None: no limit).
 
-        One that raises is reported in the log ``xsffi``, and the loop goes on. Raises RuntimeError where it is running
-        already, and as :meth:`update` does.
+        An exception from the callback is logged in ``xsffi``, and the loop continues. Raises RuntimeError if it is
+        already running, and what :meth:`update` does.
         """
         validate_callable(callback, "a callback")
         validate_timeout(timeout)
         if self._is_running:
-            raise RuntimeError("run() is running already on this mirror")
+            raise RuntimeError("run() is already running on this mirror")
         self._is_running = True
         try:
             await self._run(callback, timeout)
@@ -128,36 +129,36 @@ class Mirror(MirroredTree):
             self._is_running = self._stopping = False
 
     def stop(self) -> None:
-        """End :meth:`run` once the callback it is in returns, or the next run() if none is running."""
+        """End :meth:`run` once the current callback returns, or the next run() if none is running."""
         self._stopping = True
         self._wake()
 
     async def resync(self) -> None:
-        """Have the next update, or the one that waits, set the watches anew and read all again: as a guest must that
-        was resumed, or migrated, where they may be lost. The difference is told as changes."""
+        """Have the next update, or the one in progress, set the watches anew and read everything again: a guest that
+        was resumed or migrated needs this, since its watches may be lost. The differences are reported as changes."""
         self._set_again()
 
-    # The end.
+    # Closing.
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection, as far as the last update has seen."""
+        """Whether it was connected at the last update."""
         return self._upkeep.link is not None and not self._closed
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, or its client."""
+        """Whether it, or its client, was closed."""
         return self._closed or self._mirrors.closed
 
     async def close(self) -> None:
-        """Take its watches away, without waiting for the daemon; what was read stays. Whoever waits for it gets a
-        :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing."""
+        """Remove its watches, without waiting for the daemon; what was read stays available. Pending calls raise
+        :class:`~xsffi.errors.ClientClosedError`. Idempotent."""
         if not self.closed:
             self._mirrors.backend.check_place()
         self._end()
 
     async def __aenter__(self) -> Mirror:
-        """Raises :class:`~xsffi.errors.ClientClosedError` where it is closed already."""
+        """Raises :class:`~xsffi.errors.ClientClosedError` if it is already closed."""
         self._check()
         return self
 
@@ -171,7 +172,7 @@ class Mirror(MirroredTree):
             return
         try:
             _warn(f"{self!r} was not closed", ResourceWarning, source=self)
-        finally:  # also where warnings are errors
+        finally:  # even if warnings are errors
             link = self._upkeep.link
             if link is not None:
                 self._mirrors.call_soon(link.close)
@@ -199,31 +200,31 @@ class Mirror(MirroredTree):
         self._wake()
 
     def _wake(self) -> None:
-        """Have who waits look again."""
+        """Make waiting calls check again."""
         if self._upkeep.link is not None:
             self._upkeep.link.wake()
 
     async def _carry_through(self, course: Course[T]) -> T:
-        """Carry a program through, while no other task updates the mirror."""
+        """Run a program to its end, while no other task updates the mirror."""
         self._check()
         if self._is_updating:
-            raise RuntimeError("the mirror is being updated already")
+            raise RuntimeError("the mirror is already being updated")
         self._is_updating = True
         try:
             return await run(course, self._carry)
         except BaseException as error:
-            if not isinstance(error, asyncio.CancelledError):  # which leaves all as it is
+            if not isinstance(error, asyncio.CancelledError):  # cancellation leaves everything as it is
                 self._upkeep.fail(error)
             if isinstance(error, (ConnectionLostError, ClientClosedError)):
-                self._check()  # the mirror was closed, and that is why
+                self._check()  # the reason may be that the mirror was closed
             raise
         finally:
             self._is_updating = False
             if self._closed:
-                self._end()  # what may have been set up since
+                self._end()  # undoes what may have been set up since
 
     async def _carry(self, effect: Any) -> Any:
-        """What an effect comes to."""
+        """The outcome of an effect."""
         self._check()
         if isinstance(effect, Reopen):
             self._upkeep.link = await self._mirrors.reopen()
@@ -249,7 +250,7 @@ class Mirror(MirroredTree):
                     await result
             except Exception:
                 log.exception("the callback of the mirror of %s raised", self.top)
-            if timeout and self._upkeep.is_up(deadline):  # no time at all is enough for what is there
+            if timeout and self._upkeep.is_up(deadline):  # a timeout of 0 still delivers what is available
                 return
 
 
@@ -274,7 +275,7 @@ class Mirrors:
     """The mirrors of one client."""
 
     def __init__(self, backend: Backend, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
-        """`backend`: the client's; and what that was opened with."""
+        """`backend`, `timeout`: the client's."""
         self.backend = backend
         self.loop = loop
         self.closed = False
@@ -289,16 +290,16 @@ class Mirrors:
         return await mirror.open()
 
     def forget(self, mirror: Mirror) -> None:
-        """It is closed."""
+        """Forget a closed mirror."""
         self._open.pop(id(mirror), None)
 
     @property
     def is_own(self) -> bool:
-        """Whether this is the process that opened the client, and no child."""
+        """Whether this is the process that opened the client, not a child."""
         return os.getpid() == self._pid
 
     def call_soon(self, function: Callable[[], object]) -> None:
-        """Have the event loop call a function, from any thread, unless it is over."""
+        """Have the event loop call a function, from any thread, unless the loop is closed."""
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(function)
 
@@ -307,17 +308,17 @@ class Mirrors:
         return Link(self.loop, self.backend, self._timeout, is_own=False)
 
     async def reopen(self) -> Link:
-        """A connection of a mirror's own to the same place, since the client's is lost."""
+        """A new connection to the same place, for a mirror alone, since the client's is lost."""
         backend = await open_backend(self.backend.path, self._timeout, PATIENCE)
         return Link(self.loop, backend, self._timeout, is_own=True)
 
     def set_again(self) -> None:
-        """The daemon was told to forget all watches of the client's connection."""
+        """Call after the daemon was told to forget all watches of the client's connection."""
         for mirror in list(self._open.values()):
             mirror._set_again()
 
     def close(self) -> None:
-        """Close all of them: the client is closed."""
+        """Close all of them, since the client is closed."""
         self.closed = True
         for mirror in list(self._open.values()):
             mirror._end()

@@ -24,19 +24,19 @@ __all__ = ["Link"]
 
 _numbers = itertools.count(1)
 _WAKEUP = WatchEvent("", "wakeup")  # of no watch
-_WAITING_MAX = 32768  # events: where more wait, all is read again instead
+_WAITING_MAX = 32768  # events: if more are pending, everything is read again instead
 
 
 class Link(EventStream):
     """A connection, as one mirror uses it: its watches there, and their events."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, backend: Backend, timeout: float | None, is_own: bool) -> None:
-        """`is_own`: it is to be closed with this."""
+        """`is_own`: `backend` is closed with this."""
         super().__init__(loop)
         self._backend = backend
         self._timeout = timeout
         self._is_own = is_own
-        self._watches: list[Watch] = []  # that are set
+        self._watches: list[Watch] = []  # those that are set
         self._queue = backend.open_queue(f"mirror:{next(_numbers)}:", self)
 
     def put(self, wire_token: str, event: WatchEvent) -> None:
@@ -46,7 +46,7 @@ class Link(EventStream):
         super().put(event.token, event)
 
     async def carry(self, effect: Effect) -> Any:
-        """What an effect comes to."""
+        """The outcome of an effect."""
         if isinstance(effect, NextEvent):
             return await self._next_event(effect.wait)
         outcome = await (self._backend.call(effect) if isinstance(effect, Request) else self._backend.call_many(effect))
@@ -55,26 +55,26 @@ class Link(EventStream):
         return outcome
 
     def new_token(self) -> bytes:
-        """A token for a watch whose events are to come here."""
+        """A token for a watch whose events go to this link."""
         return self._queue.new_token()
 
     async def next_event(self, timeout: float | None) -> WatchEvent | None:
-        """The next event; None where none came for `timeout` seconds (None: for ever)."""
+        """The next event; None if none arrived within `timeout` seconds (None: no limit)."""
         taken = await self.next(timeout)
         return None if taken is None else taken[1]
 
     def wake(self) -> None:
-        """End the wait for an event, or the next one."""
+        """End the current, or else the next, wait for an event."""
         self.receive(_WAKEUP)
 
     def take_back(self) -> None:
-        """Take the watches away, without waiting: perhaps the daemon does not answer."""
+        """Remove the watches, without waiting: the daemon may be hung."""
         for watch in self._watches:
             self._backend.post(Unwatch(watch.path, watch.token))
         self._watches.clear()
 
     def close(self) -> None:
-        """End it. Again does nothing, but to what was set up since."""
+        """Close it. Idempotent, except for what was set up since."""
         self.take_back()
         self._backend.close_queue(self._queue)
         self.end_with(closed_mirror_error)
@@ -84,5 +84,5 @@ class Link(EventStream):
     async def _next_event(self, is_waiting: bool) -> WatchEvent | None:
         taken = await self.next(self._timeout) if is_waiting else self.take()
         if taken is None and is_waiting:
-            raise WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch came for {self._timeout} seconds")
+            raise WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch within {self._timeout} seconds")
         return None if taken is None else taken[1]

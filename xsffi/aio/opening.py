@@ -1,4 +1,4 @@
-"""What can be awaited, or entered: ``x = await opening``, or ``async with opening as x``."""
+"""Something to await or enter: ``x = await opening``, or ``async with opening as x``."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Opening"]
 
 
 class Opening(Coroutine[Any, Any, Opened]):
-    """Opens something when it is awaited, once; as a context manager it opens it and closes it in the end. It is a
-    coroutine, so that a task can be made of it."""
+    """Opens something once it is awaited; as an async context manager, also closes it on exit. It is a coroutine, so
+    that it can be made a task."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Opened]) -> None:
-        """To be had from :meth:`xsffi.aio.Client.watch`, ``transaction`` and ``mirror``. `coroutine` opens it; where
-        nobody awaits it, Python warns of that."""
+        """Returned by :meth:`xsffi.aio.Client.watch`, ``transaction`` and ``mirror``. `coroutine` opens it; Python
+        warns if it is never awaited."""
         self._coroutine = coroutine
 
     async def __aenter__(self) -> Opened:

@@ -1,4 +1,4 @@
-"""Where the store is found, for asyncio: as :mod:`xsffi.backends.selection`, with one backend to choose."""
+"""How to open the store for asyncio: as :mod:`xsffi.backends.selection`, with only one backend."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["open_backend"]
 
 
 async def open_backend(path: str | None, timeout: float | None, patience: float | None = None) -> Backend:
-    """Open a connection to the store, for the running event loop. `path`: a socket or a device, else the places that
-    :func:`xsffi.addresses.candidates` tells. `timeout`: how many seconds a reply, and connecting, may take (None: any
-    time). `patience`: how many seconds connecting may take, if not as many.
+    """Open a connection to the store, for the running event loop. `path`: a socket or device; by default
+    :func:`xsffi.addresses.candidates` are tried. `timeout`: how many seconds connecting, and each reply, may take
+    (None: no limit). `patience`: how many seconds connecting may take, if not `timeout`.
 
-    Raises BackendUnavailableError, which says what was tried and why each failed.
+    Raises BackendUnavailableError, which lists what was tried and why each failed.
     """
     attempts: list[tuple[str, OSError]] = []
     for place in candidates(path):

@@ -1,4 +1,4 @@
-"""A backend that tells of each request and reply, as :mod:`xsffi.backends.trace` does."""
+"""A backend that traces each request and reply, as :mod:`xsffi.backends.trace` does."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["TracedBackend"]
 
 
 class TracedBackend(Backend):
-    """Another backend, of whose requests and events each is told."""
+    """A backend that traces its requests and events."""
 
     def __init__(self, backend: Backend, tell: Tell) -> None:
         """`tell` is called with a line of text for each; it must not raise."""
@@ -71,7 +71,7 @@ class TracedBackend(Backend):
 
 
 class _TracedReceiver:
-    """Another receiver, of whose events each is told."""
+    """Wraps a receiver and traces its events."""
 
     def __init__(self, receiver: Receiver, tell: Tell) -> None:
         self._receiver = receiver

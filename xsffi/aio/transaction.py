@@ -1,4 +1,4 @@
-"""Transactions: several operations that take effect all together, or not at all."""
+"""Transactions: several operations that all take effect at once, or not at all."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ __all__ = ["Transaction", "Transactions"]
 
 
 class Transaction(NodeOperations):
-    """The verbs of a client, within one transaction. Other clients see what was done when it is committed.
+    """The verbs of a client, within one transaction. Other clients see its changes once it is committed.
 
-    As an async context manager it commits at the end, and aborts where an exception leaves the block. On a conflict
-    nothing was written, and the whole is to be done again: :meth:`xsffi.aio.Client.transact` does that. Once it has
-    ended, each verb raises :class:`~xsffi.errors.TransactionGoneError`.
+    As an async context manager it commits on exit, and aborts if an exception leaves the block. After a conflict
+    nothing has been written, and the whole transaction must be retried: :meth:`xsffi.aio.Client.transact` does that.
+    Once it has ended, every verb raises :class:`~xsffi.errors.TransactionGoneError`.
     """
 
     def __init__(self, backend: Backend, any_domain: AnyDomain, tx_id: int, orphans: list[int], client: object) -> None:
-        """To be had from :meth:`xsffi.aio.Client.transaction`. `orphans`: where its id goes if it is dropped without an
-        end. `client`: what is not to be dropped before."""
+        """Create with :meth:`xsffi.aio.Client.transaction`. `orphans`: receives its id if it is dropped without having
+        ended. `client` is kept alive as long as this is."""
         self._client = client
         self._backend = backend
         self._any_domain = any_domain
@@ -46,21 +46,21 @@ class Transaction(NodeOperations):
         self.id = tx_id
 
     async def commit(self) -> None:
-        """Make all that was done take effect at once.
+        """Make all changes take effect at once.
 
-        Raises :class:`~xsffi.errors.TransactionConflictError` where other changes came in between: nothing was written.
-        The transaction has ended then, as with any error. Raises :class:`~xsffi.errors.TransactionGoneError` where it
-        had ended before, and ConnectionLostError where the daemon is gone: whether it took effect is not known then,
-        nor where this is cancelled.
+        Raises :class:`~xsffi.errors.TransactionConflictError` if other clients changed what it used: nothing was
+        written. Whatever the outcome, the transaction has then ended. Raises
+        :class:`~xsffi.errors.TransactionGoneError` if it had already ended, and ConnectionLostError if the daemon is
+        gone: whether it took effect is then unknown, as it is if this is cancelled.
         """
         await self._end(commit=True)
 
     async def abort(self) -> None:
-        """Drop all that was done. Raises as :meth:`commit` does, but for conflicts; nothing takes effect either way."""
+        """Discard all changes. Raises as :meth:`commit` does, except for conflicts; nothing takes effect either way."""
         await self._end(commit=False)
 
     async def __aenter__(self) -> Transaction:
-        """Raises :class:`~xsffi.errors.TransactionGoneError` where it has ended already."""
+        """Raises :class:`~xsffi.errors.TransactionGoneError` if it has already ended."""
         self._state.check()
         return self
 
@@ -72,13 +72,13 @@ class Transaction(NodeOperations):
         if kind is None:
             await self.commit()
             return
-        if not issubclass(kind, Exception):  # it is cancelled, perhaps because the daemon does not answer
+        if not issubclass(kind, Exception):  # cancelled, perhaps because the daemon does not answer
             self._backend.post(self._state.interrupt(), self.id)
             return
         try:
             await self.abort()
         except XenStoreError:
-            pass  # the transaction is over either way, and what went wrong first is what matters
+            pass  # it has ended either way, and the first error matters
 
     def __repr__(self) -> str:
         return f"<xsffi.aio.Transaction {self.id} {self._state.ended or 'open'}>"
@@ -89,14 +89,14 @@ class Transaction(NodeOperations):
             _warn(f"{self!r} was neither committed nor aborted", ResourceWarning, source=self)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        raise TypeError("a transaction belongs to its connection: it can be neither copied nor pickled")
+        raise TypeError("a transaction belongs to its connection: it cannot be copied or pickled")
 
     async def _end(self, commit: bool) -> None:
         try:
             await self._run(self._state.end(commit))
         except BaseException as error:
             if isinstance(error, WaitTimeoutError) or not isinstance(error, XenStoreError):
-                self._backend.post(self._state.interrupt(), self.id)  # in case it was not sent
+                self._backend.post(self._state.interrupt(), self.id)  # in case the request was not sent
             raise
 
     async def _call(self, request: r.Request[T]) -> T:
@@ -110,9 +110,9 @@ class Transaction(NodeOperations):
     async def _call_many(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         self._state.check()
         if isinstance(requests[0], r.GetFeatures):
-            return await self._backend.call_many(requests)  # they are no part of a transaction
+            return await self._backend.call_many(requests)  # these are not part of a transaction
         outcomes = await self._backend.call_many(requests, self.id)
-        # A transaction that is gone stays so: the last outcome tells.
+        # A transaction that is gone stays gone, so the last outcome shows it.
         if outcomes and isinstance(outcomes[-1], XenStoreError):
             await self._run(self._state.look_into(outcomes[-1]))
         return outcomes
@@ -123,7 +123,7 @@ class Transaction(NodeOperations):
 
 
 class Transactions:
-    """Starts the transactions of one client, and ends those that were dropped."""
+    """Starts the transactions of one client, and aborts those that were dropped."""
 
     def __init__(self, backend: Backend, any_domain: AnyDomain) -> None:
         self._backend = backend
@@ -131,16 +131,16 @@ class Transactions:
         self._orphans: list[int] = []
 
     async def start(self, client: object = None) -> Transaction:
-        """Start a transaction, which keeps `client`."""
+        """Start a transaction, which keeps `client` alive."""
         while self._orphans:
             self._backend.post(r.TransactionEnd(commit=False), self._orphans.pop())
         tx_id = await self._backend.call(r.TransactionStart())
         return Transaction(self._backend, self._any_domain, tx_id, self._orphans, client)
 
     async def repeat(self, function: Callable[[Transaction], Awaitable[T]], attempts: int) -> T:
-        """Run `function` in a transaction until that is committed, up to `attempts` times."""
+        """Run `function` in a transaction until that commits, up to `attempts` times."""
         if not callable(function):
-            raise TypeError(f"a function is to be given, not {type(function).__name__}: {function!r}")
+            raise TypeError(f"expected a function, not {type(function).__name__}: {function!r}")
         validate_attempts(attempts)
         for attempt in range(1, attempts + 1):
             transaction = await self.start()
@@ -148,7 +148,7 @@ class Transactions:
                 async with transaction:
                     result = function(transaction)
                     if not inspect.isawaitable(result):
-                        raise TypeError(f"an async function is to be given: this one returned {result!r}")
+                        raise TypeError(f"expected an async function, but this one returned {result!r}")
                     return await result
             except TransactionConflictError as error:
                 await asyncio.sleep(pause_before_next(transaction._state, error, attempt, attempts))

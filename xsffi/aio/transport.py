@@ -1,4 +1,4 @@
-"""Bytes to and from the daemon's socket or the kernel's device, by an event loop."""
+"""The byte stream to and from the daemon's socket or the kernel's device, on an event loop."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 __all__ = ["Transport", "open_transport"]
 
-_MSG_NOSIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0x4000)  # PyPy has no name for Linux's number
-_RECEIVE_SIZE = 1 << 16  # bytes at once, and in one turn of the loop: a peer that never stops must hold up nobody
+_MSG_NOSIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0x4000)  # PyPy lacks the name; Linux's number
+_RECEIVE_SIZE = 1 << 16  # bytes per iteration of the loop: a peer that never stops sending must not block others
 _CONNECT_RETRY = 0.01  # seconds
 _WRITE_RETRY = 0.01  # seconds: Linux's xenbus never polls as writable
 
 
 class Transport:
-    """A descriptor that is read from as it becomes readable, and written to as far as it goes at once."""
+    """A descriptor that is read when it becomes readable, and written without blocking."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, opened: socket.socket | FileIO) -> None:
-        """`opened`: a connected socket, or the device, non-blocking; it is the transport's from here on."""
+        """Takes ownership of `opened`: a connected socket, or the device, non-blocking."""
         self.kind = Kind.SOCKET if isinstance(opened, socket.socket) else Kind.DEVICE
         self._loop = loop
         self._opened = opened
@@ -38,13 +38,12 @@ class Transport:
         tell_of_forks(self)
 
     def start(self, readable: Callable[[], None], writable: Callable[[], None]) -> None:
-        """Call `readable` whenever there is something to be received, and `writable` once there is room after
-        :meth:`wait_for_room`."""
+        """Call `readable` whenever there is input, and `writable` once there is room after :meth:`wait_for_room`."""
         self._writable = writable
         self._loop.add_reader(self._descriptor, readable)
 
     def receive(self) -> bytes | None:
-        """What has come; None where nothing has, and nothing at all once the other end is gone. Raises OSError."""
+        """The input; None if there is none, and empty once the other end is gone. Raises OSError."""
         if not isinstance(self._opened, socket.socket):
             return self._opened.read(_RECEIVE_SIZE)
         try:
@@ -53,11 +52,11 @@ class Transport:
             return None
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send what there is room for: so many bytes. Raises OSError."""
+        """Send as much as there is room for; return how many bytes. Raises OSError."""
         if not isinstance(self._opened, socket.socket):
             return self._opened.write(data) or 0
         try:
-            # A daemon that died is an error, also in a program that lets SIGPIPE end it.
+            # EPIPE, not SIGPIPE, even in a program where that has its default action.
             return self._opened.send(data, _MSG_NOSIGNAL)
         except BlockingIOError:
             return 0
@@ -72,13 +71,13 @@ class Transport:
             self._loop.add_writer(self._descriptor, self._writable)
 
     def has_room(self) -> None:
-        """Nothing waits to be sent any more."""
+        """Nothing is left to send."""
         if self._waits_for_room:
             self._waits_for_room = False
             self._loop.remove_writer(self._descriptor)
 
     def close(self) -> None:
-        """Take it from the loop, and close it. Again does nothing."""
+        """Remove it from the loop, and close it. Idempotent."""
         if self._is_closed:
             return
         if not self._loop.is_closed():
@@ -89,8 +88,8 @@ class Transport:
         self._release()
 
     def after_fork_in_child(self) -> None:
-        """See :meth:`~xsffi.forks.Forkable.after_fork_in_child`. The loop is left alone: what it polls with is the
-        parent's too."""
+        """See :meth:`~xsffi.forks.Forkable.after_fork_in_child`. The loop is left alone: the child shares its epoll
+        with the parent."""
         if not self._is_closed:
             self._release()
 
@@ -104,11 +103,11 @@ class Transport:
 
 
 async def open_transport(path: str, timeout: float | None) -> Transport:
-    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where that
-    fails. `timeout`: how many seconds a daemon that hangs, and accepts nobody, is waited for (None: any time)."""
+    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, on failure.
+    `timeout`: how many seconds to wait for a hung daemon, which accepts no connections (None: no limit)."""
     loop = asyncio.get_running_loop()
     if kind_of(path) == Kind.DEVICE:
-        # Never a controlling terminal, if it is a terminal.
+        # O_NOCTTY in case `path` is a terminal.
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
         return Transport(loop, FileIO(descriptor, "r+"))
     deadline = None if timeout is None else loop.time() + timeout
@@ -117,8 +116,8 @@ async def open_transport(path: str, timeout: float | None) -> Transport:
         opened.setblocking(False)
         while not _connected(opened, path):
             if deadline is not None and loop.time() >= deadline:
-                raise OSError(errno.ETIMEDOUT, "too many wait for the daemon to accept them")
-            await asyncio.sleep(_CONNECT_RETRY)  # there is nothing to poll for
+                raise OSError(errno.ETIMEDOUT, "too many clients are waiting for the daemon to accept them")
+            await asyncio.sleep(_CONNECT_RETRY)  # a full queue cannot be polled for
         return Transport(loop, opened)
     except BaseException as error:
         opened.close()

@@ -1,4 +1,4 @@
-"""A whole tree as it is at one moment: the driver of :func:`xsffi.protocol.trees.snapshot`."""
+"""A whole tree as it is at one moment: a driver of :func:`xsffi.protocol.trees.snapshot`."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _numbers = itertools.count(1)
 async def snapshot(backend: Backend, top: str, rounds: int, timeout: float | None = None) -> list[Node]:
     """Every node from `top` down, parents first, as they were at one moment.
 
-    `timeout`: how many seconds the first event of the watch may take (None: any time). Raises
-    TransactionConflictError where each of so many `rounds` brought changes, WaitTimeoutError, and what the backend
-    does: ConnectionLostError where the daemon is gone.
+    `timeout`: how many seconds the first event of the watch may take (None: no limit). Raises TransactionConflictError
+    if each of `rounds` rounds brought changes, WaitTimeoutError, and what the backend raises: ConnectionLostError if
+    the daemon is gone.
     """
     events = EventStream(asyncio.get_running_loop())
     queue = backend.open_queue(f"dump:{next(_numbers)}:", events)
@@ -44,7 +44,7 @@ async def _read(
     backend: Backend, queue: EventQueue, events: EventStream, top: str, rounds: int, timeout: float | None
 ) -> list[Node]:
     token, released = queue.new_token(), queue.new_token()
-    watches: list[Watch] = []  # that are set
+    watches: list[Watch] = []  # those that are set
 
     async def carry(effect: Effect) -> Any:
         if isinstance(effect, NextEvent):

@@ -1,4 +1,4 @@
-"""Waiting for a condition: tasks that wait share their watches."""
+"""Waiting for conditions: waiting tasks share their watches."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class _Wait:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float | None) -> None:
         self.deadline = None if timeout is None else loop.time() + timeout
-        self.changed: dict[str, None] = {}  # the watched paths at which there was an event, in order
+        self.changed: dict[str, None] = {}  # the watched paths that had an event, in order
         self.sleeper: asyncio.Future[None] | None = None  # what it waits for
-        self.is_up = False  # its time
+        self.is_up = False  # whether its time is up
 
     def wake(self) -> None:
         """End its sleep."""
@@ -76,16 +76,16 @@ class Waits:
                 self._leave(watch, wait)
 
     async def set_again(self) -> None:
-        """The daemon was told to forget all watches of the connection."""
+        """Call after the daemon was told to forget all watches of the connection."""
         for watch in self._watches:
             if not watch.waits:
-                continue  # it was taken away meanwhile
+                continue  # removed meanwhile
             try:
                 await self._backend.call(watch.request())
             except WatchExistsError:
-                pass  # another task has just set it
+                pass  # another task has just set it again
             if watch.waits:
-                self._tell(watch)  # of what happened meanwhile
+                self._tell(watch)  # something may have changed meanwhile
             else:
                 self._take_away(watch)
 
@@ -127,7 +127,7 @@ class Waits:
             raise
 
     async def _set(self, wait: _Wait, request: Watch) -> None:
-        """Have the wait told of events at a path. Where another task is setting that watch, this one waits for it."""
+        """Add the wait to the watch at a path, setting it if needed. If another task is setting it, wait for that."""
         path = request.path.decode("ascii")
         while not (watch := self._watches.join(path, wait, self._new_token)).is_set:
             if watch.setter is not None:
@@ -145,7 +145,7 @@ class Waits:
                     other.wake()
 
     def _part(self, wait: _Wait, request: Unwatch) -> None:
-        """Tell the wait of events at a path no more."""
+        """Remove the wait from the watch at a path."""
         path = request.path.decode("ascii")
         self._leave(self._watches.at(path), wait)
         wait.changed.pop(path, None)
@@ -158,8 +158,8 @@ class Waits:
         self._backend.post(watch.unwatch_request())
 
     async def _next_event(self, wait: _Wait, is_waiting: bool) -> WatchEvent | None:
-        """The next event at a watched path, with that path as its token; None where there is none and it is not waited
-        for."""
+        """The next event at a watched path, with that path as its token; None if there is none and `is_waiting` is
+        false."""
         while True:
             if wait.changed:
                 path, _ = wait.changed.popitem()

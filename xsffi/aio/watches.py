@@ -1,4 +1,4 @@
-"""Watches: each is a stream of its events, or has a callback, which a task of the watch's own calls."""
+"""Watches: each is a stream of its events, or has a callback, which a task of the watch calls."""
 
 from __future__ import annotations
 
@@ -40,17 +40,18 @@ __all__ = ["Events", "Watch", "Watches"]
 
 
 class Watch(Watched, EventStream):
-    """A watch that is set: its path, token, depth and callback. It ends by :meth:`close`, or with an ``async with``
+    """A watch that is set: its path, token, depth and callback. It ends with :meth:`close`, or with an ``async with``
     block.
 
-    Without a callback it is a stream of its events: ``async for event in watch`` gives them as they come. Of events at
-    the same path one alone waits to be read, so a slow reader is told of each path once. A watch is there to be read:
-    where 65 536 paths wait and one more comes, they are dropped, and the stream ends with
-    :class:`~xsffi.errors.XenStoreError` (ENOBUFS). Iterating ends when the watch is closed; once the daemon is gone it
-    raises ConnectionLostError, when all that came before was given, and ClientClosedError where the client is closed.
-    A watch that nobody refers to any more stays set.
+    Without a callback it is a stream of its events: ``async for event in watch`` returns them as they arrive. Of
+    several pending events at the same path only one is kept, so a slow reader gets each path once. A watch must be
+    read: if 65 536 paths are pending and one more arrives, they are discarded, and the stream ends with
+    :class:`~xsffi.errors.XenStoreError` (ENOBUFS). Iteration ends when the watch is closed; once the daemon is gone it
+    raises ConnectionLostError, after all earlier events, and ClientClosedError if the client is closed. A watch stays
+    set even if nobody refers to it any more.
 
-    `depth` is None where all below the path counts: also where a depth was tried that the daemon does not know.
+    `depth` is None if everything below the path is included, even if a depth was tried that the daemon does not
+    support.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Watch(Watched, EventStream):
         wire_token: bytes,
         client: object,
     ) -> None:
-        """To be had from :meth:`xsffi.aio.Client.watch`. `client`: what is not to be dropped while this is set."""
+        """Create with :meth:`xsffi.aio.Client.watch`. `client` is kept alive as long as this is set."""
         Watched.__init__(self, path, self if token is ITSELF else token, wire_token)
         EventStream.__init__(self, loop)
         self.callback = callback
@@ -72,24 +73,24 @@ class Watch(Watched, EventStream):
         self._watches = watches
         self._client: object = client
         self._task: asyncio.Task[None] | None = None  # calls the callback
-        self._is_read = callback is not None  # somebody takes the events of this very watch
-        self._given: set[str] = set()  # the paths of those that wait, and were given to who reads all
+        self._is_read = callback is not None  # somebody reads this watch itself
+        self._given: set[str] = set()  # the paths of pending events that were already returned by events()
 
     @property
     def closed(self) -> bool:
-        """Whether it was taken away."""
+        """Whether it was removed."""
         return not self._watches.has(self)
 
     async def close(self) -> None:
-        """Take the watch away; none of its events is delivered any more. A callback that is under way goes on to its
-        end. Closing again does nothing, also once the client is closed.
+        """Remove the watch; none of its events is delivered any more. A running callback is not interrupted.
+        Idempotent, even once the client is closed.
 
-        Raises ConnectionLostError where the daemon is gone.
+        Raises ConnectionLostError if the daemon is gone.
         """
         await self._watches.discard(self)
 
     def __aiter__(self) -> Watch:
-        """Raises RuntimeError where the events go to a callback."""
+        """Raises RuntimeError if the events go to a callback."""
         if self.callback is not None:
             raise RuntimeError("the events of this watch go to its callback")
         self._is_read = True
@@ -99,7 +100,7 @@ class Watch(Watched, EventStream):
         self._watches.check_place()
         self.__aiter__()
         taken = await self.next()
-        assert taken is not None, "it waits for ever"
+        assert taken is not None, "it waits without limit"
         return taken[1]
 
     def take(self) -> tuple[str, WatchEvent] | None:
@@ -110,7 +111,7 @@ class Watch(Watched, EventStream):
         return taken
 
     async def __aenter__(self) -> Watch:
-        self._is_read = True  # so much is to be expected
+        self._is_read = True  # it is going to be
         return self
 
     async def __aexit__(
@@ -119,27 +120,27 @@ class Watch(Watched, EventStream):
         if kind is None:
             await self.close()
             return
-        if not issubclass(kind, Exception):  # it is cancelled, perhaps because the daemon does not answer
+        if not issubclass(kind, Exception):  # cancelled, perhaps because the daemon does not answer
             self._watches.give_up(self)
             return
         try:
             await self.close()
         except OSError:
-            pass  # what went wrong first is what matters
+            pass  # the first error matters
 
     def __repr__(self) -> str:
         return f"<xsffi.aio.Watch {self.path!r}{' closed' if self.closed else ''}>"
 
     def _start(self) -> None:
-        """The watch is set."""
+        """Call once the watch is set."""
         if self.callback is not None:
             self._task = self._loop.create_task(self._call_back(self.callback))
 
     def _stop(self, error: Callable[[], BaseException]) -> None:
-        """The watch is taken away, or all is over: what was not read is not to be."""
+        """The watch was removed, or the connection has ended: discard unread events."""
         self._client = None
         self._waiting.clear()
-        self.end_with(error)  # which ends the callback's task too, once that has returned
+        self.end_with(error)  # also ends the callback's task, once the callback returns
 
     async def _call_back(self, callback: Callback) -> None:
         try:
@@ -156,27 +157,27 @@ class Watch(Watched, EventStream):
         except (StopAsyncIteration, ClientClosedError):
             pass
         except XenStoreError as error:
-            log.warning("the callback of the watch at %s is called no more: %s", self.path, error.strerror)
+            log.warning("the callback of the watch at %s will not be called any more: %s", self.path, error.strerror)
         except asyncio.CancelledError:
             if not self.closed:
-                log.warning("the callback of the watch at %s was cancelled, and is called no more", self.path)
+                log.warning("the callback of the watch at %s was cancelled, and will not be called any more", self.path)
                 self._watches.give_up(self)
             raise
 
 
 def _is_cancelled() -> bool:
-    """Whether it is this task that is cancelled, and not what it waits for; before Python 3.11 nobody can tell."""
+    """Whether this task is cancelled, not what it awaits; cannot be determined before Python 3.11."""
     cancelling: Callable[[], int] | None = getattr(asyncio.current_task(), "cancelling", None)
     return cancelling is None or cancelling() > 0
 
 
 class Events(EventStream):
-    """The events of all watches of a client; to be had from :meth:`xsffi.aio.Client.events`."""
+    """The events of all watches of a client; create with :meth:`xsffi.aio.Client.events`."""
 
     def __init__(
         self, watches: Watches, loop: asyncio.AbstractEventLoop, timeout: float | None, client: object
     ) -> None:
-        """`client`: what is not to be dropped while this is there."""
+        """`client` is kept alive as long as this is."""
         super().__init__(loop)
         self._client = client
         self._watches = watches
@@ -186,7 +187,7 @@ class Events(EventStream):
         return self
 
     def take(self) -> tuple[str, WatchEvent] | None:
-        """The next event of a watch that is still set, with its token on the wire; as that of a watch."""
+        """The next event of a watch that is still set, with its token on the wire; otherwise as :meth:`Watch.take`."""
         while (taken := super().take()) is not None and not self._watches.knows(taken[0]):
             pass
         return taken
@@ -207,7 +208,7 @@ class Watches:
         self._backend = backend
         self._loop = loop
         self._table: WatchTable[Watch] = WatchTable()
-        self._followers: weakref.WeakSet[Events] = weakref.WeakSet()  # they are told of each event
+        self._followers: weakref.WeakSet[Events] = weakref.WeakSet()  # these get every event
         self._over: Callable[[], BaseException] | None = None
         self._queue = backend.open_queue("", self)
 
@@ -220,7 +221,7 @@ class Watches:
         try_depth: bool,
         client: object,
     ) -> Watch:
-        """Set a watch (see :meth:`xsffi.aio.Client.watch`), which keeps `client`."""
+        """Set a watch (see :meth:`xsffi.aio.Client.watch`), which keeps `client` alive."""
         encoded = encode(path)
         validate_callback(callback)
         validate_depth(depth)
@@ -245,33 +246,33 @@ class Watches:
         return self._table.owner(wire_token) is not None
 
     async def remove(self, watch: Watch) -> None:
-        """Take a watch away; raises NodeNotFoundError where it is none of this client's, or was taken away before."""
+        """Remove a watch; raises NodeNotFoundError if it is not one of this client's, or was already removed."""
         if not isinstance(watch, Watch):
-            raise TypeError(f"what watch() returned is to be given, not {type(watch).__name__}: {watch!r}")
+            raise TypeError(f"expected what watch() returned, not {type(watch).__name__}: {watch!r}")
         if watch._watches is not self or not await self._unset(watch):
             raise NodeNotFoundError(errno.ENOENT, "this watch is not set on this client", watch.path)
 
     async def discard(self, watch: Watch) -> None:
-        """Take a watch of this client's away, if it is set."""
+        """Remove a watch of this client, if it is set."""
         try:
             await self._unset(watch)
         except (ClientClosedError, NodeNotFoundError):
-            pass  # it went with the connection, or with reset()
+            pass  # it ended with the connection, or by reset()
 
     def give_up(self, watch: Watch) -> None:
-        """The same, without waiting for the daemon."""
+        """As :meth:`discard`, without waiting for the daemon."""
         if self._forget(watch):
             self._backend.post(r.Unwatch(encode(watch.path), watch.wire_token))
 
     async def reset(self) -> None:
-        """Take all watches away, and the daemon's transactions of this connection."""
-        watches = list(self._table)  # one that is asked for from here on is set after it
+        """Remove all watches, and abort all transactions, of this connection."""
+        watches = list(self._table)  # watches requested from now on are set after the reset
         try:
             await self._backend.call(r.ResetWatches())
         except BaseException as error:
             if isinstance(error, XenStoreError) and not isinstance(error, WaitTimeoutError):
                 raise
-            self._backend.post(r.ResetWatches())  # in case it was not sent
+            self._backend.post(r.ResetWatches())  # in case the request was not sent
             for watch in watches:
                 self._forget(watch)
             raise
@@ -279,7 +280,7 @@ class Watches:
             self._forget(watch)
 
     def events(self, timeout: float | None, client: object) -> Events:
-        """The events of all watches from here on, and before them those that nobody has read yet."""
+        """The events of all watches from now on, preceded by unread ones."""
         self.check_place()
         events = Events(self, self._loop, timeout, client)
         for watch in self._table:
@@ -301,14 +302,14 @@ class Watches:
             self._forget(watch, closed_error)
 
     def check_place(self) -> None:
-        """Raise where events are asked for in a child process, or in another loop."""
+        """Raise in a child process or another event loop."""
         self._backend.check_place()
 
     def receive(self, event: WatchEvent) -> None:
         """See :class:`~xsffi.aio.connection.Receiver`."""
         watch = self._table.owner(event.token)
         if watch is None:
-            return  # it was taken away
+            return  # the watch was removed
         watch._given.discard(event.path)
         of_user = WatchEvent(event.path, watch.token)
         watch.put(event.token, of_user)
@@ -322,7 +323,7 @@ class Watches:
             stream.end_with(error)
 
     def was_read(self, wire_token: str, event: WatchEvent) -> None:
-        """An event was given to who reads all: it waits no longer in a watch that nobody reads by itself."""
+        """Call when an event was returned by events(): a watch that nobody reads need not keep it."""
         watch = self._table.owner(wire_token)
         if watch is None:
             return
@@ -334,7 +335,7 @@ class Watches:
     async def _set(self, watch: Watch, encoded: bytes) -> None:
         if not self._table.add(watch):
             raise WatchExistsError(
-                errno.EEXIST, f"this path is watched with this token already: {watch.token!r}", watch.path
+                errno.EEXIST, f"this path is already watched with this token: {watch.token!r}", watch.path
             )
         try:
             await self._backend.call(r.Watch(encoded, watch.wire_token, watch.depth))
@@ -345,7 +346,7 @@ class Watches:
             raise
 
     async def _unset(self, watch: Watch) -> bool:
-        """Take a watch away; False where it is not set."""
+        """Remove a watch; False if it is not set."""
         self._backend.check_place()
         if not self._forget(watch):
             return False
@@ -354,7 +355,7 @@ class Watches:
             await self._backend.call(request)
         except BaseException as error:
             if isinstance(error, WaitTimeoutError) or not isinstance(error, XenStoreError):
-                self._backend.post(request)  # in case it was not sent
+                self._backend.post(request)  # in case the request was not sent
             raise
         return True
 

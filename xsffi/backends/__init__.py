@@ -1,1 +1,1 @@
-"""How requests reach the store: through libxenstore, or over a wire of our own."""
+"""How requests reach the store: through libxenstore, or by our own implementation of the wire protocol."""

@@ -1,4 +1,4 @@
-"""The waist: what a backend is. All above it is the same for every backend; all beneath knows nothing of callbacks,
+"""The interface of a backend. Code above it is the same for every backend; a backend knows nothing of callbacks,
 retries or encodings."""
 
 from __future__ import annotations
@@ -15,80 +15,80 @@ if TYPE_CHECKING:
     from ..records import WatchEvent
     from ..static_types import T
 
-    Outcome = Union[Any, XenStoreError]  # what a request of a batch came to: its decoded reply, or its error
+    Outcome = Union[Any, XenStoreError]  # the result of one request in a batch: its decoded reply, or its error
 
 __all__ = ["Backend", "Events", "Outcome"]
 
 
 class Events(Protocol):
-    """The queue of those events whose token has its prefix. Its methods raise what those of its backend do."""
+    """A queue of the events whose token starts with its prefix. Methods raise the same errors as the backend's."""
 
     def new_token(self) -> bytes:
-        """A token for a watch whose events are to come here. No other watch of the connection ever had it."""
+        """A token for a watch whose events go to this queue; unique for the life of the connection."""
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
-        """The next event, its token as it came over the wire; None when none came for `timeout` seconds (None: for
-        ever), or earlier where :meth:`wake` was called. When the daemon is gone, what came before is given first."""
+        """The next event, with its token as received; None if none arrived within `timeout` seconds (None: no limit) or
+        :meth:`wake` was called. Once the daemon is gone, events received earlier are returned first."""
 
     def put_back(self, event: WatchEvent) -> None:
-        """Make this the next event: it was taken, and could not be handed on."""
+        """Put back an event that was taken but could not be delivered; it is the next one again."""
 
     def drop(self, token: bytes) -> None:
-        """Drop the events of a watch that was taken away; none comes any more."""
+        """Discard the pending events of a watch that was removed; the daemon sends no more."""
 
     def wake(self) -> None:
-        """End the wait of :meth:`next_event`, or the next one. Any thread and any signal handler may: it takes no
-        lock."""
+        """End the current, or else the next, wait in :meth:`next_event`. Takes no lock, so it is safe in any thread and
+        signal handler."""
 
     def fileno(self) -> int:
         """A descriptor that is readable whenever :meth:`next_event` would return an event or raise."""
 
     def close(self) -> None:
-        """Drop what is here, and what comes for it still. Its watches are to be taken away before."""
+        """Discard pending and future events. Remove the watches of this queue first."""
 
 
 class Backend(Protocol):
     """One connection to the store. Every method may be called from any thread, at any time.
 
-    Each raises :class:`~xsffi.errors.ConnectionLostError` once the daemon is gone,
-    :class:`~xsffi.errors.ClientClosedError` once the backend is closed, also where it was waiting then, and
-    :class:`~xsffi.errors.ForkedError` in a child process. One that interrupts its own thread's call, from a signal
-    handler or a finalizer, is carried out whole, or raises XenStoreError with EDEADLK before anything is sent.
+    Each method raises :class:`~xsffi.errors.ConnectionLostError` once the daemon is gone,
+    :class:`~xsffi.errors.ClientClosedError` once the backend is closed, even while it waits, and
+    :class:`~xsffi.errors.ForkedError` in a child process. A call made in a signal handler or finalizer that interrupts
+    another call in the same thread either completes or raises XenStoreError with EDEADLK before anything is sent.
     """
 
     name: str  # "libxenstore" or "wire"
-    kind: str  # what it talks through: a Kind of xsffi.addresses
-    path: str  # where it is connected to: a socket or a device
-    description: str  # what it is, for people: its name, where it is connected to, what of it is in C
+    kind: str  # what it is connected to: a Kind of xsffi.addresses
+    path: str  # of that socket or device
+    description: str  # human-readable: its name, its path, which parts are in C
 
     def read(self, path: str) -> bytes:
-        """The value of a node, outside a transaction: as :meth:`call` with Read, in less time."""
+        """The value of a node, outside a transaction: :meth:`call` with Read, but faster."""
 
     def call(self, request: Request[T], tx_id: int = 0) -> T:
-        """Carry one request; give its decoded reply, or raise its error."""
+        """Send one request; return its decoded reply, or raise its error."""
 
     def call_many(self, requests: Sequence[Request[Any]], tx_id: int = 0, within: float | None = None) -> list[Outcome]:
-        """Carry many, in order; an error stands in the place of its reply. Every reply is in before this returns.
-        `within`: how many seconds a few may take, if that is less than the timeout; libxenstore knows no such thing.
+        """Send many requests, in order; return one outcome each, once all replies have arrived. `within`: time limit in
+        seconds for a few requests, if shorter than the timeout; libxenstore ignores it.
 
-        :class:`~xsffi.protocol.lookups.Lookups` are in no order, and give what they come to for each path;
-        :class:`~xsffi.protocol.lookups.Parts` are in order within each part. Outside a transaction both go over several
-        connections where they are many."""
+        :class:`~xsffi.protocol.lookups.Lookups` are unordered, with one outcome per path;
+        :class:`~xsffi.protocol.lookups.Parts` are ordered within each part. Outside a transaction, large ones of either
+        kind are spread over several connections."""
 
     def post(self, request: Request[Any], tx_id: int = 0) -> None:
-        """Have the daemon take back what an interrupted call may have set up; what it says to that is dropped, and
-        nothing is done where the connection is over. libxenstore waits for the reply."""
+        """Have the daemon undo what an interrupted call may have set up. The reply is ignored, and nothing is done on a
+        closed or lost connection. libxenstore waits for the reply."""
 
     def events(self, prefix: str = "", limit: int = 0) -> Events:
-        """A new queue of events. `prefix`: of its tokens; empty, or one that ends with a colon and that no other open
-        queue has. `limit`: how many events may wait in it, 0 for any number; where there is one more, those before it
-        are dropped, and an event whose path and token are empty stands for them."""
+        """A new queue of events. `prefix` selects by token: it is empty, or ends with a colon and is used by no other
+        open queue. `limit`: how many events may be pending, 0 for no limit; on overflow the pending ones are discarded,
+        and an event with an empty path and token takes their place."""
 
     def bulk(self) -> Backend:
-        """The backend for many requests at once, which has them on their way together: this one, or a further
-        connection to the same daemon, opened when first wanted and closed with this one. What :meth:`call` has done is
-        seen there; transactions and watches are of one or the other."""
+        """The backend for many requests at once, which pipelines them: this one, or another connection to the same
+        daemon, opened on first use and closed with this one. It sees the effects of :meth:`call`; transactions and
+        watches belong to one or the other."""
 
     def close(self) -> None:
-        """Let go of the connection and wake every waiter. Again does nothing. It takes no lock, so that any thread and
-        any signal handler may call it; the last thread out releases the descriptors."""
+        """Close the connection and wake every waiter. Idempotent. Takes no lock, so any thread and any signal handler
+        may call it; the last thread to leave closes the descriptors."""

@@ -1,4 +1,4 @@
-"""Which backend: the one asked for, or the best that can be had."""
+"""Which backend to use: the one requested, or the best available."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _missed_is_told = False
 
 
 def describe() -> dict[str, str]:
-    """What each backend is here, for people: ``"libxenstore"``, the library that is used or why none can be; and
+    """A description of each backend on this host: for ``"libxenstore"``, the library that is used or why none is; for
     ``"wire"``, whether its connection is in C, or why not. No connection is made."""
     reason = extension.load_libxenstore()
     library = _missed() or reason or extension.ffi.string(extension.lib.xsffi_library()).decode("utf-8", "replace")
@@ -53,23 +53,23 @@ def open_backend(
 ) -> Backend:
     """Open a connection to the store.
 
-    `name`: ``"libxenstore"``, ``"wire"``, or ``"auto"``, which is libxenstore where it loads and opens `path`, and the
-    wire else; the environment's ``XSFFI_BACKEND`` says what ``"auto"`` is. `path`: a socket or a device, else the
-    places that :func:`xsffi.addresses.candidates` tells; libxenstore opens these alone. `timeout`: how many seconds a
-    request may take (None: any time); only the wire can do that, so ``"auto"`` is the wire with it. `connections`: how
-    many there may be for bulk work (None: what ``XSFFI_CONNECTIONS`` says, or as many as are worth it). `patience`: how
-    many seconds the wire may take to connect, if not as many as a request.
+    `name`: ``"libxenstore"``, ``"wire"``, or ``"auto"``: libxenstore if it loads and opens `path`, otherwise the wire;
+    ``XSFFI_BACKEND`` in the environment overrides ``"auto"``. `path`: a socket or device; by default
+    :func:`xsffi.addresses.candidates` are tried, and libxenstore opens no others. `timeout`: how many seconds a request
+    may take (None: no limit); only the wire supports it, so ``"auto"`` then means the wire. `connections`: the most
+    connections to use for bulk work (None: ``XSFFI_CONNECTIONS``, or as many as pay off). `patience`: how many seconds
+    the wire may take to connect, if not `timeout`.
 
-    Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried and why each failed, and
-    :class:`~xsffi.errors.NotSupportedError` where libxenstore is asked for by name, and can do no timeout, or opens
-    another place than `path`.
+    Raises :class:`~xsffi.errors.BackendUnavailableError`, which lists what was tried and why each failed, and
+    :class:`~xsffi.errors.NotSupportedError` if libxenstore is requested by name together with a timeout, or opens a
+    different place than `path`.
     """
     name = _check_name(name, "a backend")
     connections = connections_from(connections)
     if name == "auto":
         name = _check_name(os.environ.get("XSFFI_BACKEND") or "auto", "XSFFI_BACKEND")
     if timeout is not None and name == "libxenstore":
-        raise NotSupportedError(errno.ENOSYS, "libxenstore knows no timeout of a request; the wire backend does")
+        raise NotSupportedError(errno.ENOSYS, "libxenstore does not support request timeouts; the wire backend does")
     attempts: Attempts = []
     if name == "wire" or timeout is not None:
         backend = _open_wire(path, timeout, connections, attempts, patience)
@@ -127,13 +127,13 @@ def _missed() -> str | None:
     if library is None:
         return None
     return (
-        f"{library} is here and cannot be used: {extension.why_missing}; to install xsffi from its sources with"
-        " XSFFI_BUILD_EXTENSION=yes in the environment says what is missing"
+        f"{library} is installed but cannot be used: {extension.why_missing}; installing xsffi from its sources with"
+        " XSFFI_BUILD_EXTENSION=yes in the environment shows what is missing"
     )
 
 
 def _tell_of_missed() -> None:
-    """Say once, at INFO, that the extension is missed: pip hides what its build has said."""
+    """Log once, at INFO, that the extension is missing: pip hides the output of its build."""
     global _missed_is_told
     if not _missed_is_told and log.is_enabled(log.INFO):
         _missed_is_told = True
@@ -143,5 +143,5 @@ def _tell_of_missed() -> None:
 
 def _check_name(name: str, what: str) -> str:
     if name not in NAMES:
-        raise InvalidArgumentError(errno.EINVAL, f"{what} is one of {', '.join(NAMES)}, not {name!r}")
+        raise InvalidArgumentError(errno.EINVAL, f"{what} must be one of {', '.join(NAMES)}, not {name!r}")
     return name

@@ -1,8 +1,8 @@
-"""A backend that tells of each request and reply: in the log ``xsffi`` at DEBUG or, with ``XSFFI_TRACE=1`` in the
-environment, on stderr.
+"""A backend that traces each request and reply: to the log ``xsffi`` at DEBUG or, with ``XSFFI_TRACE=1`` in the
+environment, to stderr.
 
-Whether there is one is decided as a client is opened, so that it costs nothing where nobody looks. Values are never
-shown, since they may be secrets; only how long they are.
+Tracing is decided when a client is opened, so it costs nothing when off. Values are never shown, only their length:
+they may be secrets.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["TracedBackend"]
 
 
 class TracedBackend:
-    """Another backend, of whose requests and events each is told (see :class:`~xsffi.backends.base.Backend`)."""
+    """Wraps a backend and traces its requests and events (see :class:`~xsffi.backends.base.Backend`)."""
 
     def __init__(self, backend: Backend, tell: Tell) -> None:
         """`tell` is called with a line of text for each; it must not raise."""
@@ -84,7 +84,7 @@ class TracedBackend:
 
 
 class TracedEvents:
-    """A queue of events, of which each is told that is taken (see :class:`~xsffi.backends.base.Events`)."""
+    """Wraps a queue of events and traces each event that is taken (see :class:`~xsffi.backends.base.Events`)."""
 
     def __init__(self, events: Events, tell: Tell) -> None:
         self._events = events

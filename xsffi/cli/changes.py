@@ -1,4 +1,4 @@
-"""Changes of nodes, as lines for the eyes and as JSON."""
+"""Changes of nodes, as lines for people and as JSON."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ __all__ = ["change_json", "change_line", "is_own"]
 
 
 def is_own(change: Change) -> bool:
-    """Whether the node itself was changed, made or removed, and not only the list of its children."""
+    """Whether the node itself was changed, created or removed, and not only the list of its children."""
     _, old, new = change
     return old is None or new is None or old.value != new.value or _other_permissions(old, new)
 
 
 def change_line(change: Change, shown: Callable[[bytes], str], paint: Callable[[str, str], str]) -> str:
-    """``+ /path = "value"`` for a node that was made, ``-`` for one that was removed, ``~ /path = "old" -> "new"`` for
-    one that was changed, with permissions in brackets where those were. `paint` gives a text a style of rich's."""
+    """``+ /path = "value"`` for a node that was created, ``-`` for one that was removed, ``~ /path = "old" -> "new"``
+    for one that was changed; permissions, if they changed, in brackets. `paint` applies one of rich's styles to a
+    text."""
     path, old, new = change
     if old is None or new is None:
         sign, style, node = ("+", "green", new) if old is None else ("-", "red", old)
@@ -37,8 +38,8 @@ def change_line(change: Change, shown: Callable[[bytes], str], paint: Callable[[
 
 
 def change_json(change: Change, time: float | None = None) -> str:
-    """An object with "path", "old" and "new", each a node as of :meth:`~xsffi.Node.to_json`, or null where there was
-    none, or is none; with "time", in seconds since 1970, where that is given."""
+    """An object with "path", "old" and "new", each a node as in :meth:`~xsffi.Node.to_json`, or null if it did not
+    exist; also "time", in seconds since 1970, if given."""
     from json import dumps
 
     path, old, new = change
@@ -47,7 +48,7 @@ def change_json(change: Change, time: float | None = None) -> str:
 
 
 def _other_permissions(old: Node, new: Node) -> bool:
-    """Those that were not told, as of nodes that somebody has written into a file, are no other ones."""
+    """Unknown permissions, as of nodes in a hand-written file, do not count as different."""
     return old.permissions != new.permissions and bool(old.permissions) and bool(new.permissions)
 
 

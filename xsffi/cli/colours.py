@@ -1,4 +1,4 @@
-"""Colours of single words, a hundred thousand lines of them: what rich makes of a style is asked once for each."""
+"""Colours of single words, for a hundred thousand lines of them: each of rich's styles is converted only once."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ __all__ = ["Colours"]
 
 
 class Colours:
-    """Gives texts their colours, by a console of rich's; without one, leaves them as they are."""
+    """Colours texts for a console of rich's; without one, leaves them as they are."""
 
     def __init__(self, console: Console | None) -> None:
         self._console = console
-        self._ends: dict[str, tuple[str, str]] = {}  # what stands before and behind, by style
+        self._ends: dict[str, tuple[str, str]] = {}  # the escape codes before and after, by style
 
     def paint(self, text: str, style: str) -> str:
         """A text in a style such as ``"bold blue"``."""

@@ -1,4 +1,4 @@
-"""What a command is made of."""
+"""The parts of a command."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from typing import Any, NamedTuple
 
     class Command(NamedTuple):
-        """A command, as its module has it in ``COMMANDS``, by its name.
+        """A command, listed by name in its module's ``COMMANDS``.
 
-        `arguments` tells a parser what it takes. `run` is called as ``run(xs, out, **arguments)`` with a client, an
-        :class:`~xsffi.cli.output.Output` and what the parser found, and gives the exit status. `paths` names which
-        arguments are paths, so that relative ones are those of the domain that was asked for; of an argument that is a
-        list, a slice. One that is None becomes the top: ``/``, or that domain's home.
+        `arguments` adds its arguments to a parser. `run` is called as ``run(xs, out, **arguments)`` with a client, an
+        :class:`~xsffi.cli.output.Output` and the parsed arguments, and returns the exit status. `paths` names the
+        arguments that are paths, so that relative ones can be resolved against the domain given; for a list, a slice of
+        it. A path that is None becomes the top: ``/``, or that domain's home.
 
-        A command that `connects_itself`, perhaps never, is given an :class:`~xsffi.cli.opening.Opening` in place of the
-        client, and paths as they are. `failure` is the exit status where the store, or a node, stands in the way.
+        A command that `connects_itself`, if at all, is given an :class:`~xsffi.cli.opening.Opening` instead of the
+        client, and unresolved paths. `failure` is the exit status for errors of the store or a node.
         """
 
         arguments: Callable[[ArgumentParser], object]
@@ -36,12 +36,12 @@ else:
 
 __all__ = ["ALL", "OPTIONAL", "Command", "command_of"]
 
-ALL = slice(None)  # of an argument: it is a path, or a list of them
-OPTIONAL = None  # it is a path, which stays None without a domain
+ALL = slice(None)  # the whole argument: a path, or a list of paths
+OPTIONAL = None  # a path, which stays None without a domain
 
 
 def command_of(name: str) -> Command:
-    """The command of a name of the table; its module is imported."""
+    """The command of this name in COMMANDS; imports its module."""
     module: Any = __import__(f"{__package__}.{COMMANDS[name].module}", fromlist=["COMMANDS"])
     command: Command = module.COMMANDS[name]
     return command

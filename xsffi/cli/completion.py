@@ -1,7 +1,7 @@
-"""``xsffi completion``: what a shell completes commands, options and live paths with.
+"""``xsffi completion``: shell completion of commands, options and live paths.
 
-What knows of commands and options is made from their parsers by shtab. For paths and domains the shell calls this
-command with what is typed, in a hidden form.
+shtab generates the completion of commands and options from the parsers. For paths and domains, the shell calls this
+command, with what has been typed, in a hidden form.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ __all__ = ["COMMANDS", "completion"]
 
 _SHELLS = ("bash", "zsh", "fish")
 _INSTALL = "pip install 'xsffi[shell]'"
-_PATIENCE = 2.0  # seconds that somebody who has pressed a key waits for a daemon
+_PATIENCE = 2.0  # seconds to wait for the daemon after a key press
 
-# Functions that call this command, for paths, for domains, and for what may be a file too.
+# Functions that call this command, for paths, for domains, and for arguments that may also be files.
 _BASH = """\
 _xsffi_ask() {
   xsffi completion "$@" --line "${COMP_WORDS[@]:1:COMP_CWORD-1}" 2>/dev/null
@@ -47,7 +47,7 @@ _xsffi_ask() {
 _xsffi_nodes() { _xsffi_ask --nodes="$PREFIX" }
 _xsffi_domains() { _xsffi_ask --domains="$PREFIX" }
 _xsffi_nodes_or_files() { _xsffi_nodes; _files }
-# The words of the whole line, of which shtab's function drops those before the command.
+# The words of the whole line; shtab's function drops those before the command.
 functions[_xsffi_complete]=$functions[_shtab_xsffi]
 _shtab_xsffi() {
   local -a _xsffi_line
@@ -79,8 +79,8 @@ def _arguments(parser: ArgumentParser) -> None:
 
     parser.epilog = (
         "For bash, write it to ~/.local/share/bash-completion/completions/xsffi; for zsh, to a file named _xsffi in a "
-        "folder of $fpath; for fish, to ~/.config/fish/completions/xsffi.fish. Paths are those of the store that the "
-        f"line is about. It is made by shtab ({_INSTALL})."
+        "directory of $fpath; for fish, to ~/.config/fish/completions/xsffi.fish. Paths are completed from the store "
+        f"that the options on the line select. Requires shtab ({_INSTALL})."
     )
     parser.add_argument("shell", choices=_SHELLS, nargs="?", metavar="SHELL", help="bash, zsh or fish")
     parser.add_argument("--nodes", help=SUPPRESS)
@@ -96,19 +96,19 @@ def completion(
     domains: str | None = None,
     line: Sequence[str] = (),
 ) -> int:
-    """Write the completion for a shell; or what could stand in the place of a word, in `line`'s store: `nodes` is the
-    beginning of a path, `domains` that of a domain's number or name."""
+    """Print the completion script for a shell; or the possible completions of a word, from the store that `line`
+    selects: `nodes` is the start of a path, `domains` that of a domain's number or name."""
     if shell is not None:
         out.line(_script(shell))
         return 0
     if nodes is None and domains is None:
-        raise UsageError("for which shell?", f"xsffi completion {'|'.join(_SHELLS)}")
+        raise UsageError("no shell given", f"xsffi completion {'|'.join(_SHELLS)}")
     try:
         opening = _opening(line)
         with opening() as xs:
             found = _domains(xs, domains) if nodes is None else _paths(xs, nodes, opening.home(xs))
     except (UsageError, XenStoreError):
-        return 1  # in silence: who types is not to be disturbed
+        return 1  # silently, so as not to disturb typing
     for candidate in found:
         out.line(candidate)
     return 0
@@ -118,7 +118,7 @@ def _script(shell: str) -> str:
     try:
         import shtab
     except ImportError:
-        raise UsageError("completions are made by shtab, which is not installed", _INSTALL) from None
+        raise UsageError("completion requires shtab, which is not installed", _INSTALL) from None
     parser = whole_parser()
     _mark(parser, shell, ())
     for name, subparser in _subparsers(parser).items():
@@ -134,7 +134,7 @@ def _subparsers(parser: ArgumentParser) -> dict[str, ArgumentParser]:
 
 
 def _mark(parser: ArgumentParser, shell: str, paths: Collection[str]) -> None:
-    """Have shtab know what an argument is, by what help calls it; `paths` are the names of those that are nodes."""
+    """Tell shtab the kind of each argument, by its metavar; `paths` are the names of those that are nodes."""
     import shtab
 
     for action in parser._actions:
@@ -147,7 +147,7 @@ def _mark(parser: ArgumentParser, shell: str, paths: Collection[str]) -> None:
         elif action.metavar == "DIRECTORY":
             complete = shtab.DIRECTORY
         if complete is not None:
-            action.complete = complete  # type: ignore[attr-defined]  # which is shtab's
+            action.complete = complete  # type: ignore[attr-defined]  # read by shtab
 
 
 def _function_for(action: Action, paths: Collection[str]) -> str | None:
@@ -159,25 +159,25 @@ def _function_for(action: Action, paths: Collection[str]) -> str | None:
 
 
 def _opening(line: Sequence[str]) -> Opening:
-    """What opens the store that a line is about, by the options before its command."""
+    """Opens the store that a line selects with the options before its command."""
     words: list[str] = []
     for word in line:
-        # To bash, an equals sign is a word of its own.
+        # To bash, an equals sign is a separate word.
         if words and (word == "=" or words[-1].endswith("=")):
             words[-1] += word
         elif word not in ("-h", "--help"):
             words.append(word)
     try:
         options = vars(global_parser().parse_args(words))
-    except UsageError:  # the value of the last is what is being typed
+    except UsageError:  # the value of the last option is being typed
         options = vars(global_parser().parse_args(words[:-1]))
-    # libxenstore knows no timeouts.
+    # libxenstore does not support timeouts.
     return Opening({**options, "backend": "wire", "timeout": options["timeout"] or _PATIENCE})
 
 
 def _paths(xs: Client, word: str, home: str | None) -> list[str]:
-    """The paths of nodes that begin so. Where there is a single one, the paths of its children are among them: so a
-    shell goes on behind it, instead of taking it for the end."""
+    """The paths of nodes that start with `word`. If there is only one, the paths of its children are included, so that
+    the shell continues after it instead of ending the word."""
     above, slash, _ = word.rpartition("/")
     top = (above or "/") if slash else None
     if top is None and home is None:

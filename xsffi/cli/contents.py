@@ -1,4 +1,4 @@
-"""Contents of dump files and of stores: where their tops are, and what is different between two of them."""
+"""Contents of dump files and stores: their tops, and the differences between two of them."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ if TYPE_CHECKING:
 
 __all__ = ["STDIN", "below", "common_top", "compare", "label_of", "read_file", "relative"]
 
-STDIN = "-"  # in place of a file's name
+STDIN = "-"  # instead of a file name
 
 
 def read_file(name: str) -> dict[int, Node]:
-    """The nodes of a dump file by the numbers of their lines, each node once, one at least.
+    """The nodes of a dump file by line number; each node once, and at least one.
 
-    Raises InvalidArgumentError, which names file and line, where that is not so; XenStoreError where the file cannot be
-    read.
+    Otherwise raises InvalidArgumentError, which names file and line; XenStoreError if the file cannot be read.
     """
     try:
         if name == STDIN:
             if sys.stdin is None:
-                raise OSError(errno.EBADF, "it is closed")
+                raise OSError(errno.EBADF, "closed")
             return _read(sys.stdin.buffer, label_of(name))
         with open(name, "rb") as file:
             return _read(file, name)
@@ -43,7 +42,7 @@ def read_file(name: str) -> dict[int, Node]:
 
 
 def label_of(name: str) -> str:
-    """How an error names a file."""
+    """The name of a file in errors."""
     return "standard input" if name == STDIN else name
 
 
@@ -53,43 +52,43 @@ def _read(file: BinaryIO, name: str) -> dict[int, Node]:
     for number, node in numbered_nodes(file, name):
         first = places.setdefault(node.path, number)
         if first != number:
-            text = f"line {number}: {node.path}: a dump has each node once, and this one is in line {first} already"
+            text = f"line {number}: {node.path}: this node is already in line {first}"
             raise InvalidArgumentError(errno.EINVAL, text, name)
         nodes[number] = node
     if not nodes:
-        raise InvalidArgumentError(errno.EINVAL, "a dump has at least one node, and this has none", name)
+        raise InvalidArgumentError(errno.EINVAL, "the dump has no nodes", name)
     return nodes
 
 
 def common_top(paths: Iterable[str], name: str) -> str:
-    """The path of which all these are, or are below: for those of a dump, its top. Raises InvalidArgumentError, which
-    names the file, where there is none."""
+    """The path that all these are, or are below: for a dump, its top. Raises InvalidArgumentError, which names the
+    file, if there is none."""
     paths = iter(paths)
     first = top = next(paths)
     for path in paths:
         while not is_subpath(path, top):
             if "/" not in top or top == "/":
-                text = f"the nodes of a dump are below one top, and these are not: {first} and {path}"
+                text = f"the nodes of a dump must be below a common top; these are not: {first} and {path}"
                 raise InvalidArgumentError(errno.EINVAL, text, label_of(name))
             top = parent_path(top)
     return top
 
 
 def relative(path: str, top: str) -> str:
-    """What leads from a top to a path: nothing to itself, else it begins with a slash."""
+    """The rest of a path below a top: empty for the top itself, otherwise starting with a slash."""
     if path == top:
         return ""
     return path if top == "/" else path[len(top) :]
 
 
 def below(top: str, rest: str) -> str:
-    """The path to which that leads from a top."""
+    """The reverse of :func:`relative`: the path below `top` with this rest."""
     return rest or "/" if top == "/" else f"{top}{rest}"
 
 
 def compare(old: Mapping[str, Node], new: Mapping[str, Node]) -> Iterator[Change]:
-    """What makes of the old nodes the new ones, by the paths that both are known by, in the order of the tree. Lists of
-    children are no difference: those are nodes of their own."""
+    """The changes that turn the old nodes into the new ones, in tree order; both mappings have the same kind of keys.
+    Different lists of children are not reported: the children are nodes themselves."""
     paths = [path for path, node in new.items() if is_own(Change(path, old.get(path), node))]
     paths += [path for path in old if path not in new]
     for path in sorted(paths, key=lambda path: path.replace("/", "\0")):

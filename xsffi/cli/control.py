@@ -22,30 +22,30 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "control"]
 
-_FAILED = 3  # the exit status where the daemon does not do it; 2 is for a wrong command line
+_FAILED = 3  # the exit status if the daemon refuses; 2 is for a wrong command line
 _LIVE_UPDATE = "live-update"
-_STUB_DOMAIN = "/tool/xenstored/domid"  # a node that is there where xenstored runs in a domain of its own
-_BUSY_PAUSE = 1.0  # seconds until a daemon that is busy is asked again
+_STUB_DOMAIN = "/tool/xenstored/domid"  # exists if xenstored runs in a domain of its own
+_BUSY_PAUSE = 1.0  # seconds until a busy daemon is asked again
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("command", metavar="COMMAND", help="what the daemon is to do; help shows what it knows")
+    parser.add_argument("command", metavar="COMMAND", help="the daemon's command; help lists them")
     arguments = parser.add_argument(
-        "arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="the command's own arguments, options too"
+        "arguments", metavar="ARGUMENT", nargs=argparse.REMAINDER, help="arguments and options of the command"
     )
     arguments.required = False
     parser.usage = "%(prog)s [-h] COMMAND [ARGUMENT ...]"
 
 
 def control(xs: Client, out: Output, command: str, arguments: Sequence[str]) -> int:
-    """Give the daemon a command and write what it answers, and a newline."""
+    """Send the daemon a command, and print its answer and a newline."""
     if command == _LIVE_UPDATE:
         return _live_update(xs, out, arguments)
     try:
         answer = _ask(xs, command, *arguments)
     except XenStoreError as error:
         if error.errno == errno.EINVAL:
-            out.complain(f"the daemon does not take this: {' '.join([command, *arguments])}", _commands(xs))
+            out.complain(f"the daemon does not accept this: {' '.join([command, *arguments])}", _commands(xs))
         else:
             out.complain(f"{command}: {text_of(error)}")
         return _FAILED
@@ -55,14 +55,14 @@ def control(xs: Client, out: Output, command: str, arguments: Sequence[str]) -> 
 
 
 def _ask(xs: Client, command: str, *arguments: str) -> str:
-    """What the daemon answers, up to a NUL."""
+    """The daemon's answer, up to a NUL."""
     return xs.control(command, *map(os.fsencode, arguments)).partition("\0")[0]
 
 
 def _commands(xs: Client) -> str:
-    """What the daemon says that it takes."""
+    """The commands that the daemon says it accepts."""
     try:
-        return "it takes:\n" + shown_text(_ask(xs, "help"))
+        return "it accepts:\n" + shown_text(_ask(xs, "help"))
     except XenStoreError:
         return ""
 
@@ -71,23 +71,26 @@ def _live_update_parser() -> Parser:
     parser = Parser(prog=_LIVE_UPDATE, add_help=False)
     parser.add_argument("-c", dest="options", metavar="OPTIONS")
     parser.add_argument(
-        "-t", dest="timeout", type=number_of(int, 1, "a timeout is whole seconds from 1 on"), default=60
+        "-t",
+        dest="timeout",
+        type=number_of(int, 1, "a timeout must be a whole number of seconds, at least 1"),
+        default=60,
     )
     parser.add_argument("-F", dest="force", action="store_true")
-    parser.add_argument("-v", dest="version", type=number_of(int, 1, "a version is a whole number from 1 on"))
+    parser.add_argument("-v", dest="version", type=number_of(int, 1, "a version must be a whole number, at least 1"))
     parser.add_argument("file", metavar="FILE")
     return parser
 
 
 def _live_update(xs: Client, out: Output, arguments: Sequence[str]) -> int:
-    """Have the daemon replace itself by another program, which takes the store over.
+    """Have the daemon replace itself by another program, which takes over the store.
 
-    The steps are those of xenstore-control: the program, its command line if that changes, the start; or an end.
+    The steps are those of xenstore-control: the program, its command line if that changes, then start; or abort.
     """
     given = _live_update_parser().parse(arguments)
     try:
         if xs.exists(_STUB_DOMAIN):
-            out.complain("xenstored runs in a domain of its own, which xenstore-control of its new release can update")
+            out.complain("xenstored runs in its own domain; use xenstore-control of the new release to update it")
             return _FAILED
         if not _agrees(out, _ask(xs, _LIVE_UPDATE, "-f", given["file"])):
             return _FAILED
@@ -106,7 +109,7 @@ def _live_update(xs: Client, out: Output, arguments: Sequence[str]) -> int:
 
 
 def _start(xs: Client, timeout: int, force: bool, version: int | None) -> str:
-    """Start the update; what the daemon said at last. It is busy while there are transactions, unless it is forced."""
+    """Start the update; returns the daemon's last answer. Unless forced, it is busy while there are transactions."""
     start = [_LIVE_UPDATE, "-s", "-t", str(timeout)]
     if force:
         start.append("-F")
@@ -121,7 +124,7 @@ def _start(xs: Client, timeout: int, force: bool, version: int | None) -> str:
 
 
 def _agrees(out: Output, answer: str) -> bool:
-    """Whether the daemon does as it is told; what it says if not is told to the user."""
+    """Whether the daemon accepted; otherwise its answer is printed."""
     if answer != "OK":
         first, _, others = answer.partition("\n")
         out.complain(f"{_LIVE_UPDATE}: the daemon says: {first}", shown_text(others))
@@ -132,7 +135,7 @@ def _give_up(xs: Client) -> None:
     try:
         _ask(xs, _LIVE_UPDATE, "-a")
     except XenStoreError:
-        pass  # what went wrong before is told
+        pass  # the first error was reported
 
 
 COMMANDS = {"control": Command(_arguments, control)}

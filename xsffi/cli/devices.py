@@ -1,8 +1,8 @@
-"""The devices of domains, as a tree has them: each a frontend and a backend that name each other (xenbus).
+"""The devices of domains in a tree: each a frontend and a backend that name each other (xenbus).
 
-A frontend is a directory at ``device/CLASS/ID`` in the home of a domain, or elsewhere one whose node ``backend`` has
-the path of a backend; a backend is one at ``backend/CLASS/DOMID/ID``, whose node ``frontend`` has the path of its
-frontend. Backends may be any domain's. No class is known here by name.
+A frontend is a directory at ``device/CLASS/ID`` in the home of a domain, or a directory elsewhere whose node
+``backend`` holds the path of a backend; a backend is one at ``backend/CLASS/DOMID/ID``, whose node ``frontend`` holds
+the path of its frontend. Any domain may have backends. No class is treated specially.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from ..records import Node
 
     class Device(NamedTuple):
-        """A device: the directory of each end, there or only named by the other one; and what of the two is dangling,
-        nothing where each names the other. What neither tells is None."""
+        """A device: the directory of each end, whether it exists or is only named by the other one; and what is
+        dangling, None if each end names the other. Unknown fields are None."""
 
-        kind: str  # the class, as the frontend has it
+        kind: str  # the class in the frontend's path
         id: str
         domid: int | None  # of the frontend
         frontend: str | None
-        state: bytes | None  # the value of its node, which should be a XenbusState
+        state: bytes | None  # the value of its state node, which should be a XenbusState
         backend_domid: int | None
-        backend_kind: str | None  # "qdisk", where the frontend's is "vbd"
+        backend_kind: str | None  # for example "qdisk" for the frontend's "vbd"
         backend: str | None
         backend_state: bytes | None
         dangling: str | None
@@ -42,7 +42,7 @@ __all__ = ["Device", "Seen", "devices_of", "domid_of", "home", "link_of"]
 
 
 class Seen:
-    """What was seen of the store: the nodes of some subtrees, and which of them may not be read."""
+    """What was read of the store: the nodes of some subtrees, and those that may not be read."""
 
     def __init__(self, nodes: Mapping[str, Node], tops: Collection[str], unread: Collection[str] = ()) -> None:
         self.nodes = nodes
@@ -50,7 +50,7 @@ class Seen:
         self._unread = unread
 
     def lacks(self, path: str) -> bool:
-        """Whether there is no such node, for sure."""
+        """Whether there is certainly no such node."""
         return (
             path not in self.nodes
             and any(is_subpath(path, top) for top in self._tops)
@@ -58,23 +58,23 @@ class Seen:
         )
 
     def value(self, path: str) -> bytes | None:
-        """That of a node, if it was seen."""
+        """The value of a node, if it was read."""
         node = self.nodes.get(path)
         return None if node is None else node.value
 
 
 def home(domid: int) -> str:
-    """That of a domain."""
+    """The home of a domain."""
     return f"{DOMAINS}/{domid}"
 
 
 def link_of(value: bytes | None) -> str | None:
-    """The absolute path that a value is, where it is one."""
+    """The absolute path in a value; None if it is none."""
     return value.decode("utf-8", "surrogateescape") if value is not None and value.startswith(b"/") else None
 
 
 def devices_of(seen: Seen) -> list[Device]:
-    """All devices of which an end was seen, in the order of domains, classes and ids."""
+    """All devices with an end that was read, in the order of domains, classes and ids."""
     frontends = dict(_ends(seen, "backend", _is_frontend))
     backends = dict(_ends(seen, "frontend", _is_backend))
     naming = {frontend: backend for backend, frontend in backends.items()}
@@ -102,8 +102,8 @@ def _ends(seen: Seen, link: str, is_end: Callable[[str, Node, str | None], bool]
 
 
 def _is_frontend(path: str, node: Node, backend: str | None) -> bool:
-    """Whether it is where frontends are, and none of the other things there, such as device/suspend/event-channel; or
-    elsewhere, as a console's, and names a backend."""
+    """Whether it is where frontends are, and not one of the other things there, such as device/suspend/event-channel;
+    or is elsewhere, as a console's, and names a backend."""
     _, parts = _split(path)
     if parts[:1] != ["device"]:
         return backend is not None and _is_backends_place(backend)
@@ -113,7 +113,7 @@ def _is_frontend(path: str, node: Node, backend: str | None) -> bool:
 
 
 def _is_backend(path: str, node: Node, frontend: str | None) -> bool:
-    """Whether it is where backends are. What a guest keeps elsewhere is none, whatever it names."""
+    """Whether it is where backends are. Nothing that a guest has elsewhere is a backend, whatever it names."""
     _, parts = _split(path)
     return parts[:1] == ["backend"] and len(parts) >= 4 and parts[2].isdigit() and (len(parts) == 4 or bool(frontend))
 
@@ -127,17 +127,17 @@ def _dangling_frontend(seen: Seen, path: str, backend: str | None, backends: Map
     if backend is None:
         return "it names no backend"
     if not _is_backends_place(backend):
-        return f"what it names is no backend: {backend}"
+        return f"what it names is not a backend: {backend}"
     if seen.lacks(backend):
         domid, _ = _split(backend)
         is_gone = domid is not None and seen.lacks(home(domid))
         return f"backend domain {domid} is gone" if is_gone else "its backend is gone"
     if backend not in seen.nodes:
-        return None  # it may not be read
+        return None  # may not be read
     other = backends.get(backend)
     if other is None:
         return "its backend names no frontend"
-    return None if other == path else f"its backend is that of {other}"
+    return None if other == path else f"its backend belongs to {other}"
 
 
 def _dangling_backend(seen: Seen, path: str, frontend: str | None, frontends: Mapping[str, str | None]) -> str | None:
@@ -151,7 +151,7 @@ def _dangling_backend(seen: Seen, path: str, frontend: str | None, frontends: Ma
     if seen.lacks(frontend):
         return "its frontend is gone"
     if frontend not in seen.nodes:
-        return None  # it may not be read
+        return None  # may not be read
     other = frontends.get(frontend)
     return "its frontend names no backend" if other is None else f"its frontend has another backend: {other}"
 
@@ -184,7 +184,7 @@ def _split(path: str) -> tuple[int | None, list[str]]:
 
 
 def _named_by_backend(path: str) -> tuple[int | None, str | None, str | None]:
-    """What the path of a backend tells of its device: the frontend's domain, the class, the id."""
+    """What the path of a backend says about its device: the frontend's domain, the class, the id."""
     _, parts = _split(path)
     if parts[:1] != ["backend"] or len(parts) < 4:
         return None, None, None
@@ -192,7 +192,7 @@ def _named_by_backend(path: str) -> tuple[int | None, str | None, str | None]:
 
 
 def domid_of(text: bytes | None) -> int | None:
-    """The domain that a text is the number of."""
+    """The domid in a text; None if it is none."""
     return int(text) if text is not None and text.isdigit() and len(text) <= 5 and int(text) <= DOMID_MAX else None
 
 

@@ -1,4 +1,4 @@
-"""``xsffi diff``, and how differences are told."""
+"""``xsffi diff``, and how differences are shown."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _STORE, _FILE = "store:", "file:"
 
 def _arguments(parser: ArgumentParser) -> None:
     parser.epilog = (
-        "Each of the two is a dump file, - for standard input, or a path of the store: what begins with a slash is a "
-        f"path, unless there is such a file. {_FILE}NAME and {_STORE}PATH are the one or the other in any case. Nodes "
-        "are told by their paths where both tops are the same, else by what follows the top, which is . itself. The "
-        "exit status is 0 where all is the same, 1 where something is different, 2 where that cannot be said."
+        "Each of A and B is a dump file, - for standard input, or a path in the store: an argument that starts with a "
+        f"slash is a path, unless there is such a file; {_FILE}NAME and {_STORE}PATH say which it is. Nodes are named "
+        "by their paths if both tops are the same, otherwise by the part below the top; . is the top itself. The exit "
+        "status is 0 if there are no differences, 1 if there are, 2 on errors."
     )
-    parser.add_argument("old", metavar="A", help="the one, as it was")
-    parser.add_argument("new", metavar="B", help="the other, as it is")
+    parser.add_argument("old", metavar="A", help="the old contents")
+    parser.add_argument("new", metavar="B", help="the new contents")
     parser.add_argument("--json", action="store_true", help='each difference as an object of "path", "old" and "new"')
 
 
 def diff(opening: Opening, out: Output, old: str, new: str, json: bool = False) -> int:
-    """Tell what is different between two dumps or subtrees: 0 for nothing, 1 for something."""
+    """Show the differences between two dumps or subtrees; returns 0 for none, 1 for some."""
     sides = [_side(old), _side(new)]
     if [old, new] == [STDIN, STDIN]:
-        raise UsageError("standard input is read once: one of the two is something else", "xsffi diff A B")
+        raise UsageError("only one of the two can be standard input", "xsffi diff A B")
     is_live = any(kind == _STORE for kind, _ in sides)
     store: AbstractContextManager[Client | None] = opening() if is_live else nullcontext()
     with store as xs:
@@ -62,7 +62,7 @@ def diff(opening: Opening, out: Output, old: str, new: str, json: bool = False) 
 
 
 def tell(out: Output, found: Iterable[Change], json: bool = False) -> bool:
-    """Write what was found to be different; give whether that was anything."""
+    """Print differences; returns whether there were any."""
     paint = Colours(out.console()).paint
     is_different = False
     for change in found:
@@ -72,7 +72,7 @@ def tell(out: Output, found: Iterable[Change], json: bool = False) -> bool:
 
 
 def _side(text: str) -> tuple[str, str]:
-    """Whether an argument is a file or a path of the store, and its name or path."""
+    """Whether an argument is a file or a path in the store, and its name or path."""
     for kind in (_STORE, _FILE):
         if text.startswith(kind):
             return kind, text[len(kind) :]
@@ -81,7 +81,7 @@ def _side(text: str) -> tuple[str, str]:
 
 
 def _contents(xs: Client | None, home: str | None, kind: str, name: str) -> tuple[str, list[Node]]:
-    """The top of one side, and all nodes from there down."""
+    """The top of one side, and all its nodes."""
     if xs is not None and kind == _STORE:
         path = absolute(name, home)
         return path, xs.dump(path)

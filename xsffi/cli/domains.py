@@ -32,28 +32,28 @@ _SURROGATES = ("utf-8", "surrogateescape")
 
 def _domains_arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--json", action="store_true", help='an object of "domid", "name", "home" and "devices" for each'
+        "--json", action="store_true", help='an object with "domid", "name", "home" and "devices" for each'
     )
 
 
 def _devices_arguments(parser: ArgumentParser) -> None:
     parser.epilog = (
-        "Dangling is a frontend whose backend is gone, or was never made, or is that of another one; the reverse; and "
-        "what is left of a domain that is gone. What this domain may not read is not said to be gone."
+        "A device is dangling if its frontend's backend is gone, was never created, or belongs to another frontend; "
+        "the reverse; or if its domain is gone. Nodes that this domain may not read do not count as gone."
     )
     parser.add_argument(
-        "domain", metavar="DOMAIN", nargs="?", help="a number or a name: the devices of which one end is in that domain"
+        "domain", metavar="DOMAIN", nargs="?", help="only show devices with an end in this domain (number or name)"
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="exit with 1 where something is dangling; 2: nobody can say",
+        help="exit with 1 if a device is dangling, 2 if that cannot be determined",
     )
-    parser.add_argument("--json", action="store_true", help="an object for each device, one a line")
+    parser.add_argument("--json", action="store_true", help="one object per line for each device")
 
 
 def domains(xs: Client, out: Output, json: bool = False) -> int:
-    """Write a table of all domains that have a home, with their devices."""
+    """Print a table of all domains that have a home, with their devices."""
     seen = _look(xs)
     names = _names(seen)
     found = devices_of(seen)
@@ -73,7 +73,7 @@ def domains(xs: Client, out: Output, json: bool = False) -> int:
 
 
 def devices(xs: Client, out: Output, domain: str | None = None, check: bool = False, json: bool = False) -> int:
-    """Write a table of the devices, all or those of one domain; with `check`, 1 where something is dangling."""
+    """Print a table of the devices, all or those of one domain; with `check`, return 1 if any is dangling."""
     seen = _look(xs)
     names = _names(seen)
     found = devices_of(seen)
@@ -81,7 +81,7 @@ def devices(xs: Client, out: Output, domain: str | None = None, check: bool = Fa
         domid = find_domain(domain, lambda: names)
         found = [device for device in found if domid in (device.domid, device.backend_domid)]
         if not found and seen.lacks(home(domid)):
-            raise error_from_errno(errno.ENOENT, home(domid), f"there is no domain {domid}, nor anything left of it")
+            raise error_from_errno(errno.ENOENT, home(domid), f"there is no domain {domid}, and nothing is left of it")
     if json:
         for device in found:
             out.json(_fields(device))
@@ -92,7 +92,7 @@ def devices(xs: Client, out: Output, domain: str | None = None, check: bool = Fa
 
 
 def _look(xs: Client) -> Seen:
-    """What there is of all domains, at one moment; a guest sees its own home, and the backends that this names."""
+    """Everything about all domains, at one moment; a guest sees its own home, and the backends that this names."""
     try:
         nodes, unread = read_tree(xs, DOMAINS)
     except NodeNotFoundError:
@@ -120,7 +120,7 @@ def _look_as_guest(xs: Client, error: AccessDeniedError) -> Seen:
         except NodeNotFoundError:
             continue  # it is gone
         except XenStoreError as reason:
-            unread = {backend: reason}  # a path that is none, or of somebody else
+            unread = {backend: reason}  # not a valid path, or somebody else's
         else:
             seen.update({node.path: node for node in nodes})
         not_seen.update(unread)
@@ -128,7 +128,7 @@ def _look_as_guest(xs: Client, error: AccessDeniedError) -> Seen:
 
 
 def _domids(seen: Seen) -> list[int]:
-    """The domains whose homes were seen."""
+    """The domains whose homes were read."""
     parts = [path[len(DOMAINS) + 1 :] for path in seen.nodes if path.count("/") == 3 and path.startswith(DOMAINS)]
     return sorted({domid for part in parts if (domid := domid_of(part.encode(*_SURROGATES))) is not None})
 
@@ -139,7 +139,7 @@ def _names(seen: Seen) -> dict[int, bytes]:
 
 
 def _cells(device: Device, names: Mapping[int, bytes], out: Output) -> list[tuple[str, str]]:
-    """What a table says of a device, below its heads."""
+    """The cells of a device in a table."""
     return [
         (shown_name(_label(device)), ""),
         _state(device.state, out),
@@ -172,7 +172,7 @@ def _name(domid: int, names: Mapping[int, bytes], out: Output) -> str:
 
 
 def _fields(device: Device) -> dict[str, Any]:
-    """A device in JSON: states by their names, where they have one."""
+    """A device in JSON; valid states by name."""
     fields = device._asdict()
     for name in ("state", "backend_state"):
         value = fields[name]

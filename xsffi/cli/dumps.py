@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "dump", "load"]
 
-_LONG = 4096  # nodes that take no second to write
+_LONG = 4096  # nodes that can be written in under a second
 
 
 def _dump_arguments(parser: ArgumentParser) -> None:
-    parser.epilog = "The tree is that of one moment. A line is what `xsffi load`, `diff` and `serve --load` read."
+    parser.epilog = "The tree is as it is at one moment. `xsffi load`, `diff` and `serve --load` read the output."
     parser.add_argument("path", metavar="PATH", nargs="?", help="the top; by default the root")
-    parser.add_argument("--json", action="store_true", help="taken and ignored: it is JSON in any case")
+    parser.add_argument("--json", action="store_true", help="ignored: the output is always JSON")
 
 
 def dump(xs: Client, out: Output, path: str, json: bool = True) -> int:
-    """Write the nodes from a top down, parents first, as lines of JSON."""
+    """Print the nodes from a top down, parents first, as lines of JSON."""
     for node in xs.dump(path):
         out.line(node.to_json())
     return 0
@@ -41,24 +41,26 @@ def dump(xs: Client, out: Output, path: str, json: bool = True) -> int:
 
 def _load_arguments(parser: ArgumentParser) -> None:
     parser.epilog = (
-        "All lines are checked before anything is written. It is no transaction: others see the nodes come, and where "
-        "the daemon refuses one, what was written by then is there. With --domain, PATH is by default the home of that "
-        "domain."
+        "All lines are checked before anything is written. It is not a transaction: other clients see the nodes appear "
+        "one after another, and if the daemon refuses one, those before it have been written. With --domain, PATH is "
+        "by default that domain's home."
     )
-    parser.add_argument("file", metavar="FILE", help="what `xsffi dump` has written; - is standard input")
+    parser.add_argument("file", metavar="FILE", help="the output of `xsffi dump`; - for standard input")
     parser.add_argument(
         "--under",
         metavar="PATH",
-        help="put the top of the dump there, and all else below: /a/b of a dump of /a becomes PATH/b",
+        help="write the top of the dump there, and the rest below: /a/b in a dump of /a becomes PATH/b",
     )
-    parser.add_argument("--replace", action="store_true", help="remove what is below the top and not in the dump, last")
-    parser.add_argument("--dry-run", action="store_true", help="only tell, as `xsffi diff` does, what would be changed")
+    parser.add_argument(
+        "--replace", action="store_true", help="afterwards remove everything below the top that is not in the dump"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only show what would change, as `xsffi diff` does")
     parser.add_argument(
         "--allow-any-domain",
         action="store_true",
-        help="also permissions for every domain (32757) where they may end the daemon, as xenstored of Xen 4.22",
+        help="set permissions for every domain (32757) even where that may kill the daemon, as in Xen 4.22",
     )
-    parser.add_argument("--json", action="store_true", help="with --dry-run: tell it in JSON")
+    parser.add_argument("--json", action="store_true", help="with --dry-run: show the changes as JSON")
 
 
 def load(
@@ -71,7 +73,7 @@ def load(
     allow_any_domain: bool = False,
     json: bool = False,
 ) -> int:
-    """Write the nodes of a dump, or tell what that would change."""
+    """Write the nodes in a dump, or show what that would change."""
     if json and not dry_run:
         raise UsageError("--json needs --dry-run: nothing is printed otherwise", "xsffi load FILE --dry-run --json")
     if under is not None:
@@ -99,7 +101,7 @@ def _moved(node: Node, top: str, under: str) -> Node:
 
 
 def _check(lines: Mapping[int, Node], file: str) -> None:
-    """Raise what is wrong with the first node that no client could write, with the number of its line."""
+    """Raise the error of the first node that no client could write, with its line number."""
     for number, node in lines.items():
         try:
             path = encode(node.path)
@@ -111,7 +113,7 @@ def _check(lines: Mapping[int, Node], file: str) -> None:
 
 
 def _present(xs: Client, top: str) -> dict[str, Node]:
-    """What is there from a top down."""
+    """The existing nodes from a top down."""
     try:
         return {node.path: node for node in xs.dump(top)}
     except NodeNotFoundError:
@@ -119,8 +121,8 @@ def _present(xs: Client, top: str) -> dict[str, Node]:
 
 
 def _unwanted(present: Iterable[str], nodes: Iterable[Node], top: str) -> list[str]:
-    """The paths of what is there, parents first, and neither among these nodes nor above one of them; without what is
-    below another one of the unwanted."""
+    """The paths of existing nodes, parents first, that are neither in `nodes` nor above one of them; without those
+    below another unwanted one."""
     wanted = {top}
     for node in nodes:
         path = node.path
@@ -133,7 +135,7 @@ def _unwanted(present: Iterable[str], nodes: Iterable[Node], top: str) -> list[s
 def _after(
     xs: Client, present: Mapping[str, Node], nodes: Iterable[Node], unwanted: Iterable[str], top: str
 ) -> dict[str, Node]:
-    """What would be there once these nodes are written and the unwanted removed, with what is above them."""
+    """The state after these nodes, and missing ones above them, are written and the unwanted removed."""
     removed = set(unwanted)
     after: dict[str, Node] = {}
     for path, node in present.items():  # parents first
@@ -155,12 +157,12 @@ def _after(
 
 
 def _made_with_another(path: str) -> Node:
-    """A node that the daemon makes with one below it; its permissions, those of the node above, are not told."""
+    """A node that the daemon creates along with one below it; its permissions, copied from its parent, are unknown."""
     return Node(path, b"", (), ())
 
 
 def _remove(xs: Client, paths: Iterable[str]) -> None:
-    """Remove nodes; one whose parent is gone meanwhile is gone too."""
+    """Remove nodes; missing ones whose parent is gone are no error."""
     pipeline = xs.pipeline()
     for path in paths:
         pipeline.rm(path)

@@ -1,4 +1,4 @@
-"""Domains by number or name, and paths of their homes."""
+"""Domains by number or name, and the paths of their homes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOMAINS = "/local/domain"
 
 
 def domain_names(xs: Client) -> dict[int, bytes]:
-    """The names of all domains that have one, by their numbers, in order."""
+    """The names of all domains that have one, by domid, in order."""
     try:
         listed = xs.ls(DOMAINS)
     except NodeNotFoundError:
@@ -32,10 +32,10 @@ def domain_names(xs: Client) -> dict[int, bytes]:
 
 
 def find_domain(text: str, names: Callable[[], Mapping[int, bytes]]) -> int:
-    """The number of the domain that a number or a name stands for. Raises NodeNotFoundError where none has that name,
-    InvalidArgumentError where several have."""
+    """The domid for a number or a name. Raises NodeNotFoundError if no domain has that name, InvalidArgumentError if
+    several have."""
     if not text:
-        raise error_from_errno(errno.EINVAL, None, "a domain is a number or a name, not an empty text")
+        raise error_from_errno(errno.EINVAL, None, "a domain must be a number or a name, not an empty text")
     if text.isascii() and text.isdigit() and len(text) <= 5:
         return validate_domid(int(text))
     found = [domid for domid, name in names().items() if name == text.encode("utf-8", "surrogateescape")]
@@ -48,26 +48,26 @@ def find_domain(text: str, names: Callable[[], Mapping[int, bytes]]) -> int:
 
 
 def home_of(xs: Client, domain: str | None) -> str | None:
-    """The home of a domain that was asked for by number or name; None where none was."""
+    """The home of a domain given by number or name; None for None."""
     return None if domain is None else xs.get_domain_path(find_domain(domain, lambda: domain_names(xs)))
 
 
 def below_home(path: str) -> list[str]:
-    """The names in a path below the home of a domain, or of all of it, if it leads to none or is relative to one."""
+    """The names in a path below the home of a domain; all of them if it is not in a home, or relative to one."""
     names = path.split("/")
     return names[4:] if names[:3] == ["", "local", "domain"] else names
 
 
 def absolute(path: str | None, home: str | None) -> str:
-    """A path, if it is relative below a home; that, or ``/``, for None."""
+    """A path, below `home` if it is relative; for None, `home` or ``/``."""
     if path is None:
         return home or "/"
     return path if home is None or path.startswith(("/", "@")) else f"{home}/{path}"
 
 
 def resolve(arguments: Mapping[str, Any], paths: Mapping[str, slice | None], home: str | None) -> dict[str, Any]:
-    """The arguments of a command, with relative paths among them below a home, and that, or ``/``, in the place of one
-    that was not given, or of a list without any."""
+    """The arguments of a command, with relative paths resolved below `home`; a missing path, or empty list of paths,
+    becomes `home`, or ``/``."""
     resolved = dict(arguments)
     for name, places in paths.items():
         if isinstance(resolved[name], list):

@@ -1,4 +1,4 @@
-"""``xsffi ls``, as xenstore-ls, but a tree as it is at one moment."""
+"""``xsffi ls``: as xenstore-ls, but shows the tree as it is at one moment."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "ls"]
 
-_COLUMNS = 80  # where there is no terminal
-_MARGIN = 2  # columns of a terminal that stay empty
-_PERMISSIONS_AT = 60  # the column up to which dots lead to them
+_COLUMNS = 80  # if there is no terminal
+_MARGIN = 2  # columns of a terminal to leave empty
+_PERMISSIONS_AT = 60  # the column to which dots lead up
 _DOTS = " ." * (_PERMISSIONS_AT // 2)
-_ROOM = len(' = "..."')  # that is kept for a value
+_ROOM = len(' = "..."')  # reserved for a value
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("paths", metavar="PATH", nargs="*", help="the node whose tree is listed; by default the root")
-    parser.add_argument("-f", "--flat", action="store_true", help="with the whole paths of the nodes")
-    parser.add_argument("-p", "--prefix", dest="permissions", action="store_true", help="with permissions")
-    parser.add_argument("--json", action="store_true", help="the nodes as objects of JSON, one a line")
+    parser.add_argument("paths", metavar="PATH", nargs="*", help="the node whose tree to list; by default the root")
+    parser.add_argument("-f", "--flat", action="store_true", help="print the full paths of nodes")
+    parser.add_argument("-p", "--prefix", dest="permissions", action="store_true", help="print permissions")
+    parser.add_argument("--json", action="store_true", help="print the nodes as JSON objects, one per line")
     add_socket_flag(parser)
 
 
@@ -44,11 +44,11 @@ def ls(
     permissions: bool = False,
     json: bool = False,
 ) -> int:
-    """List the nodes below others, a line each, parents first.
+    """List the nodes below others, one per line, parents first.
 
-    Values are cut where the line would not fit on the terminal, or, indented and in a pipe, into 80 columns. A node
-    that may not be read is listed without a value, and told as a complaint; then the status is 1, as also where a path
-    cannot be read.
+    Values are cut if the line would not fit on the terminal or, indented and in a pipe, into 80 columns. A node that
+    may not be read is listed without a value, and reported as an error; the status is then 1, as it is if one of the
+    paths cannot be read.
     """
     lay_out = _Lines(_width(out.columns, flat), flat, permissions)
     status = 0
@@ -70,17 +70,17 @@ def ls(
 
 
 def _width(columns: int | None, flat: bool) -> int | None:
-    """That of a line; None: any."""
+    """The width of a line; None: no limit."""
     if columns is not None:
         return columns - _MARGIN
     return None if flat else _COLUMNS
 
 
 class _Lines:
-    """Nodes as lines, as xenstore-ls has them."""
+    """Formats nodes as lines, as xenstore-ls does."""
 
     def __init__(self, width: int | None, flat: bool, permissions: bool) -> None:
-        """`width`: of a line, unless permissions make it longer. One below 0 is as good as none."""
+        """`width`: of a line, unless permissions make it longer. Below 0 means no limit."""
         self._width = None if width is None or width < 0 else width
         self._flat = flat
         self._permissions = permissions
@@ -89,7 +89,7 @@ class _Lines:
         self._dots_end = dots if width is None else min(dots, max(width, 0))
 
     def line(self, path: str, name: str, depth: int, node: Node | None) -> str:
-        """A node of that name so far below the top, or one that may not be read."""
+        """The line of a node with this name at this depth; `node` is None if it may not be read."""
         if self._flat:
             label, used = shown_name(path), 0
         else:
@@ -108,8 +108,8 @@ class _Lines:
         return f"{text}{dots}  ({self._text(node.permissions)})" if self._permissions else text
 
     def _cut(self, text: str, used: int) -> str:
-        """As much of a text as there is room for behind what is `used` of the line; all of it where that is less than
-        none, as C's printf has it."""
+        """As much of a text as fits after `used` columns of the line; all of it if less than nothing fits, as with C's
+        printf."""
         if self._width is None or self._width - _ROOM < used:
             return text
         return text[: self._width - _ROOM - used]
@@ -122,8 +122,8 @@ class _Lines:
 
 
 def _below(top: str, nodes: Mapping[str, Node], unread: Mapping[str, object]) -> Iterator[tuple[str, str, int]]:
-    """The paths and names of all below a node, those of each at once behind it, and how far below they are; without
-    those that went while the tree was read."""
+    """The path, name and relative depth of everything below a node, each followed by what is below it; without nodes
+    that disappeared while the tree was read."""
     waiting = [(top, "", -1)]
     while waiting:
         path, name, depth = waiting.pop()
@@ -138,8 +138,8 @@ def _below(top: str, nodes: Mapping[str, Node], unread: Mapping[str, object]) ->
 
 
 def _add_special_paths(xs: Client, nodes: dict[str, Node]) -> None:
-    """Have among the nodes of the whole store the special watch paths, if the daemon lists them there, as oxenstored
-    does: a snapshot is without them, and xenstore-ls shows them."""
+    """Add the special watch paths to the nodes of the whole store if the daemon lists them, as oxenstored does: a
+    snapshot leaves them out, but xenstore-ls shows them."""
     root = nodes["/"]
     listed = xs.ls("/")
     special = {INTRODUCE_DOMAIN, RELEASE_DOMAIN}.intersection(listed).difference(root.children)

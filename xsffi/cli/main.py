@@ -27,13 +27,13 @@ _TOOL_PREFIX = "xenstore-"
 
 
 def main() -> int:
-    """Carry out the command line of this process; give the exit status.
+    """Carry out the command line of this process; return the exit status.
 
-    Called by a name such as ``xenstore-read``, it is that tool; as ``xenstore`` it takes the tool's name first.
-    Ctrl-C and a closed pipe end the process as they end one that does not know Python: by their signals.
+    If called as, say, ``xenstore-read``, it acts as that tool; as ``xenstore``, it takes the tool's name as the first
+    argument. Ctrl-C and a closed pipe end the process by their signals, as they do a C program.
     """
     if hasattr(gc, "freeze"):
-        gc.disable()  # until nearly all is imported: it finds nothing, in a tenth of the whole time of a read
+        gc.disable()  # until nearly all is imported: it would find nothing, and take a tenth of the time of a read
     called = os.path.basename(sys.argv[0])
     arguments = sys.argv[1:]
     out = standard_output()
@@ -61,20 +61,19 @@ def main() -> int:
         return out.failure
     except Exception as error:
         _drop_output()
-        out.complain(f"this is a fault of xsffi itself: {type(error).__name__}: {error}")
+        out.complain(f"internal error: {type(error).__name__}: {error}")
         return out.failure
 
 
 def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
-    """Carry out a command line; give the exit status. What goes wrong with the store or the command line is told as a
-    complaint; what goes wrong with the output is raised. `prog`: the name of the command, by default that of the whole
-    and its own."""
+    """Carry out a command line; return the exit status. Errors of the store or the command line are reported; errors of
+    the output are raised. `prog`: the name of the command, by default that of xsffi and its own."""
     from .parsers import HelpWanted, UsageError, command_parser, global_parser
 
     options: dict[str, Any] = {}
     status = 2
     try:
-        if arguments and arguments[0] in COMMANDS:  # without the parser of what else might stand there
+        if arguments and arguments[0] in COMMANDS:  # skips the parser of the global options
             name, *rest = arguments
         else:
             options = vars(global_parser(out.name).parse_args(arguments))
@@ -91,7 +90,7 @@ def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
         return 0
     try:
         return _carry_out(name, parsed, options, out)
-    except UsageError as error:  # what no parser can see
+    except UsageError as error:  # errors that no parser can detect
         out.complain(str(error), error.usage)
         return status
     except XenStoreError as error:
@@ -116,25 +115,25 @@ def _carry_out(name: str, parsed: dict[str, Any], options: dict[str, Any], out: 
 
 
 def _collect_from_here_on() -> None:
-    """What is there by now stays, and is not looked through any more, nor at the end."""
+    """Exclude existing objects from garbage collection, including the one at exit."""
     if not gc.isenabled():
         gc.freeze()
         gc.enable()
 
 
 def _known(name: str | None, prog: str) -> str:
-    """The name of a command, if it is one."""
+    """The name of a command, validated."""
     from .parsers import UsageError
 
     if name in COMMANDS:
         return name
     if name is None:
-        raise UsageError("which command?", f"{prog} -h shows them all")
+        raise UsageError("no command given", f"{prog} -h shows them all")
     from difflib import get_close_matches
 
     similar = get_close_matches(name, COMMANDS, 1)
     raise UsageError(
-        f"there is no command {name!r}", f"did you mean {similar[0]}?" if similar else f"{prog} -h shows them all"
+        f"unknown command {name!r}", f"did you mean {similar[0]}?" if similar else f"{prog} -h shows them all"
     )
 
 
@@ -163,11 +162,11 @@ def _end_by(name: str, out: Output) -> int:
     _drop_output()
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
-    return 128 + number  # it is blocked
+    return 128 + number  # the signal is blocked
 
 
 def _drop_output() -> None:
-    """What was not written yet is not tried again at the end of the process."""
+    """Discard unwritten output, so that it is not tried again at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.close(nowhere)

@@ -1,4 +1,4 @@
-"""``xsffi manual``: the man pages, made from the parsers by argparse-manpage."""
+"""``xsffi manual``: the man pages, generated from the parsers by argparse-manpage."""
 
 from __future__ import annotations
 
@@ -22,20 +22,24 @@ _INSTALL = "pip install 'xsffi[shell]'"
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.epilog = f"To read one: xsffi manual watch | man -l -. They are made by argparse-manpage ({_INSTALL})."
+    parser.epilog = f"To read one: xsffi manual watch | man -l -. Requires argparse-manpage ({_INSTALL})."
     parser.add_argument(
-        "page", metavar="PAGE", nargs="?", choices=tuple(TABLE), help="a command; by default it is the page of xsffi"
+        "page", metavar="PAGE", nargs="?", choices=tuple(TABLE), help="a command; by default, the page of xsffi itself"
     )
-    parser.add_argument("--directory", metavar="DIRECTORY", help="write all there: xsffi.1, xsffi-read.1 and so on")
+    parser.add_argument(
+        "--directory", metavar="DIRECTORY", help="write all pages there: xsffi.1, xsffi-read.1 and so on"
+    )
 
 
 def manual(_: Opening, out: Output, page: str | None = None, directory: str | None = None) -> int:
-    """Write a man page, or all of them to files in a folder that is there."""
+    """Print a man page, or write all of them to files in an existing directory."""
     if directory is None:
         out.write(_page(page).encode("utf-8"))
         return 0
     if page is not None:
-        raise UsageError("--directory gets all pages: it stands without PAGE", "xsffi manual --directory DIRECTORY")
+        raise UsageError(
+            "--directory writes all pages, so it does not go with PAGE", "xsffi manual --directory DIRECTORY"
+        )
     for name in (None, *TABLE):
         path = os.path.join(directory, f"{_title(name)}.1")
         try:
@@ -48,11 +52,11 @@ def manual(_: Opening, out: Output, page: str | None = None, directory: str | No
 
 
 def _page(name: str | None) -> str:
-    """The page of a command, or of the whole, in the language of man."""
+    """The page of a command, or of xsffi, in man's format."""
     try:
         from argparse_manpage.manpage import Manpage
     except ImportError:
-        raise UsageError("man pages are made by argparse-manpage, which is not installed", _INSTALL) from None
+        raise UsageError("man pages require argparse-manpage, which is not installed", _INSTALL) from None
     page = Manpage(_main_parser() if name is None else command_parser(name))
     page.prog = _title(name)
     page.description = "XenStore at a shell" if name is None else TABLE[name].summary
@@ -68,7 +72,7 @@ def _main_parser() -> ArgumentParser:
     commands = parser.add_argument_group("commands")
     for name, entry in TABLE.items():
         commands.add_argument(name, help=entry.summary)
-    parser.epilog = store_text()  # the rest of it is a list of the commands
+    parser.epilog = store_text()  # without the list of commands
     return parser
 
 

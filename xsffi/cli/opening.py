@@ -1,4 +1,4 @@
-"""The client of a command line."""
+"""Opens the client for a command line."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Opening"]
 
 
 class Opening:
-    """Opens the client that the options before the command ask for, once, or perhaps never."""
+    """Opens the client according to the global options, once or never."""
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         self._options = options
 
     def __call__(self, timeout: float | None = None) -> Client:
-        """A new client. `timeout`: how many seconds the daemon may take to reply, where neither that nor a backend was
-        asked for. Raises XenStoreError where there is no way to the store."""
+        """A new client. `timeout`: how many seconds the daemon may take to reply, if the options name neither a timeout
+        nor a backend. Raises XenStoreError if it cannot connect."""
         from ..sync.client import Client
 
         options = self._options
@@ -35,5 +35,5 @@ class Opening:
         return Client(options.get("socket"), backend, asked)
 
     def home(self, xs: Client) -> str | None:
-        """The home of the domain that was asked for; None where none was. Raises XenStoreError where there is none."""
+        """The home of the domain in the options; None if they name none. Raises XenStoreError if it does not exist."""
         return home_of(xs, self._options.get("domain"))

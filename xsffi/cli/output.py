@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Output", "standard_output", "text_of"]
 
-_LINE_MAX = 2000  # characters of a complaint that are shown
+_LINE_MAX = 2000  # characters of an error that are shown
 
 
 class Output:
-    """A command's output: lines for a terminal, a file or a pipe, and complaints on stderr."""
+    """A command's output: lines for a terminal, a file or a pipe, and errors on stderr."""
 
     def __init__(
         self,
@@ -34,12 +34,12 @@ class Output:
         terminal: bool = False,
         unicode: bool = True,
     ) -> None:
-        """`terminal`: whether somebody looks at it there; `unicode`: whether it shows more than ASCII; `name` begins
-        each complaint."""
+        """`terminal`: whether the output is a terminal; `unicode`: whether it can show more than ASCII; `name` precedes
+        each error."""
         self.name = name
         self.terminal = terminal
         self.unicode = unicode
-        self.failure = 1  # the exit status where something stands in the way
+        self.failure = 1  # the exit status for errors
         self._file = file
         self._errors = errors
 
@@ -52,7 +52,7 @@ class Output:
         self._file.write(f"{text}\n".encode("utf-8", "surrogateescape"))
 
     def shown(self, value: bytes) -> str:
-        """A value for the eyes, as far as this shows more than ASCII."""
+        """A value for people, in Unicode if the output can show that."""
         return shown(value) if self.unicode else escaped(value)
 
     def json(self, value: Any) -> None:
@@ -62,24 +62,24 @@ class Output:
         self.line(dumps(value))
 
     def flush(self) -> None:
-        """Have all of it seen by now. Raises OSError where it cannot be written."""
+        """Write all buffered output. Raises OSError if it cannot be written."""
         self._file.flush()
 
     def complain(self, text: str, usage: str = "") -> None:
-        """Say on stderr what is wrong, in one line whatever stands in it; and what would be right."""
+        """Print an error on stderr, in one line whatever it contains; and the right usage."""
         if self._errors is None:
-            return  # print() would take standard output
+            return  # print() would use standard output
         if len(text) > _LINE_MAX:
             text = f"{text[:_LINE_MAX]}…"
         line = "".join([letter if letter.isprintable() else _visible(letter) for letter in text])
         try:
             print(f"{self.name}: {line}", *usage.splitlines(), sep="\n", file=self._errors, flush=True)
         except (OSError, ValueError):
-            pass  # nobody is there to read it
+            pass  # nobody reads it
 
     @property
     def columns(self) -> int | None:
-        """How many columns the terminal says that it has, which may be 0; None where it is none."""
+        """How many columns the terminal says it has, possibly 0; None if it is no terminal."""
         try:
             return os.get_terminal_size(self._file.fileno()).columns
         except (OSError, ValueError):
@@ -87,16 +87,16 @@ class Output:
 
     @property
     def width(self) -> int | None:
-        """How many columns the terminal has; None where it is none, or does not say."""
+        """How many columns the terminal has; None if it is no terminal, or does not say."""
         return self.columns or None
 
     def console(self) -> Console | None:
-        """For colours and what moves: one of rich's, where this is a terminal that can do that, nobody has asked for no
-        colours, and rich is installed."""
+        """One of rich's consoles, for colours and animation, if this is a capable terminal, colours are not disabled,
+        and rich is installed."""
         return _console() if self.terminal else None
 
     def progress(self, items: Sequence[T], text: str) -> Iterable[T]:
-        """The items, and on stderr, where that is a terminal as above, how many of them are taken."""
+        """The items, with their progress on stderr if that is a terminal as above."""
         console = _console(stderr=True) if self._errors is not None and self._errors.isatty() else None
         if console is None:
             return items
@@ -104,17 +104,17 @@ class Output:
 
         from .interrupts import raise_exceptions
 
-        raise_exceptions()  # the cursor, which it hides, is to be shown again
+        raise_exceptions()  # to show the cursor, which it hides, again
         return track(items, text, console=console, transient=True)
 
 
 def _visible(letter: str) -> str:
-    """A letter that cannot be printed; a byte of the command line that is not UTF-8 as what it is."""
+    """Escape an unprintable character; a byte of the command line that is not UTF-8 as that byte."""
     return f"\\x{ord(letter) - 0xDC00:02x}" if "\udc80" <= letter <= "\udcff" else repr(letter)[1:-1]
 
 
 def text_of(error: OSError) -> str:
-    """What is to be said of an error: what it is about, and what is wrong."""
+    """The text of an error: what it is about, and what is wrong."""
     return ": ".join([str(part) for part in (error.filename, error.strerror or error) if part is not None])
 
 
@@ -129,10 +129,10 @@ def _console(stderr: bool = False) -> Console | None:
 
 
 def standard_output() -> Output:
-    """The standard output; nowhere, if that is closed."""
+    """The standard output; a dummy if that is closed."""
     if sys.stdout is None:
         return Output(open(os.devnull, "wb"), sys.stderr)
     unicode = sys.stdout.encoding.lower().replace("_", "-") in ("utf-8", "utf8")
-    # One of its own, since Python's has no buffer where PYTHONUNBUFFERED is set, and then writes a part at times.
+    # A new one, since Python's has no buffer if PYTHONUNBUFFERED is set, and may then write only part.
     file = BufferedWriter(FileIO(sys.stdout.fileno(), "wb", closefd=False))
     return Output(file, sys.stderr, terminal=sys.stdout.isatty(), unicode=unicode)

@@ -1,4 +1,4 @@
-"""The parsers of the command line: one for what stands before the command, and one for each command."""
+"""The parsers of the command line: one for the global options and the command's name, and one for each command."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ __all__ = [
     "whole_parser",
 ]
 
-_WIDTH = 80  # of help where there is no terminal
+_WIDTH = 80  # of help if there is no terminal
 
 _COMMANDS = """\
 commands:
 {commands}
 
-`xsffi COMMAND -h` tells more of each. The options above go before the command.
+`xsffi COMMAND -h` shows its options. The options above go before the command.
 """
 _STORE = """\
-The store is where libxenstore would look: where XENSTORED_PATH says, else
+The store is found where libxenstore would look: at XENSTORED_PATH if set, else
 {socket}, else the kernel's device, as in a guest.
-Called by the name xenstore-read, xenstore-ls and so on, it is that tool.
+If called as xenstore-read, xenstore-ls and so on, it acts as that tool.
 """
 
 
@@ -50,18 +50,17 @@ class UsageError(Exception):
 
 
 class HelpWanted(Exception):
-    """The command line asks for help, which is the text of this."""
+    """The command line asks for help; this is its text."""
 
 
 class Parser(argparse.ArgumentParser):
-    """As argparse's, but what is wrong is raised, and nothing is imported to know how wide the terminal is before it is
-    asked for help."""
+    """argparse's parser, but errors are raised, and the terminal's width is only determined when help is requested."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"formatter_class": _formatter, **options})
 
     def parse(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """What is given; options may stand anywhere. Raises UsageError where it is wrong."""
+        """The parsed arguments; options may be anywhere. Raises UsageError if they are wrong."""
         ordered, program = _options_first(self, arguments)
         found = vars(self.parse_args(ordered))
         if program is not None:
@@ -81,12 +80,12 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 
 def _verbatim(prog: str) -> argparse.HelpFormatter:
-    """What comes after the options is printed as it is."""
+    """Prints the text after the options as it is."""
     return argparse.RawDescriptionHelpFormatter(prog, width=_width(), max_help_position=32)
 
 
 def _width() -> int:
-    """That of help. argparse would import shutil to know it, for each argument that is added."""
+    """The width of help. argparse would import shutil to determine it for each argument that is added."""
     try:
         return max(os.get_terminal_size().columns - 2, 40)
     except (OSError, ValueError):
@@ -94,7 +93,7 @@ def _width() -> int:
 
 
 def global_parser(prog: str = "xsffi") -> Parser:
-    """The parser of what stands before a command, which it leaves in ``command`` with what follows in ``rest``."""
+    """The parser of the global options; leaves the command's name in ``command`` and what follows in ``rest``."""
     parser = Parser(
         prog=prog,
         usage="%(prog)s [OPTIONS] COMMAND …",
@@ -103,13 +102,13 @@ def global_parser(prog: str = "xsffi") -> Parser:
         formatter_class=_verbatim,
     )
     _add_options(parser)
-    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of those below")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of the commands below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 
 def whole_parser() -> Parser:
-    """The parser of all, with that of each command, whose modules are all imported: for what is made of it."""
+    """The parser with all commands, whose modules it imports: for completion and man pages."""
     parser = Parser(prog="xsffi", description="XenStore at a shell.", epilog=store_text())
     _add_options(parser)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
@@ -119,7 +118,7 @@ def whole_parser() -> Parser:
 
 
 def command_parser(name: str, prog: str | None = None) -> Parser:
-    """The parser of one command, under the name by which it was called."""
+    """The parser of one command, with the name it was called by."""
     command = command_of(name)
     parser = Parser(prog=prog or f"xsffi {name}", description=_sentence(COMMANDS[name].summary))
     command.arguments(parser)
@@ -127,33 +126,33 @@ def command_parser(name: str, prog: str | None = None) -> Parser:
 
 
 def number_of(kind: Callable[[str], float], least: float, rule: str) -> Callable[[str], Any]:
-    """The type of an argument that is a number from so many on."""
+    """The type of an argument that is a number of at least `least`."""
 
     def parse(text: str) -> float:
         try:
             number = kind(text)
         except ValueError:
             number = least - 1
-        if not least <= number < float("inf"):  # and no nan
+        if not least <= number < float("inf"):  # also excludes NaN
             raise argparse.ArgumentTypeError(f"{rule}, not {text!r}")
         return number
 
     return parse
 
 
-seconds = number_of(float, 0, "seconds are a number from 0 on")
+seconds = number_of(float, 0, "seconds must be a number of at least 0")
 
 
 def _options_first(
     parser: Parser, arguments: Sequence[str]
 ) -> tuple[Sequence[str], tuple[argparse.Action, list[str]] | None]:
-    """The same arguments in an order that argparse of each version of Python takes: as with getopt, options may stand
-    anywhere before a ``--``, and the value of one may begin with a dash. Apart from these, an option that takes all
-    that follows it, and that, of which argparse would take a ``--`` away."""
+    """The same arguments in an order that argparse in every version of Python accepts: as with getopt, options may be
+    anywhere before a ``--``, and the value of one may start with a dash. Separately, an option that takes all following
+    arguments, and these, from which argparse would remove a ``--``."""
     if not all(action.nargs in (0, None, argparse.REMAINDER) for action in parser._option_string_actions.values()):
-        return arguments, None  # where an option's values end is for argparse to tell
+        return arguments, None  # only argparse knows where an option's values end
     for action in parser._get_positional_actions():
-        if action.nargs == argparse.REMAINDER:  # all behind what comes before it is another program's
+        if action.nargs == argparse.REMAINDER:  # everything after the arguments before it is another program's
             place = next((place for place, text in enumerate(arguments, 1) if not text.startswith("-")), len(arguments))
             return arguments[:place], (action, list(arguments[place:]))
     options: list[str] = []
@@ -169,7 +168,7 @@ def _options_first(
         lacking = _lacking_value(parser, argument)
         if lacking is None:
             options.append(argument)
-        elif lacking.nargs is not None:  # all the rest is another program's
+        elif lacking.nargs is not None:  # the rest is another program's
             return [*options, *others, argument], (lacking, list(rest))
         else:
             value = next(rest, None)
@@ -181,7 +180,7 @@ def _options_first(
 
 
 def _lacking_value(parser: Parser, argument: str) -> argparse.Action | None:
-    """The option whose value is the next argument, if it is one. Raises UsageError where there is no such option."""
+    """The option whose value is the next argument, if any. Raises UsageError for an unknown option."""
     known = parser._option_string_actions
     if argument.startswith("--"):
         name, equals, _ = argument.partition("=")
@@ -199,7 +198,7 @@ def _lacking_value(parser: Parser, argument: str) -> argparse.Action | None:
 
 def _refuse(parser: Parser, option: str) -> NoReturn:
     if option in global_parser()._option_string_actions:
-        parser.error(f"{option} stands before the command: xsffi {option} …")
+        parser.error(f"{option} must come before the command: xsffi {option} …")
     parser.error(f"unknown option {option}; put -- before arguments that begin with a dash")
 
 
@@ -209,10 +208,10 @@ def store_text() -> str:
 
 
 def _add_options(parser: Parser) -> None:
-    """Those that stand before a command."""
+    """Add the global options."""
     parser.add_argument("--socket", metavar="PATH", help="the daemon's socket, or the kernel's device")
     parser.add_argument(
-        "--backend", choices=("auto", "libxenstore", "wire"), default="auto", help="what carries the requests"
+        "--backend", choices=("auto", "libxenstore", "wire"), default="auto", help="how to reach the store"
     )
     parser.add_argument(
         "--timeout",
@@ -223,10 +222,12 @@ def _add_options(parser: Parser) -> None:
     parser.add_argument(
         "--domain",
         metavar="DOMAIN",
-        help="relative paths, and a PATH that is not given, are of this domain's home; its number or name",
+        help="start relative paths, and a missing PATH, at this domain's home (number or name)",
     )
-    parser.add_argument("--trace", action="store_true", help="tell of each request and reply on stderr")
-    parser.add_argument("--version", action="store_true", help="the versions of all that is at work, and which backend")
+    parser.add_argument("--trace", action="store_true", help="print each request and reply on stderr")
+    parser.add_argument(
+        "--version", action="store_true", help="print the versions of all components, and which backend is used"
+    )
 
 
 def _epilog() -> str:

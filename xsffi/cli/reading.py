@@ -1,6 +1,6 @@
 """``xsffi read``, ``list`` and ``exists``, as xenstore-read, xenstore-list and xenstore-exists.
 
-Several nodes are looked at in one transaction, so as they are at one moment, up to the first that cannot be read.
+Several nodes are read in one transaction, and so as they are at one moment, up to the first that cannot be read.
 """
 
 from __future__ import annotations
@@ -25,21 +25,19 @@ __all__ = ["COMMANDS", "exists", "list_children", "read"]
 
 def _read_arguments(parser: ArgumentParser) -> None:
     _paths(parser)
-    parser.add_argument("-p", "--prefix", action="store_true", help="the path before each value: PATH: VALUE")
+    parser.add_argument("-p", "--prefix", action="store_true", help="print the path before each value: PATH: VALUE")
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument(
-        "-R", "--raw", action="store_true", help="the bytes of the values as they are, and nothing between them"
+        "-R", "--raw", action="store_true", help="print the bytes of the values unchanged, with nothing between them"
     )
-    forms.add_argument("--json", action="store_true", help="an object of JSON for each node, one a line")
+    forms.add_argument("--json", action="store_true", help="print a JSON object for each node, one per line")
     add_socket_flag(parser)
 
 
 def _list_arguments(parser: ArgumentParser) -> None:
     _paths(parser)
-    parser.add_argument("-p", "--prefix", action="store_true", help="the children's paths instead of their names")
-    parser.add_argument(
-        "--json", action="store_true", help='{"path": …, "name": …} for each child, one a line, in JSON'
-    )
+    parser.add_argument("-p", "--prefix", action="store_true", help="print the children's paths instead of their names")
+    parser.add_argument("--json", action="store_true", help='print {"path": …, "name": …} for each child, one per line')
     add_socket_flag(parser)
 
 
@@ -55,7 +53,7 @@ def _paths(parser: ArgumentParser) -> None:
 def read(
     xs: Client, out: Output, paths: Sequence[str], prefix: bool = False, raw: bool = False, json: bool = False
 ) -> int:
-    """Write the values of nodes, a line each, escaped as xenstore-read does it."""
+    """Print the values of nodes, one per line, escaped as by xenstore-read."""
 
     def text(verbs: NodeOperations, path: str) -> bytes:
         value = verbs.read(path)
@@ -70,7 +68,7 @@ def read(
 
 
 def list_children(xs: Client, out: Output, paths: Sequence[str], prefix: bool = False, json: bool = False) -> int:
-    """Write the names of the children of nodes, a line each, in the daemon's order."""
+    """Print the names of the children of nodes, one per line, in the daemon's order."""
 
     def text(verbs: NodeOperations, path: str) -> bytes:
         names = verbs.ls(path)
@@ -88,7 +86,7 @@ def list_children(xs: Client, out: Output, paths: Sequence[str], prefix: bool = 
 
 
 def exists(xs: Client, out: Output, paths: Sequence[str]) -> int:
-    """Tell by the exit status whether there are all of these nodes, and may be read: 0, else 1, in silence."""
+    """Show by the exit status whether all of these nodes exist and may be read: 0, otherwise 1; prints nothing."""
     try:
         together(xs, lambda verbs: [verbs.read(path) for path in paths], alone=len(paths) == 1)
     except (NodeNotFoundError, AccessDeniedError):
@@ -97,7 +95,7 @@ def exists(xs: Client, out: Output, paths: Sequence[str]) -> int:
 
 
 def _each(xs: Client, out: Output, paths: Sequence[str], text: Callable[[NodeOperations, str], bytes]) -> int:
-    """Write what is to be said of each path, of those before one that fails too."""
+    """Print the text for each path; if one fails, still those before it."""
     found: list[bytes] = []
 
     def look(verbs: NodeOperations) -> None:

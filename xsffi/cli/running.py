@@ -1,4 +1,4 @@
-"""A program that is run for a change of a node."""
+"""Runs a program for a change of a node."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["CannotRunError", "run_for"]
 
 
 class CannotRunError(Exception):
-    """There is no such program, or it may not be run."""
+    """The program does not exist, or may not be run."""
 
 
 def run_for(change: Change, command: Sequence[str]) -> str | None:
-    """Run a program for a change, and wait for its end; say how it ended, if not well.
+    """Run a program for a change, and wait for it to exit; return how it failed, if it did.
 
     Its environment has ``XENSTORE_PATH``, ``XENSTORE_CHANGE``, which is "made", "changed" or "removed", and the values
-    ``XENSTORE_OLD`` and ``XENSTORE_NEW``: neither where there was, or is, no node, nor where the value has a NUL, which
-    no environment can hold. On its stdin is the new value, whatever that is made of. Where this is interrupted, it is
-    ended too. Raises CannotRunError.
+    ``XENSTORE_OLD`` and ``XENSTORE_NEW``; each is unset if the node did not exist then, or the value contains a NUL,
+    which an environment cannot hold. The new value is on its stdin, whatever it contains. If this is interrupted, so is
+    the program. Raises CannotRunError.
     """
     import subprocess
 
     process = None
     try:
-        with _interruptions_held():  # else there could be a program that nobody knows of
+        with _interruptions_held():  # otherwise a program could be left running
             try:
                 process = subprocess.Popen(command, stdin=subprocess.PIPE, env=_environment(change))
             except (OSError, ValueError) as error:
@@ -45,8 +45,8 @@ def run_for(change: Change, command: Sequence[str]) -> str | None:
         raise
     status = process.returncode
     if status < 0:
-        return f"{command[0]} was ended by signal {-status}"
-    return f"{command[0]} ended with status {status}" if status else None
+        return f"{command[0]} was killed by signal {-status}"
+    return f"{command[0]} exited with status {status}" if status else None
 
 
 def _environment(change: Change) -> dict[bytes, bytes]:
@@ -67,7 +67,7 @@ def _put_value(environment: dict[bytes, bytes], name: bytes, node: Node | None) 
 
 @contextmanager
 def _interruptions_held() -> Iterator[None]:
-    """Ctrl-C has its effect at the end of the ``with`` block. It comes to the main thread alone."""
+    """Delay Ctrl-C until the end of the ``with`` block. It only reaches the main thread."""
     from threading import current_thread, main_thread
 
     handler = signal.getsignal(signal.SIGINT)
@@ -85,8 +85,8 @@ def _interruptions_held() -> Iterator[None]:
 
 
 def _end(process: Popen[bytes]) -> None:
-    """A terminal has sent Ctrl-C to the program too; where it was sent to this process alone, that passes it on. Once
-    more ends a program that does not end."""
+    """End the program after Ctrl-C. A terminal has sent that to the program too; if it was sent to this process only,
+    pass it on. A second one kills a program that does not end."""
     try:
         process.terminate()
         process.wait()

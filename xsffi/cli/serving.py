@@ -1,4 +1,4 @@
-"""``xsffi serve``: what ``python -m xsffi.server`` is."""
+"""``xsffi serve``: the same as ``python -m xsffi.server``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["COMMANDS"]
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.epilog = "It ends with SIGTERM or Ctrl-C. Clients find it where XENSTORED_PATH, or --socket, says PATH."
+    parser.epilog = "Runs until SIGTERM or Ctrl-C. Clients find it with XENSTORED_PATH or --socket set to PATH."
     add_arguments(parser)
 
 

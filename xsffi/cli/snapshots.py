@@ -1,4 +1,4 @@
-"""A tree as it is at one moment, or else as far as it can be read."""
+"""A tree as it is at one moment or, failing that, as far as it can be read."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["read_tree"]
 
 
 def read_tree(xs: Client, top: str, levels: int | None = None) -> tuple[list[Node], dict[str, XenStoreError]]:
-    """Every node from `top` down, parents first, as at one moment; or those of so many levels below it, of which each
-    is as at a moment of its own.
+    """Every node from `top` down, parents first, at one moment; or, with `levels`, only that many levels below it, each
+    at a moment of its own.
 
-    Where some may not be read, as by a guest, or others change the tree all the time, or a guest has no watch left,
-    nodes are read one level after the other, and with them come the errors of those that may not be read, by their
-    paths. Raises XenStoreError where `top` itself cannot be read.
+    If some may not be read, as by a guest, or the tree keeps changing, or a guest has no watch left, nodes are read one
+    level after the other, and the errors of those that may not be read are returned by path. Raises XenStoreError if
+    `top` itself cannot be read.
     """
     if levels is None:
         try:
@@ -38,6 +38,6 @@ def read_tree(xs: Client, top: str, levels: int | None = None) -> tuple[list[Nod
     deepest = None if levels is None else level(top) + levels
     for node in xs.walk(top, note):
         if deepest is not None and level(node.path) > deepest:
-            break  # all nodes of a level come before those of the next
+            break  # a level's nodes all come before the next level's
         nodes.append(node)
     return nodes, unread

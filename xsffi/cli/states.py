@@ -1,4 +1,4 @@
-"""XenbusState, by which the two ends of a device tell each other how far they are (xen/include/public/io/xenbus.h)."""
+"""XenbusState, by which the two ends of a device report their progress (xen/include/public/io/xenbus.h)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ _NAMES = {
 
 
 def state_name(value: bytes) -> str | None:
-    """What the state is called that the value of such a node stands for; None where it stands for none."""
+    """The name of the state in the value of such a node; None if it is not valid."""
     return _NAMES.get(value)
 
 
 def state_style(name: str) -> str:
-    """The style, one of rich's, in which a state is shown."""
+    """The style, one of rich's, for a state."""
     return {"connected": "green", "closed": "red", "unknown": "red"}.get(name, "yellow")
 
 
 def is_state(path: str) -> bool:
     """Whether a node holds a XenbusState, by its path.
 
-    It is named ``state``, or ``state-N`` for each device that one of PCI passthrough stands for, and lies in the
-    directory of a device or below it, as SCSI's do: ``device/CLASS/ID`` and ``backend/CLASS/DOMID/ID`` in the home of a
-    domain, absolute or relative, or ``/libxl/DOMID/device/CLASS/ID``, where libxl keeps what a device began with.
+    It is named ``state``, or ``state-N`` for each device of a PCI passthrough, and is in the directory of a device or
+    below it, as for SCSI: ``device/CLASS/ID`` and ``backend/CLASS/DOMID/ID`` in the home of a domain, absolute or
+    relative, or ``/libxl/DOMID/device/CLASS/ID``, where libxl keeps the initial configuration of a device.
     """
     above, _, name = path.rpartition("/")
     if name != "state" and not (name.startswith("state-") and name[6:].isdigit()):

@@ -1,4 +1,4 @@
-"""Tables of text, in columns as wide as need be."""
+"""Tables of text, with columns as wide as needed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ _GAP = "  "
 
 
 def write_table(out: Output, heads: Sequence[str], rows: Sequence[Sequence[tuple[str, str]]]) -> None:
-    """Write rows of texts, each with a style of rich's, below the heads of their columns. A column in which nothing
-    stands is left out."""
+    """Print rows of texts, each with one of rich's styles, below the column heads. Empty columns are left out."""
     paint = Colours(out.console()).paint
     table = [[(head, "bold") for head in heads], *rows]
     places = [place for place in range(len(heads)) if not rows or any(row[place][0] for row in rows)]
     widths = [max(columns_of(row[place][0]) for row in table) for place in places]
     for row in table:
-        line, behind = "", ""  # what stands behind a text is written before the next, so that no line ends in it
+        line, behind = "", ""  # padding is written before the next text, so that no line ends in it
         for place, width in zip(places, widths):
             text, style = row[place]
             if text:

@@ -1,4 +1,4 @@
-"""What the commands share that xenstore-utils have too."""
+"""What is common to the commands that xenstore-utils also have."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ if TYPE_CHECKING:
 
 __all__ = ["add_socket_flag", "together"]
 
-_ATTEMPTS = 1000  # some 50 seconds of them; xenstore-utils try for ever
+_ATTEMPTS = 1000  # some 50 seconds; xenstore-utils retry forever
 
 
 class _Ignore(argparse.Action):
-    """An option that means nothing."""
+    """An option that is ignored."""
 
     def __call__(self, *_: Any) -> None:
         pass
 
 
 def add_socket_flag(parser: argparse.ArgumentParser) -> None:
-    """``-s``, which meant the daemon's socket until Xen 4.14, and is still taken by xenstore-utils."""
+    """``-s``, which selected the daemon's socket until Xen 4.14, and is still accepted by xenstore-utils."""
     parser.add_argument(
         "-s",
         "--socket",
@@ -33,13 +33,12 @@ def add_socket_flag(parser: argparse.ArgumentParser) -> None:
         nargs=0,
         dest=argparse.SUPPRESS,
         default=argparse.SUPPRESS,
-        help="taken and ignored, as by xenstore-utils",
+        help="ignored, as by xenstore-utils",
     )
 
 
 def together(xs: Client, work: Callable[[NodeOperations], object], alone: bool) -> None:
-    """Do some work in a transaction, again and again while others come in between; directly, where it is a single
-    request, which stands `alone`."""
+    """Do some work in a transaction, retried on conflicts; directly if it is a single request (`alone`)."""
     if alone:
         work(xs)
     else:

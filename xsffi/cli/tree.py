@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "tree"]
 
-# What is drawn before a node, before the last of its siblings, and before what is below each; what is left of a value
-# that is cut.
+# The prefix of a node, of the last of its siblings, and of what is below each; the mark of a cut value.
 _UNICODE = ("├── ", "└── ", "│   ", "    ", "…")
 _ASCII = ("|-- ", "`-- ", "|   ", "    ", "...")
 
@@ -37,13 +36,13 @@ def _arguments(parser: ArgumentParser) -> None:
     parser.add_argument(
         "-L",
         dest="level",
-        type=number_of(int, 1, "a level is a whole number from 1 on"),
+        type=number_of(int, 1, "a level must be a whole number, at least 1"),
         metavar="LEVEL",
-        help="how many levels below the top are shown; they are read one after the other, and nothing below them",
+        help="how many levels below the top to show; only these are read, one after the other",
     )
-    parser.add_argument("-p", dest="permissions", action="store_true", help="with permissions, the owner's first")
-    parser.add_argument("-s", dest="sizes", action="store_true", help="with the sizes of values, in bytes")
-    parser.add_argument("--json", action="store_true", help="the nodes as lines of JSON, parents first")
+    parser.add_argument("-p", dest="permissions", action="store_true", help="show permissions, the owner's first")
+    parser.add_argument("-s", dest="sizes", action="store_true", help="show the sizes of values in bytes")
+    parser.add_argument("--json", action="store_true", help="print the nodes as lines of JSON, parents first")
 
 
 def tree(
@@ -55,7 +54,7 @@ def tree(
     sizes: bool = False,
     json: bool = False,
 ) -> int:
-    """Draw the tree below a node; 1 where some of it may not be read."""
+    """Draw the tree below a node; returns 1 if some of it may not be read."""
     nodes, unread = read_tree(xs, path, level)
     if json:
         for node in nodes:
@@ -69,7 +68,7 @@ def tree(
 
 
 class _Drawing:
-    """The nodes of a tree as lines."""
+    """Formats the nodes of a tree as lines."""
 
     def __init__(
         self,
@@ -91,9 +90,9 @@ class _Drawing:
         self._width = out.width if out.terminal else None
 
     def lines(self, top: str, level: int | None) -> Iterator[str]:
-        """A line for each node from `top` down, what is below a node at once behind it."""
+        """A line for each node from `top` down, each followed by what is below it."""
         middle, last, beside, beyond, _ = self._signs
-        waiting = [(top, top, "", "", 0)]  # with what is drawn before each, and before what is below it
+        waiting = [(top, top, "", "", 0)]  # with the prefix of each, and of what is below it
         while waiting:
             path, name, before, below, depth = waiting.pop()
             yield self._paint(before, "dim") + self._text(path, name, len(before))
@@ -104,7 +103,7 @@ class _Drawing:
                     waiting.append((child, child_name, below + sign, below + under, depth + 1))
 
     def _children(self, path: str) -> list[tuple[str, str]]:
-        """The paths and names of the children of a node, without those that went while the tree was read."""
+        """The paths and names of a node's children, without those that disappeared while the tree was read."""
         node = self._nodes.get(path)
         if node is None:
             return []
@@ -112,7 +111,7 @@ class _Drawing:
         return [child for child in children if child[0] in self._nodes or child[0] in self._unread]
 
     def _text(self, path: str, name: str, column: int) -> str:
-        """A node, from a column of the line on."""
+        """The text of a node, starting at this column."""
         node = self._nodes.get(path)
         label = shown_name(name)
         if node is None:
@@ -131,19 +130,19 @@ class _Drawing:
         return f"{text} = {value}{self._paint(meaning, style)}"
 
     def _bracket(self, node: Node) -> str:
-        """The permissions and the size of a node, as far as they are shown."""
+        """The permissions and the size of a node, as far as requested."""
         parts = [",".join(map(str, node.permissions))] if self._permissions else []
         if self._sizes:
             parts.append(str(len(node.value)))
         return f"[{' '.join(parts)}]  " if parts else ""
 
     def _domain(self, path: str) -> str:
-        """The name of the domain whose number a node is named by, to be shown behind it."""
+        """The name of the domain if the node is named by its number, to be shown after it."""
         above, _, number = path.rpartition("/")
         return f" ({self._names[number]})" if number in self._names and _lists_domains(above) else ""
 
     def _meaning(self, path: str, value: bytes) -> tuple[str, str]:
-        """What a value stands for, to be shown behind it, and its style."""
+        """The meaning of a value, to be shown after it, and its style."""
         if is_state(path):
             state = state_name(value)
             if state is not None:
@@ -156,7 +155,7 @@ class _Drawing:
 
 
 def _lists_domains(path: str) -> bool:
-    """Whether the children of a node are named by the numbers of domains."""
+    """Whether the children of a node are named by domids."""
     if path in ("/local/domain", "/libxl"):
         return True
     parts = below_home(path)
@@ -164,7 +163,7 @@ def _lists_domains(path: str) -> bool:
 
 
 def _names(xs: Client, out: Output) -> dict[str, str]:
-    """The names of domains by their numbers; none for a guest, which may not list them."""
+    """The names of domains by domid; empty for a guest, which may not list them."""
     try:
         names = domain_names(xs)
     except AccessDeniedError:

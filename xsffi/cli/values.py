@@ -1,4 +1,4 @@
-"""Values as a shell shows them, and takes them."""
+"""How a shell shows and reads values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ if TYPE_CHECKING:
 __all__ = ["escaped", "shown", "shown_name", "shown_text", "unescaped"]
 
 _NAMED = {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r", 0x5C: "\\\\"}
-#: For each byte, how xenstore-read and xenstore-ls show it.
+#: How xenstore-read and xenstore-ls show each byte.
 _ESCAPES = [
     _NAMED.get(byte) or (chr(byte) if 0x20 <= byte <= 0x7E else f"\\{byte:03o}" if byte < 8 else f"\\x{byte:02x}")
     for byte in range(256)
 ]
-# After \\x whatever C's sscanf takes for "%2x": blanks before it, a sign and a digit, 0x alone.
+# After \\x, whatever C's sscanf accepts for "%2x": leading blanks, a sign and a digit, 0x alone.
 _ESCAPED = (
     rb"(?s)\\(?:x[ \t\n\v\f\r]*(0[xX]|[0-9a-fA-F]{2}|[+-]?[0-9a-fA-F])"
     rb"|([0-7]{1,3})"
@@ -24,16 +24,16 @@ _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte != 0x5C)
 
 
 def escaped(value: bytes) -> str:
-    r"""As xenstore-read and xenstore-ls show it: ASCII that can be printed, all else as ``\n``, ``\\``, ``\x80``."""
+    r"""As xenstore-read and xenstore-ls show it: printable ASCII, everything else as ``\n``, ``\\``, ``\x80``."""
     if not value.translate(None, _PLAIN):
         return value.decode("ascii")
     return "".join([_ESCAPES[byte] for byte in value])
 
 
 def shown(value: bytes) -> str:
-    """For the eyes: UTF-8 that can be printed and has no backslash as it is, all else :func:`escaped`.
+    """For people: printable UTF-8 without a backslash as it is, everything else :func:`escaped`.
 
-    So two values never look alike, and a terminal is sent no control bytes, nor what turns the direction of writing.
+    So two values never look alike, and a terminal gets neither control characters nor changes of the text direction.
     """
     try:
         text = value.decode("utf-8")
@@ -43,18 +43,18 @@ def shown(value: bytes) -> str:
 
 
 def shown_name(name: str) -> str:
-    """For the eyes: the name of a node, or a path. Those of both daemons can be printed as they are."""
+    """For people: the name of a node, or a path. Valid ones are printable as they are."""
     return name if name.isprintable() else shown(name.encode("utf-8", "surrogateescape"))
 
 
 def shown_text(text: str) -> str:
-    """For the eyes: the daemon's own text, with newlines and tabs as they are."""
+    """For people: text from the daemon, with newlines and tabs as they are."""
     return "".join([letter if letter.isprintable() or letter in "\n\t" else shown_name(letter) for letter in text])
 
 
 def unescaped(text: bytes) -> bytes:
-    r"""What xenstore-write makes of a value: the reverse of :func:`escaped`, one or two digits after ``\x``, up to
-    three octal ones; a backslash before anything else is left out, and one at the end is a NUL."""
+    r"""Parse a value as xenstore-write does, the reverse of :func:`escaped`: one or two digits after ``\x``, up to
+    three octal ones; a backslash before anything else is dropped, and one at the end is a NUL."""
     if b"\\" not in text:
         return text
     from re import sub

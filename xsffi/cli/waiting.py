@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "wait"]
 
-_TO_ANSWER = 1.0  # seconds more that the daemon may take, so that with no time at all there is one look
+_TO_ANSWER = 1.0  # extra seconds for the daemon, so that even with a timeout of 0 there is one check
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    parser.epilog = "The exit status is 0 once it is so, 1 when the time is up, 2 where that cannot be said."
-    parser.add_argument("path", metavar="PATH", help="the node, there or not yet")
-    parser.add_argument("value", metavar="VALUE", nargs="?", help="the value; by default any, so that it is there")
+    parser.epilog = "The exit status is 0 once the condition holds, 1 on timeout, 2 on errors."
+    parser.add_argument("path", metavar="PATH", help="the node, which need not exist yet")
+    parser.add_argument("value", metavar="VALUE", nargs="?", help="the value; by default, wait until the node exists")
     parser.add_argument("--gone", action="store_true", help="wait until there is no such node")
     parser.add_argument(
         "--timeout",
         type=seconds,
         metavar="SECONDS",
-        help="how long to wait; for ever by default",
+        help="how long to wait; no limit by default",
     )
 
 
@@ -43,10 +43,10 @@ def wait(
     gone: bool = False,
     timeout: float | None = None,
 ) -> int:
-    """Wait until a node has a value, is there, or is gone: 0 once that is so, 1 when the time is up, in silence; also
-    where that is since the daemon does not answer, which the wire alone can tell."""
+    """Wait until a node has a value, exists, or is gone; returns 0 once that is so, 1 on timeout; prints nothing. A
+    daemon that does not answer is a timeout too; only the wire can detect that."""
     if gone and value is not None:
-        raise UsageError("a node that is gone has no value: --gone stands without VALUE", "xsffi wait PATH --gone")
+        raise UsageError("--gone does not go with VALUE: a node that is gone has no value", "xsffi wait PATH --gone")
     wanted = None if value is None else os.fsencode(value)
     try:
         with opening(None if timeout is None else timeout + _TO_ANSWER) as xs:

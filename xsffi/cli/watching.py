@@ -25,44 +25,48 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "watch"]
 
-_CANNOT_RUN = 127  # the exit status, as a shell's
-_PAUSE = 50  # milliseconds between two looks at whether the daemon is back
+_CANNOT_RUN = 127  # the exit status, as in a shell
+_PAUSE = 50  # milliseconds between attempts to reconnect
 
 _DESCRIPTION = """\
-Print the path of each change, and once that of each PATH, as xenstore-watch does. With --values, --json, --exec or
---shell, changes are told with the values before and after; of what happens between two looks at a node the last state
-is told. PATH is a node, there or not, with all below it.
+Print the path of each change, and each PATH once at the start, as xenstore-watch does.
+With --values, --json, --exec or --shell, changes are reported with the values before
+and after; of several quick changes to a node, only the last state may be reported.
+PATH is a node, which need not exist, with everything below it.
 """
 _ENVIRONMENT = """\
-A program has XENSTORE_PATH in its environment, XENSTORE_CHANGE, which is made, changed or removed, and the values
-XENSTORE_OLD and XENSTORE_NEW: unset where there was, or is, no node, and where the value has a NUL byte. On its stdin
-is the new value as it is. The next is run once it has ended; changes meanwhile to the same node are told as one.
+A program gets XENSTORE_PATH in its environment, XENSTORE_CHANGE, which is made, changed
+or removed, and the values XENSTORE_OLD and XENSTORE_NEW: unset if the node did not exist
+then, or the value contains a NUL byte. The new value is on its stdin. The next program
+runs once it has exited; further changes to the same node meanwhile are reported as one.
 """
 
 
 def _arguments(parser: ArgumentParser) -> None:
-    count = number_of(int, -1, "a count is a whole number from 0 on, or -1 for no end")
-    depth = number_of(int, -1, "a depth is a whole number from 0 on, or -1 for all")
+    count = number_of(int, -1, "a count must be a whole number of at least 0, or -1 for no limit")
+    depth = number_of(int, -1, "a depth must be a whole number of at least 0, or -1 for all")
     parser.description = _DESCRIPTION
     parser.epilog = _ENVIRONMENT
     parser.add_argument("paths", metavar="PATH", nargs="+", help="what to watch")
-    parser.add_argument("-n", "--number", type=count, default=-1, metavar="NR", help="end after so many")
+    parser.add_argument("-n", "--number", type=count, default=-1, metavar="NR", help="exit after so many changes")
     parser.add_argument(
-        "-d", "--depth", type=depth, default=-1, metavar="DEPTH", help="how many levels below each PATH count"
+        "-d", "--depth", type=depth, default=-1, metavar="DEPTH", help="how many levels below each PATH to include"
     )
-    parser.add_argument("--values", action="store_true", help="tell the time, the path, and both values")
+    parser.add_argument("--values", action="store_true", help="print the time, the path, and both values")
     parser.add_argument("--json", action="store_true", help="the same, as lines of JSON")
+    parser.add_argument("--initial", action="store_true", help="first report the existing nodes, as if just created")
     parser.add_argument(
-        "--initial", action="store_true", help="tell of the nodes that are there first, as if just made"
-    )
-    parser.add_argument(
-        "--reconnect", action="store_true", help="go on once the daemon is back, where it goes, and tell the difference"
+        "--reconnect", action="store_true", help="reconnect if the daemon restarts, and report the differences"
     )
     add_socket_flag(parser)
     programs = parser.add_mutually_exclusive_group()
-    programs.add_argument("--shell", metavar="COMMAND", help="have a shell run this for each change")
+    programs.add_argument("--shell", metavar="COMMAND", help="run this in a shell for each change")
     programs.add_argument(
-        "--exec", dest="program", nargs="...", metavar="PROGRAM", help="run the program, with all that follows"
+        "--exec",
+        dest="program",
+        nargs="...",
+        metavar="PROGRAM",
+        help="run this program for each change; takes all arguments that follow",
     )
 
 
@@ -79,9 +83,10 @@ def watch(
     shell: str | None = None,
     program: Sequence[str] | None = None,
 ) -> int:
-    """Tell of changes, for ever or `number` times (-1: no end), as far as `depth` levels below the paths (-1: all)."""
+    """Report changes, without end or `number` times (-1: no limit), down to `depth` levels below the paths (-1:
+    all)."""
     if program is not None and not program:
-        raise UsageError("--exec is followed by a program", "xsffi watch PATH --exec PROGRAM [ARGUMENT…]")
+        raise UsageError("--exec needs a program", "xsffi watch PATH --exec PROGRAM [ARGUMENT…]")
     command = ["/bin/sh", "-c", shell] if shell is not None else program
     end = number if number >= 0 else None
     if not (values or json or command):
@@ -91,15 +96,17 @@ def watch(
         return _tell_paths(xs, out, paths, end, depth if depth >= 0 else None)
     for path in paths:
         if path.startswith("@"):
-            raise UsageError(f"{path} has no value: only the plain watch is told of it", f"xsffi watch {path}")
+            raise UsageError(f"{path} has no value: only a plain watch can report it", f"xsffi watch {path}")
     if reconnect:
         import logging
 
-        logging.basicConfig(format=f"{out.name}: %(message)s", level=logging.INFO)  # where the daemon goes, and is back
+        logging.basicConfig(
+            format=f"{out.name}: %(message)s", level=logging.INFO
+        )  # when the connection is lost and restored
     if command is not None:
         from .interrupts import raise_exceptions
 
-        raise_exceptions()  # the program is to end too
+        raise_exceptions()  # to end the program too
     with closing(_changes(xs, out, _topmost(paths), initial, reconnect)) as changes:
         found = islice((change for change in changes if _is_near(change.path, paths, depth)), end)
         return _tell(found, _writer(out, json) if values or json else None, command, out)
@@ -108,7 +115,7 @@ def watch(
 def _tell_paths(xs: Client, out: Output, paths: Sequence[str], end: int | None, depth: int | None) -> int:
     for place, path in enumerate(paths):
         if path in paths[:place]:
-            raise UsageError(f"{path} is named twice: each path is watched once", f"xsffi watch {path}")
+            raise UsageError(f"{path} is given twice", f"xsffi watch {path}")
         xs.watch(path, depth=depth)
     for event in islice(xs.events(), end):
         out.line(shown_name(event.path))
@@ -137,7 +144,7 @@ def _tell(
 
 
 def _writer(out: Output, json: bool) -> Callable[[Change], None]:
-    """What tells of a change in a line."""
+    """Prints a change as one line."""
     from time import localtime, strftime, time
 
     from .changes import change_json, change_line
@@ -146,7 +153,7 @@ def _writer(out: Output, json: bool) -> Callable[[Change], None]:
     if json:
         return lambda change: out.line(change_json(change, time()))
     paint = Colours(out.console()).paint
-    form = "%H:%M:%S" if out.terminal else "%Y-%m-%d %H:%M:%S"  # a log is read on other days too
+    form = "%H:%M:%S" if out.terminal else "%Y-%m-%d %H:%M:%S"  # a log may be read on another day
 
     def write(change: Change) -> None:
         now = time()
@@ -157,7 +164,7 @@ def _writer(out: Output, json: bool) -> Callable[[Change], None]:
 
 
 def _changes(xs: Client, out: Output, tops: Sequence[str], initial: bool, reconnect: bool) -> Generator[Change]:
-    """All changes from now on of nodes themselves; what was said of those before is seen before it waits for others."""
+    """All changes of nodes themselves from now on; output about earlier ones is flushed before it waits for more."""
     with ExitStack() as stack:
         mirrors = [stack.enter_context(xs.mirror(top, reconnect)) for top in tops]
         if initial:
@@ -169,13 +176,13 @@ def _changes(xs: Client, out: Output, tops: Sequence[str], initial: bool, reconn
                 try:
                     yield from filter(is_own, mirror.update())
                 except TransactionConflictError:
-                    pass  # others write all the time: the next update goes on
+                    pass  # the tree keeps changing: the next update continues
             out.flush()
             _await_news(mirrors)
 
 
 def _await_news(mirrors: Sequence[Mirror]) -> None:
-    """Sleep until one of the mirrors has something to take in."""
+    """Sleep until one of the mirrors has something to process."""
     import select
 
     poll = select.poll()
@@ -189,14 +196,14 @@ def _await_news(mirrors: Sequence[Mirror]) -> None:
 
 
 def _topmost(paths: Sequence[str]) -> list[str]:
-    """The paths without those that are below others: each change is told once."""
+    """The paths without those that are below others, so that each change is reported once."""
     return [
         path for path in dict.fromkeys(paths) if not any(path != other and is_subpath(path, other) for other in paths)
     ]
 
 
 def _is_near(path: str, tops: Sequence[str], depth: int) -> bool:
-    """Whether a node is so many levels below one of these, at most."""
+    """Whether a node is at most this many levels below one of these."""
     return depth < 0 or any(is_subpath(path, top) and level(path) - level(top) <= depth for top in tops)
 
 

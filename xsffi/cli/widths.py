@@ -6,15 +6,14 @@ __all__ = ["columns_of", "cut"]
 
 
 def columns_of(text: str) -> int:
-    """The columns of a text that can be printed: two of a wide character, as in Chinese, none of an accent that stands
-    on the one before."""
+    """The columns of a printable text: two for a wide character, as in Chinese, none for a combining accent."""
     if text.isascii():
         return len(text)
     return sum(map(_width, text))
 
 
 def cut(text: str, columns: int, mark: str) -> str:
-    """The text, if that fits; else as much of its beginning as does with the mark behind it, that at least."""
+    """The text if it fits; otherwise as much of its start as fits with the mark after it, at least the mark."""
     if columns_of(text) <= columns:
         return text
     columns -= columns_of(mark)

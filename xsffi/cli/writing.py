@@ -1,6 +1,6 @@
 """``xsffi write``, ``rm`` and ``chmod``, as xenstore-write, xenstore-rm and xenstore-chmod.
 
-What takes more than one request is a transaction: all of it is done, or nothing.
+Anything that takes more than one request is a transaction: all of it is done, or nothing.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ __all__ = ["COMMANDS", "chmod", "rm", "write"]
 
 
 class _Pairs(argparse.Action):
-    """Paths and values by turns; a single path where the value comes from elsewhere. Options come before these."""
+    """Paths and values in turn; a single path if the value comes from elsewhere. Options come before these."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         if namespace.source is not None:
             if len(values) > 1:
-                raise argparse.ArgumentError(None, f"with --from there is one path and no value, not {len(values)}")
+                raise argparse.ArgumentError(None, f"--from takes one path and no value, not {len(values)}")
         elif len(values) % 2:
-            raise argparse.ArgumentError(None, f"a path and a value by turns: {values[-1]!r} has no value")
+            raise argparse.ArgumentError(None, f"paths and values must alternate: {values[-1]!r} has no value")
         namespace.pairs = values
 
 
@@ -48,11 +48,11 @@ def _write_arguments(parser: argparse.ArgumentParser) -> None:
         action=_Pairs,
         metavar="PATH VALUE",
         nargs="+",
-        help="a node, and its value, in which a backslash begins what xenstore-read shows so: \\n, \\\\, \\x80, \\000",
+        help="a node and its value, with the escapes of xenstore-read: \\n, \\\\, \\x80, \\000",
     )
-    parser.add_argument("-R", "--raw", action="store_true", help="take values as they are, backslashes and all")
+    parser.add_argument("-R", "--raw", action="store_true", help="write values unchanged, including backslashes")
     parser.add_argument(
-        "--from", dest="source", metavar="FILE", help="the value of the one PATH: the bytes of a file, - for stdin"
+        "--from", dest="source", metavar="FILE", help="read the value for the only PATH from a file, - for stdin"
     )
     add_socket_flag(parser)
 
@@ -60,7 +60,7 @@ def _write_arguments(parser: argparse.ArgumentParser) -> None:
 def _rm_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", metavar="PATH", nargs="+", help="a node")
     parser.add_argument(
-        "-t", "--tidy", action="store_true", help="the nodes above it too, as long as they are empty and childless"
+        "-t", "--tidy", action="store_true", help="also remove the nodes above it while they are empty and childless"
     )
     add_socket_flag(parser)
 
@@ -71,21 +71,21 @@ def _chmod_arguments(parser: argparse.ArgumentParser) -> None:
         "permissions",
         metavar="MODE",
         nargs="+",
-        help="n, r, w or b (none, read, write, both) and a domain's number; "
-        "the first names the owner, and what domains may do that the others do not name",
+        help="n, r, w or b (none, read, write, both) followed by a domid; "
+        "the first names the owner, and says what domains not in the list may do",
     )
-    parser.add_argument("-u", "--upto", action="store_true", help="those above it too, but not the root")
-    parser.add_argument("-r", "--recurse", action="store_true", help="all below it too")
+    parser.add_argument("-u", "--upto", action="store_true", help="also the nodes above it, except the root")
+    parser.add_argument("-r", "--recurse", action="store_true", help="also everything below it")
     parser.add_argument(
         "--allow-any-domain",
         action="store_true",
-        help="also permissions for every domain (32757) where they may end the daemon, as xenstored of Xen 4.22",
+        help="set permissions for every domain (32757) even where that may kill the daemon, as in Xen 4.22",
     )
     add_socket_flag(parser)
 
 
 def write(xs: Client, out: Output, pairs: Sequence[str], raw: bool = False, source: str | None = None) -> int:
-    """Write values: to the paths among `pairs` those behind them, to a single one what is read from a file."""
+    """Write values: `pairs` are paths and values in turn, or a single path whose value is read from a file."""
     if source is not None:
         try:
             values = [(pairs[0], _value_from(source))]
@@ -105,7 +105,8 @@ def write(xs: Client, out: Output, pairs: Sequence[str], raw: bool = False, sour
 
 
 def rm(xs: Client, out: Output, paths: Sequence[str], tidy: bool = False) -> int:
-    """Remove nodes with all below them; if `tidy`, those above too that have neither a value nor children then."""
+    """Remove nodes and everything below them; if `tidy`, also those above that then have neither a value nor
+    children."""
 
     def remove_all(verbs: NodeOperations) -> None:
         for path in paths:
@@ -128,12 +129,12 @@ def chmod(
     recurse: bool = False,
     allow_any_domain: bool = False,
 ) -> int:
-    """Set the permissions of a node; `upto` the first name of its path, of those above it too, and with `recurse` of
-    all below it."""
+    """Set the permissions of a node; with `upto`, also of those above it, up to the first name of its path; with
+    `recurse`, also of everything below it."""
     if upto and not path.startswith("/"):
-        raise InvalidArgumentError(errno.EINVAL, "-u takes an absolute path, which tells how far up that is", path)
+        raise InvalidArgumentError(errno.EINVAL, "-u needs an absolute path, to know how far up to go", path)
     if recurse and path == "/":
-        raise InvalidArgumentError(errno.EINVAL, "the permissions of the whole store are not to be made one", path)
+        raise InvalidArgumentError(errno.EINVAL, "refusing to set the permissions of the whole store", path)
 
     def set_all(verbs: NodeOperations) -> None:
         def set_one(path: str) -> None:
@@ -153,7 +154,7 @@ def chmod(
 
 
 def _paths_above(path: str) -> Iterator[str]:
-    """The paths above, from the next one up to the first name."""
+    """The paths above, from the parent up to the first name."""
     while True:
         path = path.rpartition("/")[0]
         if not path:
@@ -169,18 +170,18 @@ def _is_bare(verbs: NodeOperations, path: str) -> bool:
 
 
 def _value_from(source: str) -> bytes:
-    """The bytes of a file, or of stdin; raises OSError, also where it has more than a value can have."""
+    """The bytes of a file, or of stdin; raises OSError, also if there are more than fit into a value."""
     from ..protocol.wire import PAYLOAD_MAX
 
     if source != "-":
         with open(source, "rb") as file:
             value = file.read(PAYLOAD_MAX + 1)
     elif sys.stdin is None:
-        raise OSError(errno.EBADF, "it is closed", source)
+        raise OSError(errno.EBADF, "closed", source)
     else:
         value = sys.stdin.buffer.read(PAYLOAD_MAX + 1)
     if len(value) > PAYLOAD_MAX:
-        raise TooBigError(errno.E2BIG, f"it has more than the {PAYLOAD_MAX} bytes that a message carries", source)
+        raise TooBigError(errno.E2BIG, f"it has more than the {PAYLOAD_MAX} bytes of a message", source)
     return value
 
 

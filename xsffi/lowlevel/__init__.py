@@ -1,13 +1,13 @@
 """A drop-in for ``xen.lowlevel.xs``, the old C module: :mod:`xsffi.lowlevel.xs`.
 
-Three ways in::
+Three ways to use it::
 
     from xsffi.lowlevel import xs          # instead of: from xen.lowlevel import xs
 
     import xsffi.lowlevel                  # once, before the program's own imports:
-    xsffi.lowlevel.install()               # from here on, xen.lowlevel.xs is ours
+    xsffi.lowlevel.install()               # from here on, xen.lowlevel.xs is this one
 
-    python -m xsffi.lowlevel SCRIPT ARGS…  # runs an unchanged script so; also -m MODULE ARGS…
+    python -m xsffi.lowlevel SCRIPT ARGS…  # runs an unmodified script this way; also -m MODULE ARGS…
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["install", "uninstall"]
 _NAME = "xen.lowlevel.xs"
 
 
-_before: dict[str, ModuleType | None] = {}  # what install() put something else in place of
+_before: dict[str, ModuleType | None] = {}  # the modules that install() replaced
 
 
 def install() -> ModuleType:
-    """Have ``import xen.lowlevel.xs``, in all its forms, give :mod:`xsffi.lowlevel.xs`, which is returned.
+    """Make ``import xen.lowlevel.xs``, in all its forms, import :mod:`xsffi.lowlevel.xs`, which is returned.
 
-    Xen's own packages are used where they are installed, so that ``xen.lowlevel.xc`` and the rest of them stay
-    importable. What a program took from the old module before keeps to that: install first. Again does nothing.
+    Xen's own packages are used if installed, so that ``xen.lowlevel.xc`` and the rest stay importable. Names that a
+    program has already imported from the old module keep referring to it, so install first. Idempotent.
     """
     from . import xs as ours
 
@@ -47,7 +47,7 @@ def install() -> ModuleType:
 
 
 def uninstall() -> None:
-    """Undo what :func:`install` did. What was imported meanwhile keeps to ours."""
+    """Undo :func:`install`. Names imported in between keep referring to this module."""
     if _NAME in _before:
         lowlevel = sys.modules.get("xen.lowlevel")
         if lowlevel is not None:
@@ -64,14 +64,14 @@ def uninstall() -> None:
 
 
 def _package(name: str) -> ModuleType:
-    """The package of this name, or one that stands in for it."""
+    """The package of this name, or a stand-in for it."""
     from .stand_in import StandIn
 
     try:
         return imported(name)
     except ModuleNotFoundError as error:
         if error.name not in ("xen", "xen.lowlevel"):
-            raise  # it is there, and lacks something that it needs
+            raise  # it exists, but something that it imports is missing
     _before[name] = None
     sys.modules[name] = stand_in = StandIn(name, f"Stands in for {name}, for the sake of {_NAME}.")
     return stand_in

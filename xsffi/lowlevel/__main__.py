@@ -1,4 +1,4 @@
-"""``python -m xsffi.lowlevel SCRIPT ARGS…`` or ``-m MODULE ARGS…``: run it with our ``xen.lowlevel.xs``."""
+"""``python -m xsffi.lowlevel SCRIPT ARGS…`` or ``-m MODULE ARGS…``: run it with this ``xen.lowlevel.xs``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ USAGE = """\
 usage: python -m xsffi.lowlevel SCRIPT [ARGUMENT ...]
        python -m xsffi.lowlevel -m MODULE [ARGUMENT ...]
 
-Runs a program that uses xen.lowlevel.xs, unchanged, over xsffi.
+Runs an unmodified program that uses xen.lowlevel.xs on xsffi.
 """
 
 
 def main(arguments: list[str]) -> int:
-    """Run what the arguments name, as Python itself would."""
+    """Run the program in the arguments as Python itself would."""
     if arguments[:1] in (["-h"], ["--help"]):
         print(USAGE, end="")
         return 0
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         runpy.run_module(program[0], run_name="__main__", alter_sys=True)
     else:
         if not getattr(sys.flags, "safe_path", sys.flags.isolated):
-            sys.path[0] = os.path.dirname(os.path.realpath(program[0]))  # where a script's own modules are
+            sys.path[0] = os.path.dirname(os.path.realpath(program[0]))  # for the script's own modules
         runpy.run_path(program[0], run_name="__main__")
     return 0
 

@@ -1,19 +1,19 @@
-"""Arguments as the C module takes them: what it refuses, in its own order and its own words.
+"""Parses arguments as the C module does: it refuses the same ones, in the same order and the same words.
 
-The words are those of CPython's PyArg_ParseTuple and PyArg_ParseTupleAndKeywords, which know neither the function's
-name nor the parameters': programs show and log them, so they are the same here.
+The words are those of CPython's PyArg_ParseTuple and PyArg_ParseTupleAndKeywords, without the names of function and
+parameters: programs show and log them, so they are the same here.
 """
 
 from __future__ import annotations
 
-from _operator import index  # operator's own, without the rest
+from _operator import index  # what operator exports, faster to import
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
-    Converter = Callable[[int, object], Any]  # of an argument's position, from 1 on, and its value
+    Converter = Callable[[int, object], Any]  # takes an argument's position, counted from 1, and its value
 
 __all__ = [
     "Converter",
@@ -42,7 +42,7 @@ class Signature:
         self.converters = converters
 
     def check_call(self, args: Sequence[object], keywords: Mapping[str, object]) -> None:
-        """What the interpreter refuses before the method itself is asked."""
+        """Raise what the interpreter raises before it calls the method."""
         if keywords:
             raise TypeError(f"xs.{self.name}() takes no keyword arguments")
         if args and not self.converters:
@@ -57,7 +57,7 @@ class Signature:
 
 
 class Parameter:
-    """A parameter that may be given by name."""
+    """A parameter that may be passed by keyword."""
 
     def __init__(self, name: str, converter: Converter, default: Any = None, required: bool = False) -> None:
         self.name = name
@@ -69,7 +69,7 @@ class Parameter:
 def parse_keywords(
     parameters: Sequence[Parameter], args: Sequence[object], keywords: Mapping[Any, object]
 ) -> list[Any]:
-    """The arguments of a function whose parameters may be given by name, converted; the default for those not given."""
+    """The converted arguments of a function whose parameters may be passed by keyword; defaults for those not given."""
     given = len(args) + len(keywords)
     if given > len(parameters):
         kind = "" if args else "keyword "
@@ -110,9 +110,9 @@ def text(position: int, value: object) -> bytes:
 
 
 def transaction(position: int, value: object) -> int:
-    """The id of a transaction, from its digits; 0, which is none, where there are no digits."""
+    """The id of a transaction, from its digits; 0, which means none, if there are no digits."""
     text(position, value)
-    # As strtoul(text, NULL, 16) reads: what it cannot read any more ends the number.
+    # As strtoul(text, NULL, 16): the number ends at the first character that is no digit.
     rest = str(value).lstrip(" \t\n\v\f\r")
     sign, rest = (rest[0], rest[1:]) if rest[:1] in ("+", "-") else ("", rest)
     if rest[:2] in ("0x", "0X") and rest[2:3] and rest[2] in _HEXADECIMAL:
@@ -133,7 +133,7 @@ def data(position: int, value: object) -> bytes:
     if isinstance(value, str):
         return value.encode("utf-8")
     try:
-        memoryview(value)  # type: ignore[arg-type]  # whether it can be one is the question
+        memoryview(value)  # type: ignore[arg-type]  # the test itself
     except TypeError:
         raise TypeError(f"a bytes-like object is required, not '{type(value).__name__}'") from None
     raise TypeError(f"argument {position} must be read-only bytes-like object, not {_type_name(value)}")
@@ -151,7 +151,7 @@ def integer(position: int, value: object) -> int:
 
 def long_integer(position: int, value: object) -> int:
     """A C long."""
-    number = index(value)  # type: ignore[arg-type]  # it refuses, in the right words, what is no integer
+    number = index(value)  # type: ignore[arg-type]  # raises the right error for a non-integer
     if not -_LONG_MAX - 1 <= number <= _LONG_MAX:
         raise OverflowError("Python int too large to convert to C long")
     return number

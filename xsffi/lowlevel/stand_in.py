@@ -1,4 +1,4 @@
-"""What stands in for ``xen`` and ``xen.lowlevel`` where Xen's own packages are not installed."""
+"""Stand-ins for ``xen`` and ``xen.lowlevel`` if Xen's own packages are not installed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["StandIn"]
 
 
 class StandIn(ModuleType):
-    """A package that is nowhere to be imported from: ``xen`` or ``xen.lowlevel`` where Xen's own are not installed.
+    """A package that exists nowhere on disk: ``xen`` or ``xen.lowlevel`` if Xen's own are not installed.
 
-    What lies in a folder of its name is importable from it nevertheless, as of a namespace package: a program may put
-    the folder that holds a real ``xen.lowlevel.xc`` into :data:`sys.path` later.
+    Modules in a directory of its name are importable nevertheless, as in a namespace package: a program may add the
+    directory of a real ``xen.lowlevel.xc`` to :data:`sys.path` later.
     """
 
     @property

@@ -1,10 +1,10 @@
-"""``xen.lowlevel.xs``, for programs that were written for it: the class :class:`xs` and the exception :class:`Error`.
+"""``xen.lowlevel.xs`` for programs written for it: the class :class:`xs` and the exception :class:`Error`.
 
-It does what the C module does, in the same types, values and errors, over either backend (``XSFFI_BACKEND`` in the
-environment chooses). Where the C module has a fault that no program can want, it does better; docs/coming-from.md lists
-each such difference.
+It behaves as the C module does, with the same types, values and errors, over either backend (``XSFFI_BACKEND`` in the
+environment chooses). It only deviates from faults of the C module that no program can rely on; docs/coming-from.md
+lists each deviation.
 
-A method's arguments are positional only, as its docstring names them, but for those of ``transaction_end``.
+Arguments are positional only, named as in each method's docstring, except those of ``transaction_end``.
 """
 
 from __future__ import annotations
@@ -82,38 +82,38 @@ _PERMISSION = (Parameter("dom", integer, required=True), Parameter("read", integ
 
 
 class Error(RuntimeError):
-    """What every failure raises: ``args`` are the errno, an int, and its text, a str."""
+    """The exception for every failure: ``args`` are the errno, an int, and its text, a str."""
 
     __module__ = "xen.lowlevel.xs"
 
 
 class _Connection:
-    """A connection to the daemon, and what belongs to it."""
+    """A connection to the daemon, with its watches and state."""
 
     def __init__(self) -> None:
         self.backend = open_backend()
         self.any_domain = AnyDomain(self.backend.kind == Kind.SOCKET)
         self.watching: Watching[Watched] = Watching(self.backend)
-        self.successors: list[_Connection] = []  # in a child process: the first is the one to use
+        self.successors: list[_Connection] = []  # in a child process, the first is the one to use
 
 
 class xs(Reading):
-    """A connection to XenStore: ``xs(readonly=0)``; the argument has no effect any more.
+    """A connection to XenStore: ``xs(readonly=0)``; the argument no longer has any effect.
 
-    A path is a str, a transaction what ``transaction_start`` gave, or ``""`` for none; a value is bytes, and may be
-    written as a str. Every method, and ``xs()`` where there is no daemon, raises :class:`Error`: with the errno that
-    the daemon gave; with EINVAL after ``close``; with EBADF once the daemon is gone, or EINVAL where that ends a wait
-    for events. TypeError, ValueError and OverflowError tell of wrong arguments. A child process gets a connection of
-    its own, without watches and transactions.
+    A path is a str, a transaction what ``transaction_start`` returned, or ``""`` for none; a value is bytes, and may be
+    written as a str. Every method, and ``xs()`` if there is no daemon, raises :class:`Error`: with the daemon's errno;
+    with EINVAL after ``close``; with EBADF once the daemon is gone, or EINVAL if that ends a wait for events. Wrong
+    arguments raise TypeError, ValueError or OverflowError. A child process gets a connection of its own, without
+    watches and transactions.
     """
 
     __module__ = "xen.lowlevel.xs"
     __slots__ = ("_closed", "_connection")
 
     _closed: bool
-    _connection: _Connection | None  # None before it is open
+    _connection: _Connection | None  # None until it is open
 
-    def __new__(cls, *args: Any, **keywords: Any) -> xs:  # noqa: D102 - what __init__ begins with
+    def __new__(cls, *args: Any, **keywords: Any) -> xs:  # noqa: D102 - see __init__
         self = super().__new__(cls)
         self._closed = False
         self._connection = None
@@ -143,19 +143,19 @@ class xs(Reading):
     # Nodes.
 
     def _read(self, *args: Any, **keywords: Any) -> bytes | None:
-        # read() is of the base class, which comes here with all that it cannot do, or do well.
+        # read() is the base class's; it calls this for every case that it does not handle itself.
         if self._closed and self._connection is not None:
-            self._connection.backend.close()  # again: what read in C, as it was closed, may have been the last inside
+            self._connection.backend.close()  # again: a read in C during close() may have been the last user
         tx_id, path = self._parse(_READ, args, keywords)
         return self._find_node(r.Read(path), tx_id)
 
     def write(self, *args: Any, **keywords: Any) -> None:
-        """write(transaction, path, data): set the value of a node, which is made where it is missing."""
+        """write(transaction, path, data): set the value of a node, which is created if it does not exist."""
         tx_id, path, value = self._parse(_WRITE, args, keywords)
         self._call(r.Write(path, value), tx_id)
 
     def ls(self, *args: Any, **keywords: Any) -> list[str] | None:
-        """ls(transaction, path): the names of a node's children, or None where there is no such node."""
+        """ls(transaction, path): the names of a node's children, or None if there is no such node."""
         tx_id, path = self._parse(_LS, args, keywords)
         try:
             return self._run(programs.directory(path), tx_id)
@@ -165,12 +165,12 @@ class xs(Reading):
             raise _error(error) from None
 
     def mkdir(self, *args: Any, **keywords: Any) -> None:
-        """mkdir(transaction, path): make a node. One that is there is left as it is."""
+        """mkdir(transaction, path): create a node. An existing one is left as it is."""
         tx_id, path = self._parse(_MKDIR, args, keywords)
         self._call(r.Mkdir(path), tx_id)
 
     def rm(self, *args: Any, **keywords: Any) -> None:
-        """rm(transaction, path): remove a node and all below it, if it is there."""
+        """rm(transaction, path): remove a node and everything below it, if it exists."""
         tx_id, path = self._parse(_RM, args, keywords)
         if path == b"/":  # oxenstored would wipe the whole store
             raise _errno_error(errno.EINVAL)
@@ -183,10 +183,10 @@ class xs(Reading):
         return [{"dom": _signed(p.domid), "read": int(p.readable), "write": 2 * p.writable} for p in entries]
 
     def set_permissions(self, *args: Any, **keywords: Any) -> None:
-        """set_permissions(transaction, path, permissions): a list of dicts, as ``get_permissions`` gives.
+        """set_permissions(transaction, path, permissions): a list of dicts, as ``get_permissions`` returns.
 
-        ``read`` and ``write`` may be missing. The first names the owner, who may do everything: where it is a domain
-        other than 0 and grants something, domain 0 becomes the owner.
+        ``read`` and ``write`` may be missing. The first entry names the owner, who may do everything: if that is a
+        domain other than 0 and the entry grants access, domain 0 becomes the owner.
         """
         tx_id, path, wanted = self._parse(_SET_PERMISSIONS, args, keywords)
         if not isinstance(wanted, list):
@@ -201,9 +201,9 @@ class xs(Reading):
     # Watches.
 
     def watch(self, *args: Any, **keywords: Any) -> None:
-        """watch(path, token): an event for every change of the node and of those below it, and one at once.
+        """watch(path, token): an event for every change of the node and of those below it, and one immediately.
 
-        The token is any object, and told by identity.
+        The token may be any object, and is compared by identity.
         """
         path, token = self._parse(_WATCH, args, keywords)
 
@@ -216,7 +216,7 @@ class xs(Reading):
             raise _errno_error(errno.EEXIST)
 
     def unwatch(self, *args: Any, **keywords: Any) -> None:
-        """unwatch(path, token): take a watch away; none of its events is delivered any more."""
+        """unwatch(path, token): remove a watch; none of its events is delivered any more."""
         path, token = self._parse(_UNWATCH, args, keywords)
 
         def unwatch(connection: _Connection) -> None:
@@ -224,14 +224,14 @@ class xs(Reading):
                 try:
                     connection.watching.remove(watched, path)
                 except NodeNotFoundError:
-                    continue  # this one has another path
+                    continue  # its path is another one
                 return
-            connection.backend.call(r.Unwatch(path, _NO_WATCH))  # the daemon's refusal is the answer
+            connection.backend.call(r.Unwatch(path, _NO_WATCH))  # raises the daemon's error
 
         self._ask(unwatch)
 
     def read_watch(self, *args: Any, **keywords: Any) -> tuple[str, Any]:
-        """read_watch(): wait for an event; the path that changed, and the token of the watch."""
+        """read_watch(): wait for an event; returns the path that changed, and the token of the watch."""
         self._parse(_READ_WATCH, args, keywords)
         while True:
             event = self._next_event(None)
@@ -239,13 +239,13 @@ class xs(Reading):
                 return event.path, event.token
 
     def check_watch(self, *args: Any, **keywords: Any) -> tuple[str, Any] | None:
-        """check_watch(): the next event, as ``read_watch`` gives it, or None where there is none now."""
+        """check_watch(): the next event, as from ``read_watch``, or None if there is none now."""
         self._parse(_CHECK_WATCH, args, keywords)
         event = self._next_event(0.0)
         return None if event is None else (event.path, event.token)
 
     def fileno(self, *args: Any, **keywords: Any) -> int:
-        """fileno(): a descriptor that is readable while there are events; it is not to be read from, nor closed."""
+        """fileno(): a descriptor that is readable while there are events; do not read from it or close it."""
         self._parse(_FILENO, args, keywords)
         return self._ask(lambda connection: connection.watching.fileno())
 
@@ -257,7 +257,7 @@ class xs(Reading):
         return f"{self._call(r.TransactionStart()):X}"
 
     def transaction_end(self, *args: Any, **keywords: Any) -> bool:
-        """transaction_end(transaction, abort=0): commit, unless `abort`; False where it is to be tried again."""
+        """transaction_end(transaction, abort=0): commit, unless `abort`; False if it must be retried."""
         self._current()
         tx_id, abort = parse_keywords(_TRANSACTION_END, args, keywords)
         try:
@@ -271,24 +271,24 @@ class xs(Reading):
     # Domains.
 
     def introduce_domain(self, *args: Any, **keywords: Any) -> None:
-        """introduce_domain(dom, page, port): tell the daemon of a domain, its store page and its event channel."""
+        """introduce_domain(dom, page, port): introduce a domain with its store page and its event channel."""
         domid, page, port = self._parse(_INTRODUCE_DOMAIN, args, keywords)
         self._call(r.Introduce(domid & _UINT_MAX, page & _ULONG_MAX, port & _UINT_MAX))
 
     def set_target(self, *args: Any, **keywords: Any) -> None:
-        """set_target(dom, target): let a domain act on the nodes of another."""
+        """set_target(dom, target): let a domain act on another domain's nodes."""
         domid, target = self._parse(_SET_TARGET, args, keywords)
         self._call(r.SetTarget(domid & _UINT_MAX, target & _UINT_MAX))
 
     def resume_domain(self, *args: Any, **keywords: Any) -> None:
-        """resume_domain(dom): tell the daemon that a domain runs again, so that its next shutdown is seen."""
+        """resume_domain(dom): tell the daemon that a domain runs again, so that it notices its next shutdown."""
         (domid,) = self._parse(_RESUME_DOMAIN, args, keywords)
         self._call(r.Resume(domid & _UINT_MAX))
 
     def release_domain(self, *args: Any, **keywords: Any) -> None:
         """release_domain(dom): tell the daemon that a domain is gone."""
         (domid,) = self._parse(_RELEASE_DOMAIN, args, keywords)
-        if domid == 0:  # oxenstored would remove nodes of it
+        if domid == 0:  # oxenstored would remove some of its nodes
             raise _errno_error(errno.EINVAL)
         try:
             self._run(programs.release_domain(domid & _UINT_MAX))
@@ -296,21 +296,21 @@ class xs(Reading):
             raise _error(error) from None
 
     def get_domain_path(self, *args: Any, **keywords: Any) -> str:
-        """get_domain_path(dom): where the nodes of a domain are, whether there is such a domain or not."""
+        """get_domain_path(dom): the path of a domain's nodes, whether the domain exists or not."""
         (domid,) = self._parse(_GET_DOMAIN_PATH, args, keywords)
         return self._call(r.GetDomainPath(domid & _UINT_MAX))
 
-    # The end.
+    # Closing.
 
     def close(self, *args: Any, **keywords: Any) -> None:
-        """close(): end the connection and its watches. Every later call raises ``Error(22, 'Invalid argument')``."""
+        """close(): close the connection; its watches end. Later calls raise ``Error(22, 'Invalid argument')``."""
         self._parse(_CLOSE, args, keywords)
         connection = self._current()
         self._closed = True
         self._read_through(None)
         _end(connection)
 
-    # How requests are carried.
+    # Sending requests.
 
     def _parse(self, signature: Signature, args: tuple[Any, ...], keywords: dict[str, Any]) -> list[Any]:
         signature.check_call(args, keywords)
@@ -327,7 +327,7 @@ class xs(Reading):
         return self._ask(lambda connection: connection.backend.call(request, tx_id))
 
     def _find_node(self, request: r.Request[T], tx_id: int) -> T | None:
-        """:meth:`_call`, but None where there is no such node."""
+        """:meth:`_call`, but None if there is no such node."""
         try:
             return self._carry(request, tx_id)
         except NodeNotFoundError:
@@ -342,14 +342,14 @@ class xs(Reading):
         return self._use(lambda connection: connection.backend.call(request, tx_id))
 
     def _ask(self, use: Callable[[_Connection], T]) -> T:
-        """:meth:`_use`, with the errors of the C module."""
+        """:meth:`_use`, with errors converted to the C module's."""
         try:
             return self._use(use)
         except XenStoreError as error:
             raise _error(error) from None
 
     def _use(self, use: Callable[[_Connection], T]) -> T:
-        """Let `use` have the connection: in a child process, one of the child's own."""
+        """Call `use` with the connection; in a child process, with one of the child's own."""
         connection = self._current()
         while True:
             try:
@@ -358,7 +358,7 @@ class xs(Reading):
                 connection = self._successor_of(connection)
 
     def _next_event(self, timeout: float | None) -> WatchEvent | None:
-        """The next event of a watch that is set; None where none came in time."""
+        """The next event of a watch that is still set; None if none arrived in time."""
         try:
             found = self._use(lambda connection: connection.watching.next_event(timeout))
         except ConnectionLostError:
@@ -368,16 +368,16 @@ class xs(Reading):
         return None if found is None else found[0]
 
     def _successor_of(self, before: _Connection) -> _Connection:
-        """A connection of this process's own, where `before` is its parent's; it has no watches and no transactions."""
+        """A connection of this child process's own, in place of its parent's; it has no watches or transactions."""
         if not before.successors:
-            # Of two threads that come here at once, the first to append its connection is right.
+            # If two threads race, the first to append its connection wins.
             after = _Connection()
             before.successors.append(after)
             if before.successors[0] is after:
                 self._use_from_here(after)
             else:
                 after.backend.close()
-        if self._closed:  # meanwhile, by another thread
+        if self._closed:  # by another thread meanwhile
             _end(before.successors[0])
         return before.successors[0]
 
@@ -413,14 +413,14 @@ def _is_any_domain_deadly(connection: _Connection) -> bool:
 
 
 def _error(error: XenStoreError) -> Error:
-    """What the C module raises in the case of `error`."""
+    """The exception that the C module raises in the case of `error`."""
     if isinstance(error, ConnectionLostError):
-        return _errno_error(errno.EBADF)  # the first call after the daemon's death says EPIPE there
+        return _errno_error(errno.EBADF)  # in the C module, the first call after the daemon's death says EPIPE
     number = error.errno
     if number is None or isinstance(error, ClientClosedError):
         number = errno.EINVAL
     elif number == errno.EDQUOT or error.wire_name not in (None, wire_name(number)):
-        number = errno.EINVAL  # as libxenstore reads a name that it does not know
+        number = errno.EINVAL  # as libxenstore does with a name that it does not know
     return _errno_error(number)
 
 

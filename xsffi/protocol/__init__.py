@@ -1,1 +1,1 @@
-"""The protocol of XenStore without its sockets: no module here opens, waits, or knows the time."""
+"""The protocol of XenStore without I/O: no module here opens anything, waits, or reads the clock."""

@@ -1,5 +1,5 @@
 """Many requests over one connection, in batches: while the daemon answers some, the next are encoded and sent, and
-others decoded."""
+earlier replies are decoded."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
 
 __all__ = ["BATCHES", "Lane"]
 
-BATCHES = 8  # how many are on their way at a time, over one connection
+BATCHES = 8  # how many are in flight over one connection
 
-# What makes a batch: few enough that the daemon has not answered it all, and found the buffer of the socket full,
-# before it is received, while others are encoded and decoded.
+# The size of a batch: small enough that the daemon does not answer all of it, and fill the socket's buffer, before its
+# replies are received, while other batches are encoded and decoded.
 _BATCH_REQUESTS = 64
 _BATCH_BYTES = 65536
 
 
 class _Batch:
-    """Requests on their way."""
+    """Requests in flight."""
 
     def __init__(self, requests: Sequence[Request[Any]], refused: dict[int, XenStoreError], exchange: Any) -> None:
         self.requests = requests
-        self.refused = refused  # by their place, those that were not sent
+        self.refused = refused  # the errors of those that were not sent, by index
         self.exchange = exchange  # of the others
 
     def outcomes(self, replies: Sequence[Reply]) -> list[Any]:
-        """What the requests came to; an error stands in the place of its reply."""
+        """The outcome of each request: its decoded reply, or its error."""
         following = iter(replies)
         outcomes: list[Any] = []
         for place, request in enumerate(self.requests):
@@ -51,13 +51,13 @@ class _Batch:
 
 
 class Lane:
-    """The requests that one connection carries in order, and what they came to."""
+    """The requests that one connection carries in order, and their outcomes."""
 
     def __init__(
         self, requests: Sequence[Request[Any]], payload_max: int, send: Callable[[Sequence[Message]], Any]
     ) -> None:
-        """`payload_max`: the longest payload of a request; what is longer is not sent, and comes to an error. `send`
-        sends messages, and gives what their replies are waited for by."""
+        """`payload_max`: the longest payload of a request; a longer one is not sent, and its outcome is an error.
+        `send` sends messages, and returns what their replies are waited for by."""
         self._requests = requests
         self._payload_max = payload_max
         self._send = send
@@ -66,7 +66,8 @@ class Lane:
         self.outcomes: list[Any] = []
 
     def send(self, batches: int) -> bool:
-        """Have so many batches on their way, or all that are left; whether there is one."""
+        """Bring the number of batches in flight up to `batches`, as far as there are requests left; whether any is in
+        flight."""
         while self._next < len(self._requests) and len(self._on_their_way) < batches:
             batch = self._make_batch()
             self._on_their_way.append(batch)
@@ -75,11 +76,11 @@ class Lane:
 
     @property
     def exchanges(self) -> list[Any]:
-        """What `send` gave for the batches on their way, the first of which is the next to be waited for."""
+        """What `send` returned for the batches in flight; the first is the next to wait for."""
         return [batch.exchange for batch in self._on_their_way]
 
     def take(self, replies: Sequence[Reply]) -> None:
-        """The replies of the first batch on its way have come."""
+        """Process the replies to the first batch in flight."""
         self.outcomes += self._on_their_way[0].outcomes(replies)
         self._on_their_way.popleft()
 

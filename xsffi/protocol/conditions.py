@@ -1,7 +1,8 @@
-"""Conditions that can be waited for: plain functions of a :class:`View`, and the program that waits for one.
+"""Conditions to wait for: plain functions of a :class:`View`, and the program that waits for one.
 
-What a condition reads and is not yet known is fetched, with a watch set before, and the condition runs again; so it
-does when anything has changed that it read, a listing or an absence too. It should have no side effects.
+What a condition reads and is not yet known is fetched, after a watch is set, and the condition runs again. It also runs
+again whenever something that it read has changed, including a listing or the absence of a node. It should have no side
+effects.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
     Condition = Callable[["View"], T]
     Kind = Callable[[bytes], Request[Any]]  # the class of a request about a node: Read, Directory or GetPermissions
-    Question = tuple[Kind, str]  # and a path
-    #: A value, or None for no such node, or what tells of a value, or of None, whether it is the one.
+    Question = tuple[Kind, str]  # the request's class and path
+    #: A value, or None for no such node, or a function that says whether a value, or None, is the wanted one.
     Wanted = Union[bytes, str, None, Callable[["bytes | None"], object]]
 
 __all__ = [
@@ -48,22 +49,22 @@ __all__ = [
 ]
 
 
-_LAST_LOOK = 1.0  # seconds for which a look that was begun in time may go on, so that with no time at all there is one
-_UNUSED_MAX = 16  # watches of a wait at paths that its condition looked at before, and does not now
+_LAST_LOOK = 1.0  # seconds that a check begun in time may still take, so that even with a timeout of 0 there is one
+_UNUSED_MAX = 16  # watches kept at paths that the condition no longer looks at
 
 
 class Unknown(BaseException):
-    """What was asked of a view is not known yet. No condition should catch it: so it is no Exception."""
+    """The condition asked for something not known yet. A BaseException, since no condition should catch it."""
 
 
 class TimeIsUp(Exception):
-    """The time of a wait is up, whose program has no use for that. Whoever drives it raises :func:`no_time_error`."""
+    """The time limit of a wait has passed. Internal: the driver raises :func:`no_time_error` instead."""
 
 
 def time_for_a_reply(deadline: float | None, now: float) -> float | None:
-    """How many seconds a reply to a wait may take (None: any number).
+    """How many seconds a reply to a wait may take (None: no limit).
 
-    Raises TimeIsUp where there are none: something has changed again and again, each time it looked.
+    Raises TimeIsUp if none are left: something changed again and again, at each look.
     """
     if deadline is None:
         return None
@@ -74,22 +75,22 @@ def time_for_a_reply(deadline: float | None, now: float) -> float | None:
 
 
 def no_time_error(timeout: float | None) -> WaitTimeoutError:
-    """What is raised where a condition did not become true in time."""
+    """What is raised if a condition did not become true in time."""
     return WaitTimeoutError(errno.ETIMEDOUT, f"the condition did not become true within {timeout} seconds")
 
 
 class View:
-    """What a condition looks at: nodes as they are at one moment. Its methods are those of a client, and raise what
-    those do: NodeNotFoundError where there is no such node, AccessDeniedError where it may not be read,
-    InvalidArgumentError where that is no path. None of them waits."""
+    """What a condition looks at: nodes as they are at one moment. The methods are those of a client, and raise the same
+    errors: NodeNotFoundError if there is no such node, AccessDeniedError if it may not be read, InvalidArgumentError if
+    the path is invalid. None of them waits."""
 
     def __init__(self, look: Callable[[Kind, str], Any]) -> None:
-        """To be had as what a condition is called with. `look` is given the class of a request and a path, and gives
-        the outcome: a reply, or an error."""
+        """Conditions are called with one. `look` takes the class of a request and a path, and returns the outcome: a
+        reply, or an error."""
         self._look = look
 
     def read(self, path: str) -> bytes:
-        """The value of a node; raises :class:`~xsffi.errors.NodeNotFoundError` where there is none."""
+        """The value of a node; raises :class:`~xsffi.errors.NodeNotFoundError` if there is none."""
         value: bytes = self._raised(Read, path)
         return value
 
@@ -98,14 +99,14 @@ class View:
     @overload
     def get(self, path: str, default: T) -> bytes | T: ...
     def get(self, path: str, default: Any = None) -> Any:
-        """The value of a node, or `default` where there is no such node."""
+        """The value of a node, or `default` if there is no such node."""
         try:
             return self.read(path)
         except NodeNotFoundError:
             return default
 
     def ls(self, path: str) -> list[str]:
-        """The names of a node's children; raises :class:`~xsffi.errors.NodeNotFoundError` where there is none."""
+        """The names of a node's children; raises :class:`~xsffi.errors.NodeNotFoundError` if there is no such node."""
         return list(self._raised(Directory, path))
 
     def exists(self, path: str) -> bool:
@@ -117,7 +118,7 @@ class View:
         return True
 
     def get_permissions(self, path: str) -> list[Permission]:
-        """The permissions of a node; raises :class:`~xsffi.errors.NodeNotFoundError` where there is none."""
+        """The permissions of a node; raises :class:`~xsffi.errors.NodeNotFoundError` if there is no such node."""
         return list(self._raised(GetPermissions, path))
 
     def __getitem__(self, path: str) -> bytes:
@@ -128,7 +129,7 @@ class View:
         """As :meth:`exists`."""
         return self.exists(path)
 
-    __iter__ = None  # else Python would iterate by __getitem__(0), (1), …
+    __iter__ = None  # otherwise Python would iterate with __getitem__(0), (1), …
 
     def _raised(self, kind: Kind, path: str) -> Any:
         outcome = self._look(kind, validate(path))
@@ -137,31 +138,31 @@ class View:
         return outcome
 
 
-# The commonest conditions. Each gives a function, to be waited for, or given to any_of() and all_of().
+# The common conditions. Each returns a function to wait for, or to pass to any_of() and all_of().
 
 
 def value_becomes(path: str, value: bytes | str) -> Condition[bool]:
-    """That a node has this value: bytes as they are, a str as UTF-8. Raises InvalidArgumentError, or TypeError, at once
-    where `path` or `value` can be none."""
+    """True once a node has this value: bytes as they are, a str as UTF-8. Raises InvalidArgumentError, or TypeError,
+    immediately if `path` or `value` is invalid."""
     validate(path)
     wanted = encode_value(value)
     return lambda view: view.get(path) == wanted
 
 
 def node_appears(path: str) -> Condition[bool]:
-    """That there is such a node. Raises as :func:`value_becomes` does for the path."""
+    """True once there is such a node. Raises as :func:`value_becomes` does for the path."""
     validate(path)
     return lambda view: view.exists(path)
 
 
 def node_disappears(path: str) -> Condition[bool]:
-    """That there is no such node. Raises as :func:`value_becomes` does for the path."""
+    """True once there is no such node. Raises as :func:`value_becomes` does for the path."""
     validate(path)
     return lambda view: not view.exists(path)
 
 
 def any_of(*conditions: Condition[Any]) -> Condition[Any]:
-    """The first true result of these conditions, in their order."""
+    """The first true result of these conditions, in the order given."""
     _check_all(conditions)
 
     def condition(view: View) -> Any:
@@ -174,7 +175,7 @@ def any_of(*conditions: Condition[Any]) -> Condition[Any]:
 
 
 def all_of(*conditions: Condition[Any]) -> Condition[Any]:
-    """The results of these conditions, a tuple, once all are true at the same moment."""
+    """The results of these conditions, as a tuple, once all are true at the same moment."""
     _check_all(conditions)
 
     def condition(view: View) -> Any:
@@ -189,8 +190,8 @@ def all_of(*conditions: Condition[Any]) -> Condition[Any]:
 
 
 def _results(conditions: Sequence[Condition[Any]], view: View) -> Iterator[Any]:
-    """What each comes to, in order; where one cannot be told, the others are asked too, so that all that they look at
-    is fetched together."""
+    """The results of the conditions in order. If one is not known yet, the others are still run, so that everything
+    they look at is fetched together."""
     for place, condition in enumerate(conditions):
         try:
             result = judge(condition, view)
@@ -199,13 +200,13 @@ def _results(conditions: Sequence[Condition[Any]], view: View) -> Iterator[Any]:
                 try:
                     other(view)
                 except (Unknown, Exception):
-                    pass  # it is asked again
+                    pass  # it will run again
             raise
         yield result
 
 
 def value_of(path: str, wanted: Wanted) -> Condition[tuple[bytes | None]]:
-    """That a node's value is the wanted one: what ``wait_for`` waits for. The result is a tuple of the value, or of
+    """True once a node has the wanted value: what ``wait_for`` waits for. The result is a tuple of the value, or of
     None, so that it is true."""
     validate(path)
     if wanted is not None and not callable(wanted):
@@ -221,22 +222,22 @@ def value_of(path: str, wanted: Wanted) -> Condition[tuple[bytes | None]]:
 
 def _check_all(conditions: Sequence[object]) -> None:
     if not conditions:
-        raise ValueError("at least one condition is to be given")
+        raise ValueError("at least one condition is required")
     for condition in conditions:
         check(condition)
 
 
 def check(condition: object) -> None:
-    """Raises TypeError where it can be no condition."""
+    """Raises TypeError if it cannot be a condition."""
     if not callable(condition):
-        raise TypeError(f"a condition is a function of a view, not {type(condition).__name__}: {condition!r}")
+        raise TypeError(f"a condition must be a function of a view, not {type(condition).__name__}: {condition!r}")
 
 
 def judge(condition: Condition[T], view: View) -> T:
-    """What a condition says of a view.
+    """The result of a condition for a view.
 
-    Raises TypeError for an async function: on both faces a condition is a plain one. StopIteration, as of a `next()`
-    that finds nothing, is a RuntimeError, as in a generator, since a program would take it for its own end.
+    Raises TypeError for an async function: both APIs take plain ones. StopIteration, as from a `next()` that finds
+    nothing, becomes RuntimeError, as in a generator: in a program it would look like the end.
     """
     try:
         result = condition(view)
@@ -244,26 +245,26 @@ def judge(condition: Condition[T], view: View) -> T:
         raise RuntimeError(f"the condition raised StopIteration: {condition!r}") from error
     if hasattr(result, "__await__"):
         if hasattr(result, "close"):
-            result.close()  # else it is told of that nobody awaits it
-        raise TypeError(f"a condition is a plain function, not an async one: {condition!r}")
+            result.close()  # otherwise Python warns that it was never awaited
+        raise TypeError(f"a condition must be a plain function, not an async one: {condition!r}")
     return result
 
 
 class _Facts:
-    """What is known, by the class of a request and a path."""
+    """What is known, by request class and path."""
 
     def __init__(self) -> None:
         self._known: dict[Question, Any] = {}
-        self.looked_at: set[str] = set()  # the paths that were, in the last run of the condition
-        self.wanted: list[Question] = []  # what was looked for in it, and is not known
+        self.looked_at: set[str] = set()  # the paths used in the last run of the condition
+        self.wanted: list[Question] = []  # what that run asked for and is not known
 
     def begin(self) -> None:
-        """The condition is run."""
+        """Call before the condition runs."""
         self.looked_at.clear()
         self.wanted.clear()
 
     def look(self, kind: Kind, path: str) -> Any:
-        """See :class:`View`; raises Unknown, and notes what is wanted."""
+        """See :class:`View`; raises Unknown, and records what is wanted."""
         self.looked_at.add(path)
         try:
             return self._known[kind, path]
@@ -272,12 +273,12 @@ class _Facts:
             raise Unknown from None
 
     def add(self, outcomes: list[Any]) -> None:
-        """What was wanted is known."""
+        """Store the outcomes of what was wanted."""
         self._known.update(zip(self.wanted, outcomes))
 
     def forget(self, path: str) -> bool:
-        """Something has changed at a watched path or below it, or, with the special path, anywhere: whether anything
-        was known of that."""
+        """Forget a path at or below which something changed or, for the special path, everything; whether anything was
+        known about it."""
         changed = [key for key in self._known if path in (key[1], RELEASE_DOMAIN)]
         for key in changed:
             del self._known[key]
@@ -287,15 +288,14 @@ class _Facts:
 def wait(condition: Condition[T | None]) -> Program[T]:
     """The first true result of a condition.
 
-    The program sets a watch at each path that the condition looks at, takes away those of paths that it looked at once
-    where they become many, and one of the release of domains, since
-    oxenstored removes the nodes of one without an event for each. Their tokens are the paths. Whoever drives it gives
-    it their events and no others, and takes them away in the end; other waits may share them, if each is given those
-    events.
+    The program sets a watch at each path that the condition looks at, removes those no longer needed once there are
+    many, and sets one for the release of domains, since oxenstored removes the nodes of a domain without an event for
+    each. The tokens are the paths. The driver delivers the events of these watches and no others, and removes the
+    watches in the end; other waits may share them if each is given the events.
 
-    The condition is judged where no event is waiting: all that it looks at was so at the moment of the last reply. An
-    error about a node is what the condition gets; one about a watch ends the wait, and so does what the condition
-    raises. One that looks at nothing can never become true: ValueError is raised then.
+    The condition is evaluated only when no event is pending, so all that it looks at was so at the moment of the last
+    reply. An error about a node is passed to the condition; one about a watch ends the wait, and so does an exception
+    from the condition. A condition that looks at nothing can never become true: ValueError is raised.
     """
     facts = _Facts()
     watched: set[str] = set()
@@ -309,7 +309,7 @@ def wait(condition: Condition[T | None]) -> Program[T]:
         except Exception:
             if not facts.wanted:
                 raise
-        if facts.wanted:  # whatever the condition made of what it could not know
+        if facts.wanted:  # whatever the condition returned without knowing
             yield from _watch(facts.wanted, watched)
             facts.add((yield from _fetch(facts.wanted)))
             yield from _take_events(facts, wait=False)
@@ -329,7 +329,7 @@ def wait(condition: Condition[T | None]) -> Program[T]:
 
 
 def _watch(wanted: list[Question], watched: set[str]) -> Program[None]:
-    """Set the watches that are missing."""
+    """Set the missing watches."""
     if not watched:
         try:
             yield _watch_of(RELEASE_DOMAIN)
@@ -358,7 +358,7 @@ def _fetch(wanted: list[Question]) -> Program[list[Any]]:
 
 
 def _take_events(facts: _Facts, wait: bool) -> Program[bool]:
-    """Take all events that have come, of which there is to be one with `wait`; whether they change what is known."""
+    """Process all pending events, waiting for the first if `wait`; whether they change what is known."""
     changed = False
     event = yield NextEvent(wait)
     while event is not None:

@@ -1,4 +1,4 @@
-"""Nodes that are written, thousands at a time."""
+"""Writing nodes, thousands at a time."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 __all__ = ["load"]
 
 _LOAD_AT_ONCE = 4096  # nodes
-# Nodes that lie equally deep depend on none of each other, so they are written at the same time; unless there are but
-# few of them in a row.
+# Nodes at the same depth do not depend on each other, so they are written concurrently, unless only a few such nodes
+# follow one another.
 _ROW_MIN = 256
 _PARTS = 16
 
 
 class _Writing:
-    """What a node that is to be loaded is written by."""
+    """The requests that write one node."""
 
     def __init__(self, node: Node) -> None:
-        """Raises what is wrong with the node."""
+        """Raises the error if the node is invalid."""
         self.path = node.path
         path = encode(node.path)
         self.requests: list[Request[Any]] = [Write(path, encode_value(node.value))]
@@ -43,7 +43,7 @@ class _Writing:
         self.errors: list[XenStoreError] = []
 
     def refuse_deadly(self, any_domain: AnyDomain) -> Program[None]:
-        """Leave permissions out that would end the daemon: their error stands for them."""
+        """Leave out permissions that would kill the daemon; their error becomes the outcome."""
         last = self.requests[-1]
         if (
             isinstance(last, SetPermissions)
@@ -77,7 +77,7 @@ def _write(parts: list[list[_Writing]]) -> Program[None]:
 
 
 def _steps(writings: list[_Writing]) -> list[list[list[_Writing]]]:
-    """What is written one step after the other: in each step, parts that may be written at the same time."""
+    """The steps in which to write: each consists of parts that may be written concurrently."""
     rows = [list(row) for _, row in itertools.groupby(writings, lambda writing: writing.path.count("/"))]
     if len(writings) < _ROW_MIN * len(rows):
         return [[writings]]
@@ -87,6 +87,6 @@ def _steps(writings: list[_Writing]) -> list[list[list[_Writing]]]:
 def _parts(row: list[_Writing]) -> list[list[_Writing]]:
     parts: list[list[_Writing]] = [[] for _ in range(_PARTS)]
     for writing in row:
-        # Of those below the same node the order is kept: xenstored lists them so. And of one that is there twice.
+        # Keeps the order of nodes with the same parent, in which xenstored lists them, and of duplicates.
         parts[hash(writing.path.rpartition("/")[0]) % _PARTS].append(writing)
     return parts

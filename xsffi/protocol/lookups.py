@@ -1,4 +1,4 @@
-"""Many requests whose order does not count, or not among all of them: they may go over several connections."""
+"""Sequences of requests whose order does not matter, or only within parts: they may use several connections."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ __all__ = ["Lookups", "Nodes", "Parts", "Values", "node_of"]
 
 
 class Lookups(Sequence["Request[Any]"]):
-    """What is asked of many nodes: a list of requests whose order does not count, without a value for each of them,
-    since what carries them in C needs none.
+    """Lookups of many nodes: a sequence of requests in no order, without an object for each of them, since the
+    connection in C needs none.
 
-    Unlike those of other requests, their outcomes are not one for each request, but one for each path.
+    Unlike with other requests, there is one outcome for each path, not for each request.
     """
 
-    kinds: ClassVar[tuple[Callable[[bytes], Request[Any]], ...]]  # of the requests for each path
+    kinds: ClassVar[tuple[Callable[[bytes], Request[Any]], ...]]  # the request classes for each path
 
     def __init__(self, paths: Sequence[str], encode: Callable[[str], bytes] = encode) -> None:
-        """`encode`: what makes a path of a request, and raises where it breaks the rules."""
+        """`encode` converts a path for a request, and raises if it breaks the rules."""
         self.paths = paths
         self.encode = encode
 
@@ -43,12 +43,12 @@ class Lookups(Sequence["Request[Any]"]):
         return self.kinds[kind](self.encode(self.paths[node]))
 
     def combine(self, outcomes: list[Any]) -> list[Any]:
-        """What the outcomes of all the requests come to, one for each path."""
+        """Combine the outcomes of all requests into one for each path."""
         raise NotImplementedError
 
 
 class Values(Lookups):
-    """The values of many nodes: each outcome is one, or its error."""
+    """The values of many nodes: each outcome is a value, or an error."""
 
     kinds = (Read,)
 
@@ -57,8 +57,8 @@ class Values(Lookups):
 
 
 class Nodes(Lookups):
-    """All of many nodes: each outcome is a :class:`~xsffi.records.Node`, or, where there is an error among them, a
-    plain tuple of the outcomes for its value, children and permissions."""
+    """Many whole nodes: each outcome is a :class:`~xsffi.records.Node` or, if any of its requests failed, a plain tuple
+    of the outcomes for its value, children and permissions."""
 
     kinds = (Read, Directory, GetPermissions)
 
@@ -68,7 +68,7 @@ class Nodes(Lookups):
 
 
 class Parts(Sequence["Request[Any]"]):
-    """Parts whose order does not count, though that within each does: a list of all their requests."""
+    """Parts in no order, each of which is ordered: a sequence of all their requests."""
 
     def __init__(self, parts: Sequence[Sequence[Request[Any]]]) -> None:
         self.parts = parts
@@ -85,5 +85,5 @@ def node_of(path: str, value: Any, children: Any, permissions: Any) -> Any:
     """See :class:`Nodes`."""
     if any(isinstance(outcome, XenStoreError) for outcome in (value, children, permissions)):
         return value, children, permissions
-    # xenstored may list a child twice, in a transaction that cannot be committed any more.
+    # In a transaction that can no longer be committed, xenstored may list a child twice.
     return Node(path, value, tuple(dict.fromkeys(children)), tuple(permissions))

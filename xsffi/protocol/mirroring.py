@@ -1,5 +1,5 @@
-"""A tree in memory that is kept true: what a mirror knows, the programs that read what has changed, and what is told of
-that."""
+"""A tree in memory that is kept up to date: what a mirror knows, the programs that read what has changed, and the
+changes to report."""
 
 from __future__ import annotations
 
@@ -30,56 +30,56 @@ if TYPE_CHECKING:
 
 __all__ = ["MirroredTree", "Replica", "closed_mirror_error"]
 
-_ROUNDS = 100  # of reading, in one update, each of which brought events
+_ROUNDS = 100  # of reading in one update, if each brings further events
 
 
 class Replica:
-    """The nodes from a top down, and what of them was told.
+    """The nodes from `top` down, and which changes of them have been reported.
 
-    The programs are those of a snapshot (:func:`~xsffi.protocol.trees.snapshot` tells why that is right), but go on
-    with what is known: an update costs what has changed. Where one is interrupted, or fails, nothing is lost: what was
-    not read yet is read in the next. Until then all is as the last one left it.
+    The programs are those of a snapshot (:func:`~xsffi.protocol.trees.snapshot` explains why that is correct), but
+    start from what is known: the cost of an update depends on what has changed. If one is interrupted or fails, nothing
+    is lost: what was not read yet is read in the next update. Until then everything stays as the last one left it.
     """
 
     def __init__(self, top: str) -> None:
         self.top = top
         self.nodes: dict[str, Node] = {}  # by path, parents before children
-        self.version = 0  # goes up before nodes change and after; odd in between
+        self.version = 0  # incremented before and after nodes change; odd in between
         self._told: OrderedDict[str, Node | None] = (
             OrderedDict()
         )  # where they differ from what was told, by path: what that was
         self._token = self._released = b""
         self._fresh = _Fresh(self.nodes)
         self._failed: dict[str, XenStoreError] = {}
-        self._changed = {top}  # what is to be read
-        self._reading: set[str] = set()  # and what was being read, if that did not come to its end
+        self._changed = {top}  # paths to read
+        self._reading: set[str] = set()  # paths being read, if that was interrupted
 
-    # What is told.
+    # Reporting changes.
 
     @property
     def has_changes(self) -> bool:
-        """Whether there are changes that were not told."""
+        """Whether there are unreported changes."""
         return bool(self._told)
 
     def tell_all(self) -> list[Change]:
-        """All changes since the last that was told, a parent that comes before its children."""
+        """All unreported changes, parents before their children; they count as reported."""
         nodes = self.nodes
         told, self._told = self._told, OrderedDict()
         return [Change(path, old, nodes.get(path)) for path, old in told.items()]
 
     def tell_next(self) -> Change | None:
-        """The next of them, if there is one."""
+        """The next of them, or None."""
         if not self._told:
             return None
         path, old = self._told.popitem(last=False)
         return Change(path, old, self.nodes.get(path))
 
     def tell_nothing(self) -> None:
-        """What is known is no change."""
+        """Treat what is known now as reported."""
         self._told.clear()
 
     def iterate(self) -> Iterator[tuple[str, Node]]:
-        """Paths and nodes; raises RuntimeError where they are updated meanwhile."""
+        """Paths and nodes; raises RuntimeError if they are updated meanwhile."""
         version = self.version
         for item in self.nodes.items():
             yield item
@@ -87,7 +87,7 @@ class Replica:
                 raise RuntimeError("the mirror was updated during iteration")
 
     def copy(self) -> dict[str, Node]:
-        """The nodes by their paths; raises RuntimeError where another thread updates them."""
+        """The nodes by path; raises RuntimeError if another thread updates them meanwhile."""
         version = self.version
         copied = self.nodes.copy()
         if version % 2 or self.version != version:
@@ -95,43 +95,43 @@ class Replica:
         return copied
 
     def judge(self, condition: Condition[T]) -> T:
-        """What a condition says of what is known."""
+        """The result of a condition for what is known."""
         return conditions.judge(condition, conditions.View(self._look))
 
     def _look(self, kind: Kind, path: str) -> Any:
         if not is_subpath(path, self.top):
-            return InvalidArgumentError(errno.EINVAL, f"this is outside of the mirror of {self.top}", path)
+            return InvalidArgumentError(errno.EINVAL, f"this is outside the mirror of {self.top}", path)
         node = self.nodes.get(path)
         if node is None:
             return NodeNotFoundError(errno.ENOENT, "the mirror has no such node", path)
         outcomes: dict[Any, Any] = {Read: node.value, Directory: node.children, GetPermissions: node.permissions}
         return outcomes[kind]
 
-    # How it is kept true.
+    # Updating.
 
     def begin(self, token: bytes, released: bytes) -> Program[None]:
-        """Set the watches, with these tokens, of which none was used before. All is read in the next update."""
+        """Set the watches with these tokens, neither of which was ever used. The next update reads everything."""
         self._token, self._released = token, released
         self.doubt()
         yield from trees.set_watches(self.top, token, released)
 
     def doubt(self) -> None:
-        """All is to be read again: some event may be lost."""
+        """Read everything again in the next update: an event may have been lost."""
         self._changed.add(self.top)
         self._fresh.clear()
 
     def note(self, event: WatchEvent) -> None:
-        """An event was taken, which the next update is to count."""
+        """Record an event that was taken, for the next update."""
         if event.token in (self._released.decode("ascii"), OVERFLOW.token):
             self.doubt()
         elif event.token == self._token.decode("ascii") and is_subpath(event.path, self.top):
             self._changed.add(event.path)
 
     def update(self) -> Program[None]:
-        """Read what has changed, so that the nodes are those of one moment, after all that happened before this began.
+        """Read what has changed, so that the nodes are those of one moment after this call began.
 
-        Raises TransactionConflictError where each of many rounds brought events, and the error of a node that cannot be
-        read. No top, or one that went, is an empty tree.
+        Raises TransactionConflictError if each of many rounds brought further events, and the error of a node that
+        cannot be read. If `top` does not exist, the tree is empty.
         """
         top, fresh = self.top, self._fresh
         yield from self._take_events()
@@ -156,28 +156,28 @@ class Replica:
                 if error is not None and not isinstance(error, NodeNotFoundError):
                     raise error
         if self._changed:
-            text = f"something below changed each of {_ROUNDS} times while it was read"
+            text = f"something below changed each of the {_ROUNDS} times that it was read"
             raise TransactionConflictError(errno.EAGAIN, text, top)
 
     def _take_events(self) -> Program[None]:
         yield from trees.take_events(self.top, self._token, self._released, self._fresh, self._changed)
 
     def _settle(self) -> list[str]:
-        """Take over what was read. Where some that is listed is not known, nothing is done but to give its paths."""
+        """Adopt what was read. If any listed nodes are not known, only return their paths."""
         changes, unknown = self._all_changes() if self._fresh.is_all else self._changes()
         if unknown:
             return unknown
         if changes:
             self._take_over(changes)
         elif self.version % 2:
-            self.version += 1  # an interruption left it so
+            self.version += 1  # after an interruption
         self._fresh = _Fresh(self.nodes)
         self._failed.clear()
         return []
 
     def _take_over(self, changes: dict[str, Node | None]) -> None:
         nodes, told = self.nodes, self._told
-        self.version += 2 if self.version % 2 else 1  # odd, where this was interrupted before
+        self.version += 2 if self.version % 2 else 1  # odd if this was interrupted before
         for path, new in changes.items():
             before = told.setdefault(path, nodes.get(path))
             if new is None:
@@ -189,7 +189,7 @@ class Replica:
         self.version += 1
 
     def _all_changes(self) -> tuple[dict[str, Node | None], list[str]]:
-        """What changes, where all was read again, those that go first; and what is not known."""
+        """The changes after everything was read again, removals first; and the paths that are not known."""
         found, unknown = trees.reachable(self.top, self._fresh)
         if unknown == [self.top] and isinstance(self._failed.get(self.top), NodeNotFoundError):
             unknown = []
@@ -199,12 +199,12 @@ class Replica:
         return changes, unknown
 
     def _changes(self) -> tuple[dict[str, Node | None], list[str]]:
-        """The same, where some was read again: of each node that was, all above it were too."""
+        """The same after only some nodes were read again; the ancestors of each were read too."""
         nodes, read = self.nodes, self._fresh.read
         changes: dict[str, Node | None] = {}
         unknown: list[str] = []
-        there: dict[str, Node] = {}  # those of them that are listed, from the top down
-        names: dict[str, frozenset[str]] = {}  # of the children of some
+        there: dict[str, Node] = {}  # those that are listed, from the top down
+        names: dict[str, frozenset[str]] = {}  # sets of children's names, by parent
         came: dict[str, Node] = {}
         for path in sorted(read):  # parents first
             if path != self.top:
@@ -214,7 +214,7 @@ class Replica:
             node = read[path]
             if node is None:
                 if path == self.top and isinstance(self._failed.get(path), NodeNotFoundError):
-                    self._go(path, changes)
+                    self._remove(path, changes)
                 else:
                     unknown.append(path)
                 continue
@@ -229,12 +229,12 @@ class Replica:
                 unknown += [child for child in now.difference(before) if child not in read]
                 for child in before:
                     if child not in now:
-                        self._go(child, changes)
+                        self._remove(child, changes)
         changes.update(came)
         return changes, unknown
 
     def _listed(self, above: Node, names: dict[str, frozenset[str]], path: str) -> frozenset[str] | dict[str, Node]:
-        """Where a path is, if the node above lists it: a set of paths is not made where its list is as it was."""
+        """A container that shows whether the node above lists `path`; if its list is unchanged, no new set is built."""
         old = self.nodes.get(above.path)
         if old is not None and old.children == above.children:
             return self.nodes
@@ -242,8 +242,8 @@ class Replica:
             names[above.path] = frozenset(trees.child_paths(above))
         return names[above.path]
 
-    def _go(self, path: str, changes: dict[str, Node | None]) -> None:
-        """A node goes, and all below it."""
+    def _remove(self, path: str, changes: dict[str, Node | None]) -> None:
+        """Record the removal of a node and everything below it."""
         level = [path]
         while level:
             found = [node for node in map(self.nodes.get, level) if node is not None]
@@ -252,11 +252,11 @@ class Replica:
 
 
 class _Fresh:
-    """What was read again, over what was known before: as :class:`~xsffi.protocol.trees.Known` tells."""
+    """What was read again, on top of what was known: implements :class:`~xsffi.protocol.trees.Known`."""
 
     def __init__(self, before: dict[str, Node]) -> None:
-        self.read: dict[str, Node | None] = {}  # None: it could not be
-        self.is_all = False  # nothing counts that was known before
+        self.read: dict[str, Node | None] = {}  # None: could not be read
+        self.is_all = False  # whether to ignore everything known before
         self._before = before
 
     def __contains__(self, path: object) -> bool:
@@ -286,7 +286,7 @@ class _Fresh:
 
 
 class MirroredTree(Mapping[str, Node]):
-    """A mirror as it is read, on both faces: at no cost."""
+    """The read access to a mirror, in both APIs; it never asks the daemon."""
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
@@ -294,7 +294,7 @@ class MirroredTree(Mapping[str, Node]):
 
     @property
     def top(self) -> str:
-        """The path from which on it has the nodes."""
+        """The path of the topmost node."""
         return self._replica.top
 
     def __getitem__(self, path: str) -> Node:
@@ -310,7 +310,7 @@ class MirroredTree(Mapping[str, Node]):
         return (path for path, _ in self._replica.iterate())
 
     def items(self) -> ItemsView[str, Node]:
-        """Paths and nodes; iterating over them raises RuntimeError where the mirror is updated meanwhile."""
+        """Paths and nodes; iterating raises RuntimeError if the mirror is updated meanwhile."""
         return _Items(self)
 
     def values(self) -> ValuesView[Node]:
@@ -318,8 +318,8 @@ class MirroredTree(Mapping[str, Node]):
         return _Values(self)
 
     def copy(self) -> dict[str, Node]:
-        """The nodes by their paths as they are now, which no update changes. Raises RuntimeError in the middle of one,
-        of another thread."""
+        """The nodes by path as they are now; later updates do not change it. Raises RuntimeError during an update by
+        another thread."""
         return self._replica.copy()
 
 
@@ -338,5 +338,5 @@ class _Values(ValuesView[Node]):
 
 
 def closed_mirror_error() -> ClientClosedError:
-    """What a closed mirror raises."""
+    """What calls on a closed mirror raise."""
     return ClientClosedError(errno.EBADF, "the mirror is closed")

@@ -1,4 +1,4 @@
-"""What verbs make, queued and carried together, in rounds."""
+"""Queues verbs and carries them out together, in rounds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["Queue", "together"]
 
 
 class _Verb:
-    """A verb that makes a program, which is for one time: it is made once more where a transaction is tried again."""
+    """A verb that makes a program. A program runs only once, so a new one is made for each attempt of a transaction."""
 
     def __init__(self, verb: Callable[..., Work[Any]], arguments: Sequence[Any], named: dict[str, Any]) -> None:
         self._verb = verb
@@ -35,7 +35,7 @@ class _Verb:
 
 
 class Queue(QueuedVerbs):
-    """Verbs in the order in which they were queued."""
+    """Queued verbs, in order."""
 
     def __init__(self, any_domain: AnyDomain) -> None:
         self._any_domain = any_domain
@@ -46,13 +46,13 @@ class Queue(QueuedVerbs):
         return len(self._queued)
 
     def take(self) -> Queue:
-        """What is queued, and is so no longer."""
+        """Remove and return everything that is queued."""
         taken = Queue(self._any_domain)
         taken._queued, self._queued = self._queued, []
         return taken
 
     def program(self) -> Program[list[Any]]:
-        """All of them, carried together: a list of what each came to."""
+        """A program that carries them all out together; its result is the list of their outcomes."""
         return together([each if isinstance(each, Request) else each.make() for each in self._queued])
 
     def _queue(self, verb: Callable[..., Work[Any]], *arguments: Any, **named: Any) -> None:
@@ -61,23 +61,23 @@ class Queue(QueuedVerbs):
             self._queued.append(made)
             return
         made.close()
-        # What is used up as it is looked at is needed each time.
+        # An iterator would be used up after the first attempt.
         kept = [tuple(each) if isinstance(each, Iterator) else each for each in arguments]
         self._queued.append(_Verb(verb, kept, named))
 
 
 class _Running:
-    """A program, and where it is."""
+    """A running program and its state."""
 
     def __init__(self, program: Program[Any]) -> None:
-        self.requests: Sequence[Request[Any]] = ()  # that it waits for; none: it has its result
+        self.requests: Sequence[Request[Any]] = ()  # the requests that it waits for; empty: it has finished
         self.result: Any = None
         self._program = program
         self._effect: Effect = ()
         self._go_on(None)
 
     def take(self, outcomes: list[Any]) -> None:
-        """Take in what its requests came to."""
+        """Pass on the outcomes of its requests."""
         if isinstance(self._effect, Request):
             self._go_on(outcomes[0])
         elif isinstance(self._effect, Lookups):
@@ -86,10 +86,10 @@ class _Running:
             self._go_on(outcomes)
 
     def _go_on(self, outcome: Any) -> None:
-        """Advance the program until it wants something."""
+        """Advance the program until it yields requests."""
         while True:
             try:
-                # An error is an outcome in a list, and thrown where it is that of a single request.
+                # In a list an error is an outcome; that of a single request is thrown.
                 if isinstance(outcome, XenStoreError):
                     effect = self._program.throw(outcome)
                 else:
@@ -110,10 +110,10 @@ class _Running:
 
 
 def together(works: Sequence[Work[Any]]) -> Program[list[Any]]:
-    """Carry all of them at once: what each comes to, its result or its error, in their order.
+    """Run all of them at once; the result is the list of their outcomes, results or errors, in order.
 
-    In each round every one has the requests carried that it wants next, in one list. So what needs a second trip, such
-    as a list of children in parts, has it after the first of all others.
+    In each round the next requests of every program are sent as one list. So a second round trip, for example for a
+    list of children in parts, starts after the first of all others.
     """
     items: list[Any] = [work if isinstance(work, Request) else _Running(work) for work in works]
     waiting = list(enumerate(items))

@@ -1,8 +1,8 @@
-"""Work that takes several requests, as generators: they yield an effect, and are sent what it came to.
+"""Operations that take several requests, as generators: they yield effects, and are sent the outcomes.
 
-An effect is a request, whose reply is sent in or whose error is thrown; a sequence of requests, for whose replies a
-list is sent, an error standing in the place of its reply; or :class:`NextEvent`. Whoever drives a program decides how
-effects are carried, waiting or awaiting: :func:`run` is the driver that waits.
+An effect is a request, whose reply is sent or whose error is thrown; a sequence of requests, for which a list of
+replies and errors is sent; or :class:`NextEvent`. The driver of a program decides how effects are carried out, blocking
+or awaiting: :func:`run` is the blocking one.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     Effect = Union[Request[Any], Sequence[Request[Any]], "NextEvent"]
     Program = Generator[Effect, Any, T]
-    Work = Union[Request[T], Program[T]]  # what a verb makes
+    Work = Union[Request[T], Program[T]]  # the result of a verb
 else:
     _NextEvent = namedtuple("NextEvent", ["wait"])
 
@@ -69,20 +69,20 @@ __all__ = [
 
 
 class NextEvent(_NextEvent):
-    """An effect: the next event of the program's own watches, a WatchEvent with the token as it goes over the wire.
+    """An effect: the next event of the program's own watches, a WatchEvent with the token as received.
 
-    With `wait` it is waited for, as long as a reply may take; without, None is sent where none is there.
+    With `wait`, wait for it as long as for a reply; without, None is sent if there is none.
     """
 
     __slots__ = ()
 
 
-_RESTARTS_MAX = 100  # how often the list of a node's children may change while it is read in parts
-_PARTS_MAX = 16384  # parts of a list that are asked for, with those of lists that changed meanwhile
+_RESTARTS_MAX = 100  # how many times the list of a node's children may change while it is read in parts
+_PARTS_MAX = 16384  # parts of a list to request, including those before the list changed
 
 
 def run(program: Generator[Any, Any, T], carry: Callable[[Any], Any]) -> T:
-    """Drive a program by a function that carries an effect, and returns what it came to or raises its error."""
+    """Drive a program with a function that carries out an effect, and returns its outcome or raises its error."""
     try:
         effect = next(program)
         while True:
@@ -98,12 +98,12 @@ def run(program: Generator[Any, Any, T], carry: Callable[[Any], Any]) -> T:
 
 
 def then(request: Request[Any], finish: Callable[[Any], T]) -> Program[T]:
-    """A request, and what is made of its reply."""
+    """Send a request, and convert its reply."""
     return finish((yield request))
 
 
 def unless_missing(request: Request[Any], default: Any) -> Program[Any]:
-    """A request about a node, or `default` where there is no such node."""
+    """The reply to a request about a node, or `default` if there is no such node."""
     try:
         return (yield request)
     except NodeNotFoundError:
@@ -111,10 +111,9 @@ def unless_missing(request: Request[Any], default: Any) -> Program[Any]:
 
 
 def directory(path: bytes) -> Program[list[str]]:
-    """The names of a node's children, in parts where the list is too long for one reply (xenstored says E2BIG then).
+    """The names of a node's children, in parts if the list is too long for one reply (xenstored says E2BIG then).
 
-    Raises TransactionConflictError where the list changed each time that it was read, and ProtocolError where its parts
-    have no end.
+    Raises TransactionConflictError if the list changed each time it was read, and ProtocolError if its parts never end.
     """
     try:
         names: list[str] = yield Directory(path)
@@ -132,7 +131,7 @@ def directory_in_parts(path: bytes) -> Program[list[str]]:
     for _ in range(_PARTS_MAX):
         part = yield DirectoryPart(path, offset)
         if generation is not None and part.generation != generation:
-            # The list changed: what came before does not fit to this.
+            # The list changed, so the earlier parts no longer match.
             names, offset, generation = [], 0, None
             restarts += 1
             if restarts == _RESTARTS_MAX:
@@ -155,7 +154,7 @@ def directory_in_parts(path: bytes) -> Program[list[str]]:
 def exists(path: bytes) -> Program[bool]:
     """Whether there is such a node.
 
-    Where the caller has no right to see, AccessDeniedError says so: xenstored answers it for missing nodes too.
+    If the caller may not know, AccessDeniedError is raised: xenstored also answers that for missing nodes.
     """
     try:
         yield Read(path)
@@ -169,15 +168,15 @@ def look_into_depth(path: str, error: InvalidArgumentError) -> Program[None]:
     try:
         known = Feature.WATCH_DEPTH in (yield from features())
     except (AccessDeniedError, InvalidArgumentError, NotSupportedError):
-        known = False  # it has no features to tell of
+        known = False  # it does not know feature bits
     if not known:
         raise NotSupportedError(
-            errno.ENOSYS, "the daemon knows no depth of a watch; xenstored does since Xen 4.22", path
+            errno.ENOSYS, "the daemon does not support depth-limited watches; xenstored does since Xen 4.22", path
         ) from error
 
 
 def _has_special_nodes() -> Program[bool]:
-    """Whether the special watch paths are nodes to the daemon, as they are to oxenstored."""
+    """Whether the special watch paths are nodes to the daemon, as with oxenstored."""
     try:
         yield Read(encode_known(RELEASE_DOMAIN))
     except (AccessDeniedError, InvalidArgumentError, NodeNotFoundError):
@@ -186,7 +185,7 @@ def _has_special_nodes() -> Program[bool]:
 
 
 def encode_known(path: str) -> bytes:
-    """A path as the daemon gave it, or as it was checked before."""
+    """Encode a path that came from the daemon or was already validated."""
     return path.encode("utf-8", "surrogateescape")
 
 
@@ -195,11 +194,11 @@ def _text(path: bytes) -> str:
 
 
 def features() -> Program[Feature]:
-    """The bits of the daemon's features, as far as the asking domain may use them.
+    """The daemon's features, as far as the calling domain may use them.
 
-    Domain 0 asks for itself by name: libxenstore keeps its first answer to the question that names no domain, whichever
-    daemon gave it. That question has no payload either, and oxenstored never answers a request without one; a guest,
-    which may not ask for domain 0, so learns first that the daemon knows the operation.
+    Domain 0 names itself in the question: libxenstore caches its first answer to the question without a domain,
+    whichever daemon gave it. That question also has an empty payload, and oxenstored never answers a request without
+    one; a guest, which may not name domain 0, thereby first learns that the daemon knows the operation.
     """
     try:
         bits: Feature = yield GetFeatures(0)
@@ -209,22 +208,21 @@ def features() -> Program[Feature]:
 
 
 def knows_any_domain() -> Program[bool]:
-    """Whether the daemon knows DOMID_ANY, permissions for every domain."""
-    # With a domid: see features(). In a list of one: over the wire, which asks the daemon whatever the age of
-    # libxenstore.
+    """Whether the daemon supports DOMID_ANY, permissions for every domain."""
+    # With a domid: see features(). As a list of one, since lists go over the wire, whatever the version of libxenstore.
     (bits,) = yield [GetFeatures(0)]
     if isinstance(bits, (AccessDeniedError, InvalidArgumentError, NotSupportedError)):
-        return False  # it has no features to tell of, or this is a guest, which it tells nothing of others
+        return False  # it does not know feature bits, or this is a guest, which may not ask about others
     if isinstance(bits, XenStoreError):
         raise bits
     return bool(bits & Feature.DOMID_ANY)
 
 
 def release_domain(domid: int) -> Program[None]:
-    """Tell the daemon that a domain is gone, unless that would end the daemon.
+    """Tell the daemon that a domain is gone, unless that would kill the daemon.
 
-    xenstored of Xen 4.18 to 4.23 dies when the owner of a special path is released. Older ones do not tell who that is,
-    and to oxenstored a special path is a node like any other.
+    xenstored of Xen 4.18 to 4.23 dies when the owner of a special path is released. Older versions do not reveal the
+    owner, and to oxenstored a special path is an ordinary node.
     """
     for path in (INTRODUCE_DOMAIN, RELEASE_DOMAIN):
         try:
@@ -234,15 +232,15 @@ def release_domain(domid: int) -> Program[None]:
         if permissions and permissions[0].domid == domid and not (yield from _has_special_nodes()):
             raise InvalidArgumentError(
                 errno.EINVAL,
-                f"domain {domid} owns {path}, and xenstored of Xen 4.18 to 4.23 ends when such a domain is released: "
-                "set_permissions() gives it another owner",
+                f"domain {domid} owns {path}, and xenstored of Xen 4.18 to 4.23 dies when such a domain is released; "
+                "change the owner with set_permissions() first",
                 path,
             )
     yield Release(domid)
 
 
 def quota_names() -> Program[list[str]]:
-    """The names of the daemon's quotas; asked in two steps for the reason that :func:`features` gives."""
+    """The names of the daemon's quotas; asked in two steps for the reason given in :func:`features`."""
     try:
         yield GetQuota(b"nodes", None)
     except InvalidArgumentError:
@@ -252,19 +250,19 @@ def quota_names() -> Program[list[str]]:
 
 
 def transaction_is_gone() -> Program[bool]:
-    """Whether the daemon says ENOENT, or EIO, because it does not know the transaction, and not for want of a node.
+    """Whether the daemon's ENOENT or EIO means that it does not know the transaction, rather than a missing node.
 
-    To be run with the tx_id in question. The daemon looks for the transaction first, and then at the path, which is
-    none: so no node counts as used by the transaction for this question, as the root would.
+    Run it with the tx_id in question. The daemon looks up the transaction first, and then the path, which is invalid:
+    this way the question does not count any node, such as the root, as used by the transaction.
     """
     try:
         yield Read(b"//")
     except NodeNotFoundError:
         return True
     except (InvalidArgumentError, AccessDeniedError):
-        pass  # said of the path, so the transaction is known
+        pass  # about the path, so the transaction is known
     except XenStoreError as error:
         if error.errno == errno.EIO:
-            return True  # as oxenstored says it
+            return True  # oxenstored's answer
         raise
     return False

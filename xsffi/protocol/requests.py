@@ -1,8 +1,8 @@
 """The operations of XenStore as values.
 
 A request knows its message type, encodes its payload, decodes the reply to it, and parses itself from the payload that
-a server received. What it holds is bytes as they go over the wire, so that neither backend encodes anything twice;
-paths in it were validated where they were encoded. The source is xenstore.txt, "Xenstore protocol details".
+a server received. It holds bytes as they are sent, so that neither backend encodes anything twice; paths were validated
+when they were encoded. The source is xenstore.txt, "Xenstore protocol details".
 """
 
 from __future__ import annotations
@@ -62,26 +62,26 @@ __all__ = [
     "parse_request",
 ]
 
-#: What payloads of GET_PERMS mean: a store has many nodes, and few lists of permissions.
+#: Decoded payloads of GET_PERMS: a store has many nodes, but few distinct lists of permissions.
 KNOWN_PERMISSIONS: dict[bytes, tuple[Permission, ...]] = {}
 _KNOWN_MAX = 256
-_DIGITS_MAX = 20  # those of 64 bits; int() of a longer text would cost the square of its length
+_DIGITS_MAX = 20  # enough for 64 bits; the time of int() is quadratic in the length
 
 
 class Request(Generic[T]):
-    """One operation; `T` is what its reply is decoded to. Those that ask the same are equal."""
+    """One operation; `T` is the type of its decoded reply. Requests that ask the same are equal."""
 
     __slots__ = ()
-    __match_args__: tuple[str, ...] = ()  # what it holds
+    __match_args__: tuple[str, ...] = ()  # its fields
     type: ClassVar[MessageType]
-    path: bytes | None = None  # the node concerned, where there is one: an error names it
+    path: bytes | None = None  # the node that it is about, if any; named in errors
 
     def __eq__(self, other: object) -> bool:
         if other.__class__ is not self.__class__:
             return NotImplemented
         return all(getattr(self, name) == getattr(other, name) for name in self.__match_args__)
 
-    __hash__ = None  # type: ignore[assignment]  # it may be changed
+    __hash__ = None  # type: ignore[assignment]  # mutable
 
     def __repr__(self) -> str:
         held = ", ".join([f"{name}={getattr(self, name)!r}" for name in self.__match_args__])
@@ -92,17 +92,17 @@ class Request(Generic[T]):
         raise NotImplementedError
 
     def decode(self, payload: bytes) -> T:
-        """What the payload of the reply says; raises ProtocolError where it is malformed."""
+        """The decoded payload of the reply; raises ProtocolError if it is malformed."""
         raise NotImplementedError
 
     @classmethod
     def parse(cls, payload: bytes) -> Request[T]:
-        """The request that a server received; raises InvalidArgumentError where the payload is malformed."""
+        """The request that a server received; raises InvalidArgumentError if the payload is malformed."""
         raise NotImplementedError
 
 
 class _Acknowledged(Request[None]):
-    """A request whose reply only says that it was done."""
+    """A request whose reply is just an acknowledgement."""
 
     __slots__ = ()
 
@@ -111,7 +111,7 @@ class _Acknowledged(Request[None]):
 
 
 class _OfNode(Request[T]):
-    """A request that names a node, and says nothing else."""
+    """A request that consists of a node's path."""
 
     __slots__ = __match_args__ = ("path",)
     path: bytes
@@ -128,7 +128,7 @@ class _OfNode(Request[T]):
 
 
 class _OfDomain(Request[T]):
-    """A request that names a domain, and says nothing else."""
+    """A request that consists of a domid."""
 
     __slots__ = __match_args__ = ("domid",)
 
@@ -154,7 +154,7 @@ class Read(_OfNode[bytes]):
 
 
 class Write(_Acknowledged):
-    """WRITE: the value of a node, which is made, and the nodes above it, where it is not there."""
+    """WRITE: set the value of a node; it and the nodes above it are created if missing."""
 
     __slots__ = __match_args__ = ("path", "value")
     type = MessageType.WRITE
@@ -176,14 +176,14 @@ class Write(_Acknowledged):
 
 
 class Mkdir(_Acknowledged, _OfNode[None]):
-    """MKDIR: make a node with an empty value, and the nodes above it; one that is there stays as it is."""
+    """MKDIR: create a node with an empty value, and missing nodes above it; an existing node stays as it is."""
 
     __slots__ = ()
     type = MessageType.MKDIR
 
 
 class Rm(_Acknowledged, _OfNode[None]):
-    """RM: remove a node and all below it."""
+    """RM: remove a node and everything below it."""
 
     __slots__ = ()
     type = MessageType.RM
@@ -200,8 +200,8 @@ class Directory(_OfNode["list[str]"]):
 
 
 class Part(_Part):
-    """A part of a long list of children: its names, and how far it moves the offset, in bytes. Where `generation` is
-    another one than before, the list has changed, and the parts must be fetched anew."""
+    """A part of a long list of children: its names, and by how many bytes it advances the offset. If `generation`
+    differs from the previous part's, the list has changed, and all parts must be fetched again."""
 
     __slots__ = ()
 
@@ -223,8 +223,8 @@ class DirectoryPart(Request[Part]):
     def decode(self, payload: bytes) -> Part:
         generation, nul, names = payload.partition(b"\0")
         if not nul or not names.endswith(b"\0"):
-            raise ProtocolError(errno.EPROTO, f"a part of a directory came malformed: {payload[:64]!r}")
-        # An empty name ends the last part; it is there alone where the offset is the list's end.
+            raise ProtocolError(errno.EPROTO, f"malformed part of a directory: {payload[:64]!r}")
+        # An empty name ends the last part; it comes alone if the offset is at the end of the list.
         last = names == b"\0" or names.endswith(b"\0\0")
         listed = names[:-1] if last else names
         return Part(generation, _children(listed), len(listed), last)
@@ -246,7 +246,7 @@ class GetPermissions(_OfNode["list[Permission]"]):
 
 
 class SetPermissions(_Acknowledged):
-    """SET_PERMS: the permissions of a node, its owner first."""
+    """SET_PERMS: set the permissions of a node, its owner first."""
 
     __slots__ = __match_args__ = ("path", "permissions")
     type = MessageType.SET_PERMS
@@ -261,7 +261,7 @@ class SetPermissions(_Acknowledged):
 
     @classmethod
     def parse(cls, payload: bytes) -> SetPermissions:
-        # What follows the last NUL is dropped, as xenstored does.
+        # As xenstored does, ignore what follows the last NUL.
         path, *texts = payload.split(b"\0")[:-1] or [b""]
         if not texts:
             raise _malformed(payload)
@@ -269,7 +269,7 @@ class SetPermissions(_Acknowledged):
 
 
 class Watch(_Acknowledged):
-    """WATCH: an event for every change of the node and of those below it, down to a depth where one is given."""
+    """WATCH: an event for every change of the node and of those below it, down to a depth if one is given."""
 
     __slots__ = __match_args__ = ("path", "token", "depth")
     type = MessageType.WATCH
@@ -291,7 +291,7 @@ class Watch(_Acknowledged):
 
 
 class Unwatch(_Acknowledged):
-    """UNWATCH: take a watch away."""
+    """UNWATCH: remove a watch."""
 
     __slots__ = __match_args__ = ("path", "token")
     type = MessageType.UNWATCH
@@ -311,7 +311,7 @@ class Unwatch(_Acknowledged):
 
 
 class ResetWatches(_Acknowledged):
-    """RESET_WATCHES: take all watches and transactions of this connection away."""
+    """RESET_WATCHES: remove all watches and abort all transactions of this connection."""
 
     __slots__ = ()
     type = MessageType.RESET_WATCHES
@@ -325,7 +325,7 @@ class ResetWatches(_Acknowledged):
 
 
 class TransactionStart(Request[int]):
-    """TRANSACTION_START: the id of a new transaction."""
+    """TRANSACTION_START: start a transaction; the reply is its id."""
 
     __slots__ = ()
     type = MessageType.TRANSACTION_START
@@ -335,8 +335,8 @@ class TransactionStart(Request[int]):
 
     def decode(self, payload: bytes) -> int:
         tx_id = _reply_number(payload)
-        if not 0 < tx_id <= 0xFFFFFFFF:  # 0 would be none at all
-            raise ProtocolError(errno.EPROTO, f"the id of a transaction was to come, not {tx_id}")
+        if not 0 < tx_id <= 0xFFFFFFFF:  # 0 means no transaction
+            raise ProtocolError(errno.EPROTO, f"expected the id of a transaction, not {tx_id}")
         return tx_id
 
     @classmethod
@@ -345,7 +345,7 @@ class TransactionStart(Request[int]):
 
 
 class TransactionEnd(_Acknowledged):
-    """TRANSACTION_END: commit, or drop all that was done."""
+    """TRANSACTION_END: commit or abort."""
 
     __slots__ = __match_args__ = ("commit",)
     type = MessageType.TRANSACTION_END
@@ -365,7 +365,7 @@ class TransactionEnd(_Acknowledged):
 
 
 class Introduce(_Acknowledged):
-    """INTRODUCE: tell the daemon of a domain, its store page's frame number and its event channel."""
+    """INTRODUCE: introduce a domain with its store page's frame number and its event channel."""
 
     __slots__ = __match_args__ = ("domid", "gfn", "port")
     type = MessageType.INTRODUCE
@@ -392,7 +392,7 @@ class Release(_Acknowledged, _OfDomain[None]):
 
 
 class Resume(_Acknowledged, _OfDomain[None]):
-    """RESUME: tell the daemon that a domain runs again after a suspend, so that it may shut down anew."""
+    """RESUME: tell the daemon that a domain runs again after a suspend, so that it may shut down again."""
 
     __slots__ = ()
     type = MessageType.RESUME
@@ -418,7 +418,7 @@ class SetTarget(_Acknowledged):
 
 
 class GetDomainPath(_OfDomain[str]):
-    """GET_DOMAIN_PATH: where the nodes of a domain are, ``/local/domain/N``."""
+    """GET_DOMAIN_PATH: the path of a domain's nodes, ``/local/domain/N``."""
 
     __slots__ = ()
     type = MessageType.GET_DOMAIN_PATH
@@ -436,12 +436,12 @@ class IsDomainIntroduced(_OfDomain[bool]):
     def decode(self, payload: bytes) -> bool:
         text = _text(payload)
         if text not in ("T", "F"):
-            raise ProtocolError(errno.EPROTO, f"T or F was to come, not {text[:64]!r}")
+            raise ProtocolError(errno.EPROTO, f"expected T or F, not {text[:64]!r}")
         return text == "T"
 
 
 class Control(Request[str]):
-    """CONTROL: a command for the daemon itself and its arguments; the reply is text."""
+    """CONTROL: a command with arguments for the daemon itself; the reply is text."""
 
     __slots__ = __match_args__ = ("arguments",)
     type = MessageType.CONTROL
@@ -461,7 +461,7 @@ class Control(Request[str]):
 
 
 class GetFeatures(Request[Feature]):
-    """GET_FEATURE: the bits of the daemon's features, or of those a domain may use. Since Xen 4.21."""
+    """GET_FEATURE: the features of the daemon, or those that a domain may use. Since Xen 4.21."""
 
     __slots__ = __match_args__ = ("domid",)
     type = MessageType.GET_FEATURE
@@ -470,7 +470,7 @@ class GetFeatures(Request[Feature]):
         self.domid = domid
 
     def payload(self) -> bytes:
-        # Nothing at all stands for the daemon's own: a lone NUL would be the domain "".
+        # An empty payload asks for the daemon's own: a lone NUL would be the domain "".
         return b"" if self.domid is None else b"%d\0" % self.domid
 
     def decode(self, payload: bytes) -> Feature:
@@ -483,7 +483,7 @@ class GetFeatures(Request[Feature]):
 
 
 class SetFeatures(_Acknowledged):
-    """SET_FEATURE: the bits of the features that a domain, not yet introduced, may use. Since Xen 4.21."""
+    """SET_FEATURE: set the features that a domain, not yet introduced, may use. Since Xen 4.21."""
 
     __slots__ = __match_args__ = ("domid", "bits")
     type = MessageType.SET_FEATURE
@@ -502,7 +502,7 @@ class SetFeatures(_Acknowledged):
 
 
 class GetQuotaNames(Request["list[str]"]):
-    """GET_QUOTA with nothing: the names of the quotas that the daemon knows. Since Xen 4.22."""
+    """GET_QUOTA without arguments: the names of the quotas that the daemon knows. Since Xen 4.22."""
 
     __slots__ = ()
     type = MessageType.GET_QUOTA
@@ -520,7 +520,7 @@ class GetQuotaNames(Request["list[str]"]):
 
 
 class GetQuota(Request[int]):
-    """GET_QUOTA: a quota of one domain, or the one that new domains get. Since Xen 4.22."""
+    """GET_QUOTA: a quota of one domain, or the default for new domains. Since Xen 4.22."""
 
     __slots__ = __match_args__ = ("name", "domid")
     type = MessageType.GET_QUOTA
@@ -542,7 +542,7 @@ class GetQuota(Request[int]):
 
 
 class SetQuota(_Acknowledged):
-    """SET_QUOTA: a quota of one domain, or the one that new domains get. Since Xen 4.22."""
+    """SET_QUOTA: set a quota of one domain, or the default for new domains. Since Xen 4.22."""
 
     __slots__ = __match_args__ = ("name", "value", "domid")
     type = MessageType.SET_QUOTA
@@ -573,9 +573,9 @@ REQUESTS: dict[int, type[Request[Any]]] = {
 
 
 def parse_request(type: int, payload: bytes) -> Request[Any] | None:
-    """The request that a message is, for a server; None where there is no such type.
+    """The request in a message that a server received; None if the type is unknown.
 
-    Raises :class:`~xsffi.errors.InvalidArgumentError` where the payload is not of the type's form.
+    Raises :class:`~xsffi.errors.InvalidArgumentError` if the payload is malformed.
     """
     if type == MessageType.GET_QUOTA and not payload:
         return GetQuotaNames()
@@ -583,28 +583,28 @@ def parse_request(type: int, payload: bytes) -> Request[Any] | None:
     return request.parse(payload) if request is not None else None
 
 
-# How payloads are made: strings, each ended by a NUL.
+# Encoding payloads: strings, each terminated by a NUL.
 
 
 def _prefix(domid: int | None) -> bytes:
     return b"" if domid is None else b"%d\0" % domid
 
 
-# How replies are read.
+# Decoding replies.
 
 
 def _names(payload: bytes) -> list[str]:
     if not payload:
         return []
-    # What a daemon stores was checked by it; a name beyond ASCII is kept, not lost.
+    # The daemon validated the names when it stored them; one beyond ASCII is kept, not lost.
     text = payload.decode("utf-8", "surrogateescape")
     return text[:-1].split("\0") if text[-1] == "\0" else text.split("\0")
 
 
 def _children(payload: bytes) -> list[str]:
-    # A path of an empty name, or of two, would be another node's: whoever follows it might never come to an end.
+    # A name that is empty or contains a slash would lead to another node: a walk might never end.
     if b"/" in payload or b"\0\0" in payload or payload.startswith(b"\0"):
-        raise ProtocolError(errno.EPROTO, f"a list of children has a name that none has: {payload[:64]!r}")
+        raise ProtocolError(errno.EPROTO, f"a list of children has an invalid name: {payload[:64]!r}")
     return _names(payload)
 
 
@@ -614,7 +614,7 @@ def _permissions(payload: bytes) -> tuple[Permission, ...]:
         try:
             known = tuple(map(Permission.parse, _names(payload)))
         except InvalidArgumentError as error:
-            raise ProtocolError(errno.EPROTO, f"permissions came malformed: {payload[:64]!r}") from error
+            raise ProtocolError(errno.EPROTO, f"malformed permissions: {payload[:64]!r}") from error
         if len(KNOWN_PERMISSIONS) >= _KNOWN_MAX:
             KNOWN_PERMISSIONS.clear()
         KNOWN_PERMISSIONS[payload] = known
@@ -628,11 +628,11 @@ def _text(payload: bytes) -> str:
 def _reply_number(payload: bytes) -> int:
     digits = payload[:-1] if payload.endswith(b"\0") else payload
     if not digits.isdigit() or len(digits) > _DIGITS_MAX:
-        raise ProtocolError(errno.EPROTO, f"a number was to come, not {payload[:64]!r}")
+        raise ProtocolError(errno.EPROTO, f"expected a number, not {payload[:64]!r}")
     return int(digits)
 
 
-# How a server reads requests.
+# Parsing requests in a server.
 
 
 def _malformed(payload: bytes) -> InvalidArgumentError:

@@ -1,7 +1,7 @@
-"""The client's end of a connection, without the connection: ids, who waits for which reply, and the events in between.
+"""The client's side of a connection without I/O: request ids, pending replies, and the events in between.
 
-Messages go in and bytes come out; bytes come in, and replies find the exchange they belong to by their id, in whatever
-order they come. The methods are for one thread at a time, and none is to be called while another is under way.
+Messages go in and bytes come out; bytes come in, and replies are matched to their exchange by request id, in whatever
+order they arrive. The methods are for one thread at a time, and are not re-entrant.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from .requests import Request
 
     Message = tuple[int, bytes]  # the type of a request and its payload
-    #: The payload of a reply of the request's type; type and payload of any other; or the error that came instead of
-    #: one.
+    #: The payload of a reply of the request's type; type and payload of any other; or the error that replaces the
+    #: reply.
     Reply = Union[bytes, "tuple[int, bytes]", XenStoreError]
 
 __all__ = ["STRANGE_EVENTS_MAX", "SUSPECTS_GRACE", "EventQueue", "EventQueues", "Exchange", "Session", "reply_of"]
 
-# Where ids begin: those that kernels give by themselves, which count from 1, are none of ours for a long time.
+# The first id: kernels number requests of their own from 1, and do not reach ours for a long time.
 _FIRST_ID = 0x10000000
 _LAST_ID = 0xFFFFFFFF
-_PIECES_MAX = 64  # pieces that are sent as one
-# How many seconds a reply with an id of ours may take, once one with another id has come: see Session.suspects.
+_PIECES_MAX = 64  # pieces to join into one write
+# How many seconds to wait for a reply with an id of ours once one with another id has arrived: see Session.suspects.
 SUSPECTS_GRACE = 0.02
-STRANGE_EVENTS_MAX = 1000  # events of watches that nobody set, after which the other end is no daemon
+STRANGE_EVENTS_MAX = 1000  # events of unknown watches, after which the other end is taken for broken
 
 _ERROR = int(MessageType.ERROR)
 _WATCH = int(MessageType.WATCH)
@@ -46,7 +46,7 @@ _WATCH_EVENT = int(MessageType.WATCH_EVENT)
 
 
 class Exchange:
-    """Requests on their way whose replies are waited for together; their ids are in a row."""
+    """Requests in flight whose replies are waited for together; their ids are consecutive."""
 
     __slots__ = ("abandoned", "first", "messages", "missing", "replies", "unsent", "waiter")
 
@@ -54,32 +54,32 @@ class Exchange:
         self.first = first  # the id of the first
         self.messages = messages
         self.replies: list[Reply | None] = [None] * len(messages)  # in the order of the requests
-        self.missing = len(messages)  # how many are still to come
-        self.unsent = 0  # of how many pieces not even a part was sent
-        self.waiter: Any = None  # for whoever waits for them, to keep something
-        self.abandoned = False  # nobody waits for them any more
+        self.missing = len(messages)  # how many are outstanding
+        self.unsent = 0  # how many pieces have not even been sent in part
+        self.waiter: Any = None  # for the waiter's own use
+        self.abandoned = False  # nobody waits for the replies any more
 
 
 class EventQueue:
-    """The events of those watches whose token has this prefix."""
+    """The events of the watches whose token starts with this prefix."""
 
     def __init__(self, queues: EventQueues, prefix: str, limit: int) -> None:
-        """To be had from :meth:`EventQueues.open`."""
+        """Create with :meth:`EventQueues.open`."""
         self.prefix = prefix
         self.limit = limit
         self.events: deque[WatchEvent] = deque()
         self._queues = queues
 
     def new_token(self) -> bytes:
-        """A token that no watch of the connection ever had."""
+        """A token that no watch of the connection has had."""
         return b"%s%x" % (self.prefix.encode("ascii"), self._queues.next_number())
 
 
 class EventQueues:
-    """The queues of one connection, and which one an event goes to.
+    """The queues of one connection, and the dispatch of events to them.
 
-    A token is the prefix of its queue and a number that is never used twice: so it can be told whether it was ever one
-    of ours.
+    A token is the prefix of its queue and a number that is never reused, so it is known whether a token was ever one of
+    ours.
     """
 
     def __init__(self) -> None:
@@ -87,16 +87,16 @@ class EventQueues:
         self._last = 0
 
     def open(self, prefix: str, limit: int = 0) -> EventQueue:
-        """A new queue. `prefix`: empty, or it ends with a colon; of two queues with the same, the later one has what
-        comes. `limit`: the most events that wait in it, 0 for any number; where there is one more, OVERFLOW
-        takes the place of those before it."""
+        """A new queue. `prefix`: empty, or ends with a colon; of two queues with the same prefix, the newer one gets
+        the events. `limit`: the most events that may be pending, 0 for no limit; on overflow, OVERFLOW replaces the
+        pending ones."""
         if prefix and not prefix.endswith(":"):
-            raise ValueError(f"a prefix ends with a colon: {prefix!r}")
+            raise ValueError(f"a prefix must end with a colon: {prefix!r}")
         queue = self._open[prefix] = EventQueue(self, prefix, limit)
         return queue
 
     def close(self, queue: EventQueue) -> None:
-        """Drop what is in the queue, and what comes for it still."""
+        """Discard pending and future events of the queue."""
         if self._open.get(queue.prefix) is queue:
             del self._open[queue.prefix]
         queue.events.clear()
@@ -110,9 +110,9 @@ class EventQueues:
         return self._last
 
     def route(self, event: WatchEvent) -> EventQueue | None:
-        """Put an event into its queue, which is returned; None where it belongs to none.
+        """Put an event into its queue and return that; None if it belongs to none.
 
-        Raises ProtocolError where its token was never one of ours.
+        Raises ProtocolError if its token was never one of ours.
         """
         prefix, colon, number = event.token.rpartition(":")
         try:
@@ -120,12 +120,12 @@ class EventQueues:
                 raise ValueError
         except ValueError:
             raise ProtocolError(
-                errno.EPROTO, f"an event came of a watch that nobody set: its token is {event.token!r:.80}"
+                errno.EPROTO, f"received an event of an unknown watch: its token is {event.token!r:.80}"
             ) from None
         queue = self._open.get(prefix + colon)
         if queue is not None:
             if queue.limit and len(queue.events) >= queue.limit:
-                # In one call, so that neither an exception nor another thread comes in between.
+                # One call, so that neither an exception nor another thread can come in between.
                 deque.__init__(queue.events, (OVERFLOW, event))
             else:
                 queue.events.append(event)
@@ -136,26 +136,26 @@ class Session:
     """The state of one connection."""
 
     def __init__(self, joined: bool = True, completed: Callable[[Exchange], object] | None = None) -> None:
-        """`joined`: whether several messages may be sent as one piece; the kernel's device takes them one by one.
-        `completed` is called with each exchange whose last reply has come."""
+        """`joined`: whether several messages may be sent in one write; the kernel's device takes them one by one.
+        `completed` is called with each exchange whose last reply has arrived."""
         self.queues = EventQueues()
-        #: Replies with ids that are none of ours came before any with one: those of a daemon that sends nonsense, or
-        #: of a kernel that numbers requests anew. Where no other comes, :meth:`accept_suspects` tells that it is that.
+        #: Replies with unknown ids that arrived before any with one of ours. Either the daemon sends garbage, or the
+        #: kernel renumbers requests; if no other reply follows, :meth:`accept_suspects` decides for the latter.
         self.suspects: list[tuple[int, bytes]] = []
         self._reader = PacketReader()
         self._joined = joined
         self._completed = completed
         self._outgoing: OrderedDict[int, tuple[Exchange, bytes]] = OrderedDict()  # by the id of their first message
-        self._sent = 0  # how much of the first of those
-        # Those that miss replies, by their first id, in the order of sending; and how many they miss.
+        self._sent = 0  # how many bytes of the first of those
+        # The incomplete ones by first id, in the order of sending; and how many replies they lack.
         self._exchanges: OrderedDict[int, Exchange] = OrderedDict()
         self._missing = 0
         self._last_id = _FIRST_ID - 1
-        self._ids_return: bool | None = None  # whether replies bear the ids of their requests; None: not yet known
+        self._ids_return: bool | None = None  # whether replies carry the ids of their requests; None: not known yet
         self._strange_events = 0
 
     def send(self, messages: Sequence[Message], tx_id: int = 0) -> Exchange:
-        """Put requests among the :meth:`data_to_send`."""
+        """Add requests to the :meth:`data_to_send`."""
         first = self._last_id + 1
         if first + len(messages) > _LAST_ID:
             first = _FIRST_ID
@@ -171,15 +171,15 @@ class Session:
                 self._outgoing[req_id] = exchange, encode_packet(type, req_id, tx_id, payload)
             exchange.unsent = len(messages)
         else:
-            del self._exchanges[first]  # nothing is missing
+            del self._exchanges[first]  # nothing outstanding
         return exchange
 
     def post(self, type: int, payload: bytes, tx_id: int = 0) -> None:
-        """Put a request among the :meth:`data_to_send` for whose reply nobody waits."""
+        """Add a request to the :meth:`data_to_send` whose reply is ignored."""
         self.send([(type, payload)], tx_id).abandoned = True
 
     def data_to_send(self) -> bytes | memoryview | None:
-        """The next bytes to send, or None; how many were sent is told by :meth:`data_sent`."""
+        """The next bytes to send, or None; report with :meth:`data_sent` how many were sent."""
         if not self._outgoing:
             return None
         if len(self._outgoing) == 1 or self._sent or not self._joined:
@@ -188,7 +188,7 @@ class Session:
         return b"".join([data for _, data in islice(self._outgoing.values(), _PIECES_MAX)])
 
     def data_sent(self, size: int) -> None:
-        """So many of the bytes to send were sent."""
+        """Record that this many of the bytes to send were sent."""
         begun = self._sent > 0
         self._sent += size
         while self._sent:
@@ -203,19 +203,18 @@ class Session:
 
     @property
     def has_data_to_send(self) -> bool:
-        """Whether there is any."""
+        """Whether there are bytes to send."""
         return bool(self._outgoing)
 
     def refuse(self, error: XenStoreError) -> None:
-        """The next message to send was not taken, and will not be: its reply is this error. Only where messages are not
-        joined."""
+        """The transport refused the next message for good: its reply is this error. Only if messages are not joined."""
         req_id, (exchange, _) = self._outgoing.popitem(last=False)
         exchange.unsent -= 1
         self._put(exchange, req_id - exchange.first, error)
 
     def abandon(self, exchange: Exchange) -> None:
-        """Nobody waits for the replies any more. They are dropped when they come, and a watch or a transaction that was
-        to be set up is taken back. Where all have come already, :meth:`take_back` is for that."""
+        """Ignore the outstanding replies. A watch or transaction that they set up is undone. If none is outstanding,
+        use :meth:`take_back`."""
         if not exchange.missing or exchange.abandoned:
             return
         exchange.abandoned = True
@@ -237,18 +236,17 @@ class Session:
                 self._end_transaction(reply)
 
     def unanswered(self) -> list[Exchange]:
-        """The exchanges that miss replies."""
+        """The exchanges with outstanding replies."""
         return list(self._exchanges.values())
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes that came in, and hand on every packet that is whole: replies to their exchanges, events to their
-        queues.
+        """Process received bytes: dispatch every complete packet, replies to their exchanges, events to their queues.
 
-        Raises :class:`~xsffi.errors.ProtocolError` where no daemon would send that; the connection is over then.
+        Raises :class:`~xsffi.errors.ProtocolError` if no daemon would send that; the connection is unusable then.
         """
         self._reader.receive_data(data)
         for type, req_id, _, payload in self._reader.packets():
-            # By type first: older kernels leave the other fields of an event's header unset.
+            # By type first: older kernels do not set the other fields of an event's header.
             if type == _WATCH_EVENT:
                 self._take_event(payload)
                 continue
@@ -257,17 +255,17 @@ class Session:
                 self._ids_return = True
                 self._take_reply(exchange, req_id - exchange.first, type, payload)
             elif req_id == 0 and type in (_WATCH, _UNWATCH):
-                # So older kernels answer these two, which they serve themselves.
+                # Older kernels serve these two requests themselves and reply with this id.
                 self._take_first(type, payload, type)
             elif _FIRST_ID <= req_id <= self._last_id or self._ids_return:
-                pass  # it came after the wait for it had ended, or twice
+                pass  # it arrived twice, or after its wait had ended
             elif self._ids_return is False:
                 self._take_first(type, payload)
             elif len(self.suspects) < self._missing:
                 self.suspects.append((type, payload))
 
     def accept_suspects(self) -> None:
-        """No reply with an id of ours came: from here on they are taken in the order of the requests."""
+        """No reply with an id of ours arrived: from now on, match replies to requests by order."""
         self._ids_return = False
         suspects, self.suspects = self.suspects, []
         for type, payload in suspects:
@@ -276,7 +274,7 @@ class Session:
     def _exchange_of(self, req_id: int) -> Exchange | None:
         exchange = self._exchanges.get(req_id)
         if exchange is None and req_id >= _FIRST_ID:
-            for other in self._exchanges.values():  # in their order, and most replies belong to the first
+            for other in self._exchanges.values():  # in order: most replies belong to the first
                 if other.first <= req_id < other.first + len(other.messages):
                     return other
         return exchange
@@ -291,10 +289,10 @@ class Session:
         try:
             self._post(TransactionEnd(commit=False), TransactionStart().decode(reply))
         except ProtocolError:
-            pass  # it is no id, so there is no transaction
+            pass  # not an id, so there is no transaction
 
     def _take_first(self, type: int, payload: bytes, of_type: int | None = None) -> None:
-        """Take the reply to the first request, of this type, that misses one."""
+        """Take the reply to the first request of this type (None: any) without one."""
         for exchange in self._exchanges.values():
             for place, (expected, _) in enumerate(exchange.messages):
                 if exchange.replies[place] is None and of_type in (None, expected):
@@ -325,7 +323,7 @@ class Session:
 
 
 def reply_of(request: Request[T], reply: Reply | None) -> T:
-    """What a reply to the request says, decoded; raises the error that it is."""
+    """The decoded reply to a request; raises its error."""
     if isinstance(reply, bytes):
         return request.decode(reply)
     if isinstance(reply, XenStoreError):
@@ -335,6 +333,6 @@ def reply_of(request: Request[T], reply: Reply | None) -> T:
     path = None if request.path is None else request.path.decode("utf-8", "surrogateescape")
     if type == _ERROR:
         name = payload.rstrip(b"\0").decode("utf-8", "surrogateescape")
-        message = f"the daemon knows no {request.type.name}" if name == "ENOSYS" else None
+        message = f"the daemon does not support {request.type.name}" if name == "ENOSYS" else None
         raise error_from_wire(name, path, message)
-    raise ProtocolError(errno.EPROTO, f"a reply of type {type} came to a request of type {request.type}", path)
+    raise ProtocolError(errno.EPROTO, f"received a reply of type {type} to a request of type {request.type}", path)

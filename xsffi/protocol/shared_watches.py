@@ -1,4 +1,4 @@
-"""Watches that several waits of one client share, by their paths: a guest may set 128 in all."""
+"""Watches shared by several waits of one client, by path: a guest may set only 128 in all."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ __all__ = ["SharedWatch", "SharedWatches"]
 
 
 class SharedWatch(Generic[W]):
-    """A watch that is set, or about to be, and who waits for its events."""
+    """A watch that is set, or about to be, and the waits that need its events."""
 
     def __init__(self, path: str, wire_token: bytes) -> None:
         self.path = path
         self.wire_token = wire_token
-        self.is_set = False  # the daemon has said so
-        self.may_be_set = False  # it was asked to set it
-        self.setter: W | None = None  # who is asking it
+        self.is_set = False  # the daemon has acknowledged it
+        self.may_be_set = False  # the request may have been sent
+        self.setter: W | None = None  # the wait that is setting it
         self.waits: set[W] = set()
 
     def request(self) -> Watch:
-        """What sets it."""
+        """The request that sets it."""
         return Watch(self.path.encode("ascii"), self.wire_token, None)
 
     def unwatch_request(self) -> Unwatch:
-        """What takes it away."""
+        """The request that removes it."""
         return Unwatch(self.path.encode("ascii"), self.wire_token)
 
 
 class SharedWatches(Generic[W]):
-    """Which watches there are. The methods are for one thread at a time."""
+    """The watches by path and token. Not thread-safe."""
 
     def __init__(self) -> None:
         self._by_path: dict[str, SharedWatch[W]] = {}
@@ -46,7 +46,7 @@ class SharedWatches(Generic[W]):
         self._of_wait: dict[W, dict[SharedWatch[W], None]] = {}
 
     def join(self, path: str, wait: W, new_token: Callable[[], bytes]) -> SharedWatch[W]:
-        """Have a wait told of the events at a path: the watch, which is to be set where it is not."""
+        """Add a wait to the watch at a path, and return the watch; the caller must set it if it is not set."""
         watch = self._by_path.get(path)
         if watch is None:
             watch = SharedWatch(path, new_token())
@@ -57,16 +57,16 @@ class SharedWatches(Generic[W]):
         return watch
 
     def at(self, path: str) -> SharedWatch[W]:
-        """The watch at a path at which there is one."""
+        """The watch at a path; there must be one."""
         return self._by_path[path]
 
     def of_wait(self, wait: W) -> list[SharedWatch[W]]:
-        """The watches of whose events a wait is told."""
+        """The watches that a wait is added to."""
         return list(self._of_wait.get(wait, ()))
 
     def part(self, watch: SharedWatch[W], wait: W) -> bool:
-        """Tell a wait of the events of a watch no more: whether nobody needs the watch now, so that it is to be taken
-        away. Where an exception comes in the middle, it can be called again."""
+        """Remove a wait from a watch; whether nobody needs the watch any more, so that the caller must remove it. If an
+        exception interrupts this, it can be called again."""
         watch.waits.discard(wait)
         if not watch.waits:
             self._by_token.pop(watch.wire_token.decode("ascii"), None)
@@ -78,7 +78,7 @@ class SharedWatches(Generic[W]):
         return not watch.waits
 
     def of(self, wire_token: str) -> SharedWatch[W] | None:
-        """The watch that an event with this token is of; None where it was taken away."""
+        """The watch that an event with this token belongs to; None if it was removed."""
         return self._by_token.get(wire_token)
 
     def __iter__(self) -> Iterator[SharedWatch[W]]:

@@ -1,5 +1,5 @@
-"""What is told of requests and replies to those who look (see :func:`xsffi.log.tell_of_requests`). Values are never
-shown, since they may be secrets; only how long they are."""
+"""The text of the trace (see :func:`xsffi.log.tell_of_requests`). Values are never shown, only their length: they may
+be secrets."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 
 __all__ = ["event_text", "many_texts", "posted_text", "request_text", "told_text"]
 
-_TEXT_MAX = 60  # characters of an answer that is text
+_TEXT_MAX = 60  # characters of an answer in text form
 
 
 def told_text(what: str, outcome: object, seconds: float) -> str:
-    """A line for what was asked, what it came to, and how long it took."""
+    """A line for an operation, its outcome, and the time it took."""
     return f"{what}: {_outcome_text(outcome)}, {_time_text(seconds)}"
 
 
 def many_texts(requests: Sequence[Request[Any]], tx_id: int, outcomes: list[Any], seconds: float) -> Iterator[str]:
-    """Lines for many requests at once, and what each came to."""
+    """Lines for many requests at once, one for each outcome."""
     took = f"{_time_text(seconds)} with all {len(requests)} at once"
     if isinstance(requests, Nodes):
         for path, outcome in zip(requests.paths, outcomes):
@@ -40,8 +40,8 @@ def many_texts(requests: Sequence[Request[Any]], tx_id: int, outcomes: list[Any]
 
 
 def posted_text(request: Request[Any], tx_id: int) -> str:
-    """A line for what is sent for nobody to wait for."""
-    return f"{request_text(request, tx_id)}: to be taken back"
+    """A line for a request whose reply is ignored."""
+    return f"{request_text(request, tx_id)}: undoes an interrupted call"
 
 
 def event_text(event: WatchEvent) -> str:
@@ -50,9 +50,9 @@ def event_text(event: WatchEvent) -> str:
 
 
 def request_text(request: Request[Any], tx_id: int) -> str:
-    """What is asked."""
+    """A request as text."""
     what = request.path
-    if what is None:  # the numbers of domains, or what the daemon is to do
+    if what is None:  # about domains, or a command for the daemon
         what = request.payload().rstrip(b"\0").replace(b"\0", b" ")[:_TEXT_MAX]
     size = f" ({_size_text(request.value)})" if isinstance(request, Write) else ""
     within = f" in transaction {tx_id}" if tx_id else ""
@@ -78,7 +78,7 @@ def _outcome_text(outcome: object) -> str:
 
 
 def _node_text(outcome: Any) -> str:
-    # A plain tuple has the errors that there were.
+    # A plain tuple contains the errors.
     return ", ".join([_outcome_text(each) for each in (outcome[1:] if isinstance(outcome, Node) else outcome)])
 
 

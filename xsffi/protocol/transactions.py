@@ -1,4 +1,4 @@
-"""How a transaction ends, and what the daemon's errors within one mean: for every face's transactions."""
+"""How a transaction ends, and what errors within one mean; used by all transaction classes."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ else:
 
 __all__ = ["TransactionState", "pause_before_next"]
 
-_IN_CONFLICT = "not committed: it was in conflict with other changes"
+_IN_CONFLICT = "not committed: it conflicted with other changes"
 _LOST = "lost"
-_PAUSE = 0.001  # seconds that the second try waits at most; each further one up to twice as long
+_PAUSE = 0.001  # the longest wait before the second attempt, in seconds; doubled for each further one
 _PAUSE_MAX = 0.1
-_DOUBLINGS_MAX = 10  # which are enough for that, and no number grows too large
+_DOUBLINGS_MAX = 10  # enough for that, without huge numbers
 
 
 class TransactionState:
-    """Whether a transaction has ended, and how. Its programs are to be run within the transaction."""
+    """Whether and how a transaction has ended. Its programs must be run within the transaction."""
 
     def __init__(self) -> None:
         self.ended: str | None = None
 
     def check(self) -> None:
-        """Raises TransactionGoneError where it has ended."""
+        """Raises TransactionGoneError if it has ended."""
         if self.ended is not None:
             raise TransactionGoneError(errno.ENOENT, f"the transaction was {self.ended}")
 
     def end(self, commit: bool) -> Program[None]:
-        """Commit or abort. It has ended then, whatever that comes to.
+        """Commit or abort. Whatever the outcome, the transaction has then ended.
 
-        Raises TransactionConflictError where it was not committed, and TransactionGoneError where the daemon does not
-        know it any more.
+        Raises TransactionConflictError if it was not committed, and TransactionGoneError if the daemon does not know it
+        any more.
         """
         self.check()
         self.ended = "committed" if commit else "aborted"
@@ -49,12 +49,10 @@ class TransactionState:
             yield TransactionEnd(commit)
         except TransactionConflictError as error:
             self.ended = _IN_CONFLICT
-            raise _conflict(
-                "the transaction was not committed", "it can be done again, as transact() does", error
-            ) from None
+            raise _conflict("the transaction was not committed", "retry it, as transact() does", error) from None
         except XenStoreError as error:
             self.ended = _LOST
-            # No path is concerned, so ENOENT is said of the transaction.
+            # No path is involved, so ENOENT means the transaction.
             if isinstance(error, NodeNotFoundError) or _is_io_error(error):
                 raise _gone() from error
             raise
@@ -62,42 +60,42 @@ class TransactionState:
     def look_into(self, error: XenStoreError) -> Program[None]:
         """Raise TransactionGoneError or TransactionConflictError if that is what the daemon's error to a request means.
 
-        xenstored says EIO where a node is to be removed or made whose parent another client has changed since.
+        xenstored answers EIO if a node is removed or created whose parent another client has changed since.
         """
         if not isinstance(error, NodeNotFoundError) and not _is_io_error(error):
             return
         gone = yield from transaction_is_gone()
         if not gone and _is_io_error(error):
-            text = "others have changed what this is about since the transaction began: it cannot be committed any more"
+            text = "other clients have changed this since the transaction began, so it can no longer be committed"
             raise TransactionConflictError(errno.EAGAIN, text, *filter(None, [error.filename])) from error
-        if gone and self.ended in (None, _LOST):  # else another task, or thread, has ended it meanwhile
+        if gone and self.ended in (None, _LOST):  # otherwise another task or thread has ended it meanwhile
             self.ended = _LOST
             raise _gone() from error
 
     def interrupt(self) -> TransactionEnd:
-        """The wait for its end was interrupted: give what makes sure of one, whose reply nobody waits for."""
+        """The wait for its end was interrupted: the request that ends it for certain, to be posted."""
         self.ended = "interrupted"
         return TransactionEnd(commit=False)
 
 
 def pause_before_next(state: TransactionState, error: TransactionConflictError, attempt: int, attempts: int) -> float:
-    """How many seconds to wait after an attempt that was in conflict, before the next of so many; raises what is to be
-    raised after the last."""
+    """How many seconds to wait after attempt number `attempt` failed with a conflict; after the last, raises the final
+    error."""
     if attempt == attempts:
         if state.ended is not _IN_CONFLICT:
-            raise error  # it is about something within
+            raise error  # about something within the transaction
         tried = "1 attempt" if attempts == 1 else f"{attempts} attempts"
-        advice = "more attempts may do, or a transaction that uses fewer nodes"
+        advice = "more attempts may help, or a transaction that uses fewer nodes"
         raise _conflict(f"the transaction was not committed in {tried}", advice, error) from error
     if attempt == 1:
         return 0.0
     longest = min(_PAUSE * 2 ** min(attempt, _DOUBLINGS_MAX), _PAUSE_MAX)
-    return random.uniform(0, longest)  # two that keep meeting must fall out of step
+    return random.uniform(0, longest)  # so that two that collide do not stay in step
 
 
 def _conflict(what: str, advice: str, error: TransactionConflictError) -> TransactionConflictError:
-    """The error of the daemon, saying what happened and what to do."""
-    text = f"{what}: others had changed what it used, and nothing of it was written; {advice}"
+    """The daemon's error with a text that says what happened and what to do."""
+    text = f"{what}: other clients had changed what it used, and nothing of it was written; {advice}"
     conflict = TransactionConflictError(error.errno, text)
     conflict.wire_name = error.wire_name
     return conflict

@@ -1,4 +1,4 @@
-"""Whole trees, read in programs: level by level, thousands of nodes at a time."""
+"""Programs that read whole trees: level by level, thousands of nodes at a time."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ __all__ = [
     "walk",
 ]
 
-_NODES_AT_ONCE = 4096  # nodes read in one go: what is on its way is bounded, however wide a level of the tree
-_EVENTS_MAX = 65536  # events taken in one go
-#: What a guest is told that asks to be told of released domains: it may not be, or has as many watches as it may.
+_NODES_AT_ONCE = 4096  # nodes read at a time: bounds what is in flight, however wide a level of the tree
+_EVENTS_MAX = 65536  # events taken at a time
+#: The errors of a guest's watch of released domains: it may not set one, or has used up its watches.
 NOT_FOR_GUESTS = (AccessDeniedError, InvalidArgumentError, QuotaExceededError, TooBigError)
 
 
 class Known(Protocol):
-    """The nodes that are known, by their paths: a dict, or what is one as far as this goes."""
+    """The known nodes by path: a dict, or the part of its interface that is used."""
 
     def __contains__(self, path: object) -> bool:
         raise NotImplementedError
@@ -74,10 +74,10 @@ class Known(Protocol):
 
 
 def read_nodes(paths: Sequence[str]) -> Program[list[Node | XenStoreError]]:
-    """Nodes, read together; the error of one that cannot be read stands in its place. The paths are right already."""
+    """Nodes, read together; for one that cannot be read, its error. The paths must be valid."""
     found: list[Any] = yield Nodes(paths, encode_known)
     if "/" not in paths and set(map(type, found)) == {Node}:
-        return found  # as nearly always
+        return found  # the usual case
     nodes: list[Node | XenStoreError] = []
     for path, each in zip(paths, found):
         if not isinstance(each, Node):
@@ -94,8 +94,8 @@ def read_nodes(paths: Sequence[str]) -> Program[list[Node | XenStoreError]]:
 
 
 def _whole_directory(path: bytes) -> Program[list[str] | XenStoreError]:
-    """:func:`~xsffi.protocol.programs.directory_in_parts`, its requests in lists of one: lists are what a walk's driver
-    carries, and over libxenstore, which has no call for a part, they go over a wire connection."""
+    """:func:`~xsffi.protocol.programs.directory_in_parts` with its requests in lists of one: a walk's driver carries
+    lists, and over libxenstore, which has no function for a part, lists go over a wire connection."""
     program = directory_in_parts(path)
     try:
         request: Any = next(program)
@@ -110,9 +110,9 @@ def _whole_directory(path: bytes) -> Program[list[str] | XenStoreError]:
 
 
 def _without_special_paths(children: Sequence[str]) -> Program[Sequence[str]]:
-    """The children of the root without the special watch paths, which oxenstored lists among them.
+    """The children of the root without the special watch paths, which oxenstored lists too.
 
-    With xenstored a node may be named so too. It can be read then, and the special path cannot.
+    In xenstored a real node may have such a name: it can be read, unlike the special path.
     """
     suspects = [name for name in (INTRODUCE_DOMAIN, RELEASE_DOMAIN) if name in children]
     if not suspects:
@@ -127,7 +127,7 @@ def _without_special_paths(children: Sequence[str]) -> Program[Sequence[str]]:
 
 
 def iterate(walk: Walk, carry: Callable[[Any], Any]) -> Generator[Node | XenStoreError, None, None]:
-    """Drive a walk as :func:`~xsffi.protocol.programs.run` does a program; give what it finds."""
+    """Drive a walk as :func:`~xsffi.protocol.programs.run` does a program; yields its nodes and errors."""
     try:
         step = next(walk)
         while True:
@@ -141,9 +141,9 @@ def iterate(walk: Walk, carry: Callable[[Any], Any]) -> Generator[Node | XenStor
 
 
 def walk(top: str) -> Walk:
-    """Every node from `top` down, level by level: yields effects and, between them, nodes.
+    """Every node from `top` down, level by level: yields effects and, in between, nodes.
 
-    A node that is removed meanwhile is left out; the error of another that cannot be read, or of `top`, is yielded.
+    Nodes removed meanwhile are left out; the error of any other that cannot be read, or of `top`, is yielded.
     """
     level = [top]
     while level:
@@ -161,22 +161,22 @@ def walk(top: str) -> Walk:
 def snapshot(top: str, rounds: int, token: bytes, released: bytes) -> Program[list[Node]]:
     """Every node from `top` down, level by level, as they were at one moment.
 
-    It sets a watch of `top` with `token`, and one of the release of domains with `released`. Whoever drives it gives it
-    their events and no others, and takes them away in the end; the second may not be set.
+    It sets a watch of `top` with token `token`, and one of the release of domains with token `released`; the latter may
+    fail. The driver delivers the events of these and no others, and removes the watches in the end.
 
-    A transaction would be the obvious way, and is not: xenstored looks through all that a transaction has used at each
-    operation in it, so that reading a tree costs the square of its size. A watch tells as surely whether what was read
-    is still so: the daemon puts the event of a change into the connection before any later reply.
+    A transaction would be the obvious way, but at each operation xenstored looks through everything the transaction has
+    used, so reading a tree would take time quadratic in its size. A watch is just as reliable: the daemon sends the
+    event of a change before any later reply on the connection.
 
-    A node is changed by what happens at it, or below it: a child made or removed changes the list of its parent, and
-    nodes above one that is made are made with it, of which no event tells. So what an event names is read again, and
-    each node above it, and whatever those list that is not known. Where a round of this brought no event, all that is
-    known was so when the round began, and still at its end.
+    A node changes by what happens at it, or below it: a child created or removed changes the list of its parent, and
+    missing nodes above a new one are created with it, without events of their own. So the path of an event is read
+    again, and each node above it, and whatever those list that is not known. If such a round brings no event,
+    everything known was so when the round began, and still at its end.
 
-    When a domain is released, oxenstored removes its nodes, and others its permissions, without an event for each: of
-    the release itself a second watch tells, and all is read again.
+    When a domain is released, oxenstored removes its nodes, and xenstored its permissions, without an event for each;
+    the second watch reports the release itself, and everything is read again.
 
-    Raises TransactionConflictError where each of so many `rounds` brought events.
+    Raises TransactionConflictError if each of `rounds` rounds brought events.
     """
     known: dict[str, Node] = {}
     failed: dict[str, XenStoreError] = {}
@@ -196,19 +196,21 @@ def snapshot(top: str, rounds: int, token: bytes, released: bytes) -> Program[li
                 raise failed[path]
         if not unknown:
             return nodes
-        changed = set(unknown)  # a node that was removed without an event, though listed just before
+        changed = set(unknown)  # nodes just listed, but removed without an event
     raise TransactionConflictError(
-        errno.EAGAIN, f"something below changed each of {rounds} times while it was read; more attempts may do", top
+        errno.EAGAIN,
+        f"something below changed each of the {rounds} times that it was read; more attempts may help",
+        top,
     )
 
 
 def no_event_error(timeout: float | None, path: str) -> WaitTimeoutError:
-    """What is raised where the event did not come in time that a new watch brings at once."""
-    return WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch came for {timeout} seconds", path)
+    """What is raised if the immediate event of a new watch is late."""
+    return WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch within {timeout} seconds", path)
 
 
 def set_watches(top: str, token: bytes, released: bytes) -> Program[None]:
-    """Set the watches of a snapshot, as it tells. The event that each brings at once has come then."""
+    """Set the watches of a snapshot, and wait for the event that each sends immediately."""
     yield Watch(encode_known(top), token, None)
     yield NextEvent(wait=True)
     try:
@@ -219,13 +221,13 @@ def set_watches(top: str, token: bytes, released: bytes) -> Program[None]:
 
 
 def await_events(top: str) -> Program[None]:
-    """The events of all that has happened have come then: they come before the reply to what the connection of the
-    watches is asked last. What was read may have been read over others."""
+    """Wait until the events of everything that has happened have arrived: they precede the reply to a last request on
+    the connection of the watches; the reads may have used other connections."""
     yield [Read(encode_known(top))]
 
 
 def read_again(top: str, changed: set[str], known: Known, failed: dict[str, XenStoreError]) -> Program[None]:
-    """Read what changed, all above it, and what those list that they did not before, and is not known."""
+    """Read what changed, everything above it, and what those now list that is not known."""
     level = sorted(_with_all_above(changed, top))
     seen: set[str] = set()
     while level:
@@ -246,10 +248,10 @@ def read_again(top: str, changed: set[str], known: Known, failed: dict[str, XenS
 
 
 def take_events(top: str, token: bytes, released: bytes, known: Known, changed: set[str]) -> Program[None]:
-    """Add to what has `changed` the paths that the events name which have come; where they do not cease to come, those
-    of the first of them. Events of other watches than these two are of some that were taken away.
+    """Add the paths of all pending events to `changed`; if they keep arriving, only those of the first. Events with
+    other tokens are of watches since removed.
 
-    Where a domain was released, or there were more events than their queue holds, nothing is `known` any more.
+    If a domain was released, or the queue overflowed, `known` is cleared.
     """
     of_top, of_release = token.decode("ascii"), released.decode("ascii")
     for _ in range(_EVENTS_MAX):
@@ -263,15 +265,17 @@ def take_events(top: str, token: bytes, released: bytes, known: Known, changed: 
             continue
         elif is_subpath(event.path, top):
             changed.add(event.path)
-        # xenstored of Xen 4.18 and 4.20 tells a watch of the root of its special paths too.
+        # xenstored of Xen 4.18 and 4.20 also sends a watch of the root the events of its special paths.
         elif top != "/" or not event.path.startswith("@"):
             raise ProtocolError(
-                errno.EPROTO, f"the daemon told of a change at {event.path!r}, which is not below what is watched", top
+                errno.EPROTO,
+                f"the daemon reported a change at {event.path!r}, which is not below the watched path",
+                top,
             )
 
 
 def reachable(top: str, known: Known) -> tuple[list[Node], list[str]]:
-    """The nodes that are listed, from `top` down, level by level, and the paths of those that are not known."""
+    """The nodes that are listed, from `top` down, level by level, and the paths of listed nodes that are not known."""
     nodes: list[Node] = []
     unknown: list[str] = []
     level = [top]

@@ -1,6 +1,6 @@
-"""How a mirror is kept true: when it sets its watches, reads, and waits, and when it tries a daemon again that is lost.
+"""How a mirror is kept up to date: when it sets its watches, reads, and waits, and how it reconnects.
 
-Programs like any other, with effects more: :class:`Rest`, :class:`Pause` and :class:`Reopen`.
+Programs like any other, with three more effects: :class:`Rest`, :class:`Pause` and :class:`Reopen`.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ if TYPE_CHECKING:
     from .programs import Effect
 
     class Rest(NamedTuple):
-        """An effect: the next event, or None where none came for so many seconds (None: any number), or the wait was
+        """An effect: the next event; None if none arrived within the given seconds (None: no limit), or the wait was
         ended."""
 
         seconds: float | None
 
     class Pause(NamedTuple):
-        """An effect: so many seconds pass."""
+        """An effect: wait the given seconds."""
 
         seconds: float
 
     class Reopen(NamedTuple):
-        """An effect: :attr:`Upkeep.link` is one over a new connection."""
+        """An effect: replace :attr:`Upkeep.link` by one over a new connection."""
 
     Course = Generator[Union[Effect, Rest, Pause, Reopen], Any, T]
     L = TypeVar("L", bound="Link")
@@ -55,96 +55,95 @@ __all__ = ["PATIENCE", "BackOff", "Link", "Pause", "Reopen", "Rest", "Upkeep", "
 
 _FIRST_DELAY = 0.05  # seconds
 _LONGEST_DELAY = 5.0  # seconds
-_PAUSE_MAX = 0.05  # seconds of sleep in one go, while there is no daemon: close() and stop() are noticed then
-PATIENCE = 1.0  # seconds that one try to connect may take, as well
+_PAUSE_MAX = 0.05  # the longest sleep in seconds while there is no daemon, so that close() and stop() are noticed
+PATIENCE = 1.0  # seconds that an attempt to connect may take
 
 
 class Link(Protocol):
     """A connection, as one mirror uses it."""
 
     def new_token(self) -> bytes:
-        """A token for a watch whose events are to come here."""
+        """A token for a watch whose events go to this link."""
         raise NotImplementedError
 
     def take_back(self) -> None:
-        """Take its watches away, without waiting: perhaps the daemon does not answer."""
+        """Remove its watches, without waiting: the daemon may be hung."""
         raise NotImplementedError
 
     def close(self) -> None:
-        """End it. Again does nothing, but to what was set up since."""
+        """Close it. Idempotent, except for what was set up since."""
         raise NotImplementedError
 
 
 def never() -> bool:
-    """It is not over."""
+    """The default of `is_over`."""
     return False
 
 
 class Upkeep(Generic[L]):
-    """What is to be done for one replica. Its programs are carried one at a time, over :attr:`link`."""
+    """What keeps one replica up to date. Its programs run one at a time, over :attr:`link`."""
 
     def __init__(self, replica: Replica, reconnect: bool, now: Callable[[], float]) -> None:
         """`now` is the clock, in seconds."""
         self.replica = replica
-        self.link: L | None = None  # None: the daemon is away
+        self.link: L | None = None  # None: disconnected
         self._reconnect = reconnect
         self._now = now
-        self._begun: object = None  # for which wish the watches were set
+        self._begun: object = None  # the wish that the watches were set for
         self._wanted = object()
         self._back_off = BackOff()
-        self._next_try = 0.0  # by the clock; while the daemon is away
-        self._is_lost = False  # which was told in the log
-        self._is_behind = False  # what the last program was to take in, it may not have
+        self._next_try = 0.0  # by the clock; while disconnected
+        self._is_lost = False  # whether the loss was logged
+        self._is_behind = False  # the last program may have missed something
 
     @property
     def has_work(self) -> bool:
-        """Whether there is something to be told, or to be taken in, of which no event tells."""
+        """Whether there is something to report or to read that no event will announce."""
         return self.replica.has_changes or self._is_behind
 
     def begin_again(self) -> None:
-        """The watches are to be set anew, and all is to be read, in the next update. Any thread, any signal handler may
-        say so at any time."""
+        """Set the watches anew and read everything in the next update. Safe in any thread and signal handler."""
         self._wanted = object()
 
     def open(self) -> Course[None]:
-        """Read it for the first time, over a link that is there."""
+        """Read everything for the first time, over an existing link."""
         yield from self._take_in(may_reconnect=False)
         self.replica.tell_nothing()
 
     def deadline_of(self, timeout: float | None) -> float | None:
-        """When so many seconds will be up, by the clock."""
+        """The time, by the clock, at which `timeout` seconds will have passed."""
         return None if timeout is None else self._now() + timeout
 
     def is_up(self, deadline: float | None) -> bool:
-        """Whether it is that time."""
+        """Whether that time has come."""
         return deadline is not None and self._now() >= deadline
 
     def changes(self, deadline: float | None) -> Course[list[Change]]:
-        """All changes, once there is one; none where the time is up."""
+        """All unreported changes, waiting for the first; empty if the time is up."""
         yield from self._advance(deadline, lambda: self.replica.has_changes)
         return self.replica.tell_all()
 
     def next_change(self, deadline: float | None, is_over: Callable[[], bool] = never) -> Course[Change | None]:
-        """The next change that is to be told; None where the time is up or it `is_over`."""
+        """The next unreported change; None if the time is up or `is_over`."""
         replica = self.replica
         if not replica.has_changes:
             yield from self._advance(deadline, lambda: replica.has_changes, is_over)
         return replica.tell_next()
 
     def next_version(self, deadline: float | None, last: int | None) -> Course[int | None]:
-        """The version of the nodes as they are now, once it is another than the last; None where the time is up."""
+        """The current version of the nodes, once it differs from `last`; None if the time is up."""
         replica = self.replica
         try:
             is_new = yield from self._advance(deadline, lambda: self.link is not None and replica.version != last)
         except TransactionConflictError:
-            is_new = False  # it lasted until the time was up
+            is_new = False  # the update took until the time was up
         return replica.version if is_new else None
 
     def fail(self, error: BaseException) -> None:
-        """An exception has ended a program."""
+        """Call after an exception has ended a program."""
         if not isinstance(error, XenStoreError):
-            self.replica.doubt()  # it came from elsewhere, and nobody knows how far the program got
-        # An event will tell where a node can be read that could not be.
+            self.replica.doubt()  # it came from outside, at an unknown point of the program
+        # An event will come when a node that could not be read becomes readable.
         self._is_behind = not isinstance(error, XenStoreError) or isinstance(
             error, (TransactionConflictError, WaitTimeoutError)
         )
@@ -152,8 +151,8 @@ class Upkeep(Generic[L]):
     def _advance(
         self, deadline: float | None, is_enough: Callable[[], bool], is_over: Callable[[], bool] = never
     ) -> Course[bool]:
-        """Take in what has happened, again and again, until that is enough, or it `is_over`, or the time is up: False
-        then."""
+        """Process what has happened, repeatedly, until that is enough; False if it `is_over` or the time is up
+        first."""
         while True:
             conflict = None
             try:
@@ -172,7 +171,7 @@ class Upkeep(Generic[L]):
                 yield from self._rest(None if deadline is None else max(0.0, deadline - self._now()))
 
     def _take_in(self, may_reconnect: bool = True) -> Course[None]:
-        """Take in all that has happened, unless the daemon is away."""
+        """Process everything that has happened, unless disconnected."""
         try:
             link = self.link or (yield from self._reopen())
             if link is None:
@@ -187,7 +186,7 @@ class Upkeep(Generic[L]):
             if not self._reconnect or not may_reconnect:
                 raise
             self._lose(error)
-            # The first time it is tried again at once: perhaps this connection alone was cut.
+            # The first attempt is immediate: perhaps only this connection was cut.
             if self._now() >= self._next_try:
                 yield from self._take_in()
             return
@@ -195,10 +194,10 @@ class Upkeep(Generic[L]):
         self._back_off.reset()
         if self._is_lost:
             self._is_lost = False
-            log.info("the mirror of %s has found the store again", self.replica.top)
+            log.info("the mirror of %s has reconnected", self.replica.top)
 
     def _rest(self, remaining: float | None) -> Course[None]:
-        """Wait for the next event, or, while the daemon is away, until it is to be tried again; for a while at most."""
+        """Wait for the next event or, while disconnected, for the next attempt; for a limited time."""
         if self.link is None:
             pause = min(max(0.0, self._next_try - self._now()), _PAUSE_MAX)
             yield Pause(pause if remaining is None else min(pause, remaining))
@@ -206,7 +205,7 @@ class Upkeep(Generic[L]):
         try:
             event = yield Rest(remaining)
         except ConnectionLostError:
-            return  # which is found again at once
+            return  # which is detected again at once
         if event is not None:
             self.replica.note(event)
 
@@ -217,9 +216,9 @@ class Upkeep(Generic[L]):
             yield Reopen()
         except (ClientClosedError, ForkedError):
             raise
-        except XenStoreError as error:  # as also for lack of descriptors
+        except XenStoreError as error:  # for example for lack of descriptors
             self._next_try = self._now() + self._back_off.next_delay()
-            log.debug("the mirror of %s finds no store: %s", self.replica.top, error)
+            log.debug("the mirror of %s cannot reconnect: %s", self.replica.top, error)
             return None
         self.begin_again()
         return self.link
@@ -231,12 +230,12 @@ class Upkeep(Generic[L]):
         self._next_try = self._now() + self._back_off.next_delay()
         if not self._is_lost:
             self._is_lost = True
-            log.warning("the mirror of %s has lost the store, and tries again: %s", self.replica.top, error.strerror)
+            log.warning("the mirror of %s lost its connection and will reconnect: %s", self.replica.top, error.strerror)
 
 
 class BackOff:
-    """How long to wait before the daemon is tried again: not at all at first, then longer and longer, and no two that
-    lost it together alike."""
+    """How long to wait before each attempt to reconnect: not at all at first, then longer and longer, with jitter, so
+    that clients do not reconnect in step."""
 
     def __init__(self) -> None:
         self._last = 0.0
@@ -247,5 +246,5 @@ class BackOff:
         return uniform(last / 2, last)
 
     def reset(self) -> None:
-        """It is there."""
+        """Call once connected."""
         self._last = 0.0

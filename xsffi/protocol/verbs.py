@@ -1,8 +1,8 @@
 """Each verb once: a function from its arguments to a request, or to a program of several.
 
-What breaks a rule is refused as the function is called, before anything is sent. The classes that users see have a
-method for each of these, with the same docstring; ``ci/faces`` writes them. What such a class passes by itself, and
-its user does not, is the `any_domain` of its connection.
+Invalid arguments are refused when the function is called, before anything is sent. The public classes have a method for
+each of these, with the same docstring; ``ci/faces`` generates them. They pass the `any_domain` of their connection
+themselves.
 """
 
 from __future__ import annotations
@@ -68,20 +68,21 @@ __all__ = ["OF_DOMAINS", "OF_NODES", "encode_value", *OF_DOMAINS, *OF_NODES]
 
 _LOOK_UP_AT_ONCE = 8192
 _UINT_MAX = 0xFFFFFFFF  # the C API's unsigned int
-_ULONG_MAX = 0xFFFFFFFFFFFFFFFF  # and its unsigned long
+_ULONG_MAX = 0xFFFFFFFFFFFFFFFF  # the C API's unsigned long
 
 
 # Nodes.
 
 
 def read(path: str) -> Request[bytes]:
-    """The value of a node, exactly; raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node."""
+    """The value of a node, exactly; raises :class:`~xsffi.errors.NodeNotFoundError` if there is no such node."""
     return r.Read(encode(path))
 
 
 def read_text(path: str, encoding: str = "utf-8", errors: str = "strict") -> Program[str]:
     """The value of a node as text, by `encoding` and `errors` as in ``bytes.decode``, which raises
-    UnicodeDecodeError where it is none; raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node."""
+    UnicodeDecodeError if it cannot be decoded; raises :class:`~xsffi.errors.NodeNotFoundError` if there is no such
+    node."""
     return programs.then(r.Read(encode(path)), lambda value: value.decode(encoding, errors))
 
 
@@ -90,58 +91,58 @@ def get(path: str) -> Program[bytes | None]: ...
 @overload
 def get(path: str, default: T) -> Program[bytes | T]: ...
 def get(path: str, default: Any = None) -> Program[Any]:
-    """The value of a node, or `default` where there is no such node."""
+    """The value of a node, or `default` if there is no such node."""
     return programs.unless_missing(r.Read(encode(path)), default)
 
 
 def write(path: str, value: bytes | str) -> Request[None]:
-    """Set the value of a node: bytes as they are, a str as UTF-8. The node, and those above it, are made where missing.
+    """Set the value of a node: bytes as they are, a str as UTF-8. It and the nodes above it are created if missing.
 
-    Raises :class:`~xsffi.errors.TooBigError` where path and value do not fit into one message (4096 bytes with the NUL
-    between them, 4080 on the kernel's device), or the daemon takes no value of that length, and
-    :class:`~xsffi.errors.QuotaExceededError` where the caller's domain has used up its nodes.
+    Raises :class:`~xsffi.errors.TooBigError` if path and value do not fit into one message (4096 bytes with the NUL
+    between them, 4080 on the kernel's device), or the daemon refuses a value of that length, and
+    :class:`~xsffi.errors.QuotaExceededError` if the calling domain has used up its quota of nodes.
     """
     return r.Write(encode(path), encode_value(value))
 
 
 def mkdir(path: str) -> Request[None]:
-    """Make a node with an empty value, and those above it. One that is there is left as it is. Raises
+    """Create a node with an empty value, and missing nodes above it. An existing node is left as it is. Raises
     :class:`~xsffi.errors.QuotaExceededError` as :meth:`write` does."""
     return r.Mkdir(encode(path))
 
 
 def rm(path: str) -> Request[None]:
-    """Remove a node and all below it. One that is not there is no error, if its parent is there; else
+    """Remove a node and everything below it. A missing node is no error if its parent exists; otherwise
     :class:`~xsffi.errors.NodeNotFoundError` is raised.
 
     The root is refused: some daemons would wipe the whole store.
     """
     encoded = encode(path)
     if encoded == b"/":
-        raise InvalidArgumentError(errno.EINVAL, "the root is not to be removed", path)
+        raise InvalidArgumentError(errno.EINVAL, "the root cannot be removed", path)
     return r.Rm(encoded)
 
 
 def ls(path: str) -> Program[list[str]]:
-    """The names of a node's children, however many: sorted from oxenstored, in order of their making from xenstored.
-    Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node.
+    """The names of a node's children, however many: sorted by oxenstored, in order of creation by xenstored. Raises
+    :class:`~xsffi.errors.NodeNotFoundError` if there is no such node.
 
-    A list too long for one message is read in parts. Where it changed each of a hundred times meanwhile,
-    :class:`~xsffi.errors.TransactionConflictError` is raised, and where it does not end,
-    :class:`~xsffi.errors.ProtocolError`; libxenstore, which reads the parts itself, begins again as often as it takes.
+    A list too long for one message is read in parts. If it changes during each of a hundred attempts,
+    :class:`~xsffi.errors.TransactionConflictError` is raised; if it never ends, :class:`~xsffi.errors.ProtocolError`.
+    libxenstore reads the parts itself, and retries without limit.
     """
     return programs.directory(encode(path))
 
 
 def exists(path: str) -> Program[bool]:
-    """Whether there is such a node. One that the caller may not read raises AccessDeniedError: xenstored says so of
-    missing nodes too."""
+    """Whether there is such a node. Raises AccessDeniedError for one that the caller may not read: xenstored answers
+    that for missing nodes too."""
     return programs.exists(encode(path))
 
 
 def get_permissions(path: str) -> Request[list[Permission]]:
-    """The permissions of a node; the first names its owner, and what those domains may do that have none of their
-    own. Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node."""
+    """The permissions of a node; the first names its owner, and says what domains without an entry of their own may
+    do. Raises :class:`~xsffi.errors.NodeNotFoundError` if there is no such node."""
     return r.GetPermissions(encode(path))
 
 
@@ -150,10 +151,10 @@ def set_permissions(
 ) -> Work[None]:
     """Set the permissions of a node, the owner's first: ``["n0", "r5"]``, or :class:`~xsffi.permissions.Permission`.
 
-    Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node,
-    :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none; and where one is for
-    :data:`~xsffi.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22.
-    `allow_any_domain` says that this daemon is known to be mended.
+    Raises :class:`~xsffi.errors.NodeNotFoundError` if there is no such node,
+    :class:`~xsffi.errors.InvalidArgumentError` if a permission is invalid, or the list is empty; also if one is for
+    :data:`~xsffi.DOMID_ANY` and that would kill the daemon, as it does xenstored of Xen 4.22. `allow_any_domain`
+    asserts that this daemon is known to be fixed.
     """
     request = r.SetPermissions(encode(path), p.parse_permissions(permissions))
     if allow_any_domain or not safeguards.names_any_domain(request.permissions):
@@ -166,10 +167,10 @@ def read_many(paths: Iterable[str]) -> Program[list[bytes]]: ...
 @overload
 def read_many(paths: Iterable[str], default: T) -> Program[list[bytes | T]]: ...
 def read_many(paths: Iterable[str], default: Any = RAISE) -> Program[Any]:
-    """The values of many nodes, in the order of `paths`, read together, each as it is at some moment meanwhile
-    (:meth:`~xsffi.Client.dump` gives a tree as it is at one).
+    """The values of many nodes, in the order of `paths`, read together, but not all at the same moment
+    (:meth:`~xsffi.Client.dump` returns a tree as it is at one moment).
 
-    A missing node gives `default`, where one is given; else, and with any other error, the first one is raised.
+    A missing node yields `default` if that is given; otherwise, and for any other error, the first error is raised.
     """
 
     def value(outcome: Any) -> Any:
@@ -183,8 +184,8 @@ def read_many(paths: Iterable[str], default: Any = RAISE) -> Program[Any]:
 
 
 def exists_many(paths: Iterable[str]) -> Program[list[bool]]:
-    """Whether there are such nodes, in the order of `paths`, as :meth:`read_many` reads them. One that the caller may
-    not read raises AccessDeniedError."""
+    """Whether there are such nodes, in the order of `paths`, read as :meth:`read_many` does. Raises AccessDeniedError
+    for one that the caller may not read."""
 
     def found(outcome: Any) -> bool:
         if isinstance(outcome, XenStoreError) and not isinstance(outcome, NodeNotFoundError):
@@ -197,18 +198,18 @@ def exists_many(paths: Iterable[str]) -> Program[list[bool]]:
 def _look_up_values(paths: Iterable[str], finish: Callable[[Any], T]) -> Program[list[T]]:
     found: list[T] = []
     paths = iter(paths)
-    # So many at a time, to need no more memory than the values do.
+    # In chunks, to need no more memory than the values do.
     while some := list(islice(paths, _LOOK_UP_AT_ONCE)):
         found += map(finish, (yield lookups.Values(some)))
     return found
 
 
 def encode_value(value: bytes | str) -> bytes:
-    """A value as it goes over the wire; raises TypeError for what is neither bytes nor str."""
+    """A value as the bytes that are sent; raises TypeError unless it is bytes or str."""
     if isinstance(value, str):
         return value.encode("utf-8")
     if not isinstance(value, bytes):
-        raise TypeError(f"a value is bytes or str, not {type(value).__name__}: {value!r}")
+        raise TypeError(f"a value must be bytes or str, not {type(value).__name__}: {value!r}")
     return value
 
 
@@ -216,7 +217,7 @@ def encode_value(value: bytes | str) -> bytes:
 
 
 def get_domain_path(domid: int) -> Request[str]:
-    """Where the nodes of a domain are: ``/local/domain/N``, whether there is such a domain or not."""
+    """The path of a domain's nodes: ``/local/domain/N``, whether the domain exists or not."""
     return r.GetDomainPath(validate_domid(domid))
 
 
@@ -226,43 +227,43 @@ def is_domain_introduced(domid: int) -> Request[bool]:
 
 
 def introduce_domain(domid: int, gfn: int, port: int) -> Request[None]:
-    """Tell the daemon of a domain: the guest frame number of its store page, an int of 64 bits, and its event channel's
-    port, one of 32. Another number is refused with InvalidArgumentError."""
+    """Introduce a domain: the guest frame number of its store page, an int of 64 bits, and its event channel's port, an
+    int of 32 bits. Other numbers are refused with InvalidArgumentError."""
     _check(gfn, "a frame number", _ULONG_MAX)
     _check(port, "an event channel's port", _UINT_MAX)
     return r.Introduce(validate_domid(domid), gfn, port)
 
 
 def release_domain(domid: int) -> Program[None]:
-    """Tell the daemon that a domain is gone. Domain 0 is refused: some daemons would wipe nodes.
+    """Tell the daemon that a domain is gone. Domain 0 is refused: some daemons would remove nodes.
 
-    A domain that owns ``@introduceDomain`` or ``@releaseDomain`` is refused, with InvalidArgumentError, where the
-    daemon tells of it: xenstored of Xen 4.18 to 4.23 would end. An unknown domain raises NodeNotFoundError with
-    xenstored, InvalidArgumentError with oxenstored; so does :meth:`resume_domain`.
+    A domain that owns ``@introduceDomain`` or ``@releaseDomain`` is refused, with InvalidArgumentError, if the daemon
+    reveals that: xenstored of Xen 4.18 to 4.23 would die. An unknown domain raises NodeNotFoundError with xenstored,
+    InvalidArgumentError with oxenstored; so does :meth:`resume_domain`.
     """
     domid = validate_domid(domid)
     if domid == 0:
-        raise InvalidArgumentError(errno.EINVAL, "domain 0 is not to be released")
+        raise InvalidArgumentError(errno.EINVAL, "domain 0 cannot be released")
     return programs.release_domain(domid)
 
 
 def resume_domain(domid: int) -> Request[None]:
-    """Tell the daemon that a domain runs again after a suspend, so that its next shutdown is seen."""
+    """Tell the daemon that a domain runs again after a suspend, so that it notices its next shutdown."""
     return r.Resume(validate_domid(domid))
 
 
 def set_target(domid: int, target: int) -> Request[None]:
-    """Let `domid`, a device model's domain, act on the nodes of `target`, its guest. A domain that the daemon does not
-    know raises NodeNotFoundError with xenstored."""
+    """Let `domid`, a device model's domain, act on the nodes of `target`, its guest. xenstored raises
+    NodeNotFoundError for an unknown domain."""
     return r.SetTarget(validate_domid(domid), validate_domid(target))
 
 
 def control(command: str, *arguments: str | bytes) -> Request[str]:
-    """Give the daemon a command, such as ``help``, and return its answer as text (xenstore.txt, "CONTROL"). Raises
-    InvalidArgumentError where an argument has a NUL, and where xenstored does not know the command."""
+    """Send the daemon a command, such as ``help``, and return its answer as text (xenstore.txt, "CONTROL"). Raises
+    InvalidArgumentError if an argument contains a NUL, or xenstored does not know the command."""
     parts = [_control_text(part) for part in (command, *arguments)]
     if not parts[0]:
-        raise InvalidArgumentError(errno.EINVAL, "a command of CONTROL is not empty")
+        raise InvalidArgumentError(errno.EINVAL, "a command of CONTROL must not be empty")
     return r.Control(parts)
 
 
@@ -272,8 +273,8 @@ def get_features(domid: int | None = None) -> Work[Feature]:
 
 
 def set_features(domid: int, bits: int) -> Request[None]:
-    """Set the features that a domain, which is not yet introduced, may use: those of :class:`xsffi.Feature`, or-ed.
-    Since Xen 4.21."""
+    """Set the features that a domain, not yet introduced, may use: members of :class:`xsffi.Feature` combined with
+    ``|``. Since Xen 4.21."""
     _check(bits, "feature bits", _UINT_MAX)
     return r.SetFeatures(validate_domid(domid), bits)
 
@@ -284,37 +285,37 @@ def quota_names() -> Program[list[str]]:
 
 
 def get_quota(name: str, domid: int | None = None) -> Request[int]:
-    """A quota of a domain, or, without `domid`, the one that new domains get: a number of things, or of bytes; 0 is no
-    bound. Raises InvalidArgumentError where there is none of that name. Since Xen 4.22."""
+    """A quota of a domain or, without `domid`, the default for new domains: a number of things, or of bytes; 0 means no
+    limit. Raises InvalidArgumentError for an unknown name. Since Xen 4.22."""
     return r.GetQuota(_quota_name(name), None if domid is None else validate_domid(domid))
 
 
 def set_quota(name: str, value: int, domid: int | None = None) -> Request[None]:
-    """Set a quota of a domain, or, without `domid`, the one that new domains get, to an int of 32 bits; 0 is no bound.
-    Raises InvalidArgumentError where there is none of that name. Since Xen 4.22."""
+    """Set a quota of a domain or, without `domid`, the default for new domains, to an int of 32 bits; 0 means no limit.
+    Raises InvalidArgumentError for an unknown name. Since Xen 4.22."""
     _check(value, "a quota", _UINT_MAX)
     return r.SetQuota(_quota_name(name), value, None if domid is None else validate_domid(domid))
 
 
 def _check(number: int, what: str, most: int) -> None:
     if not isinstance(number, int) or isinstance(number, bool):
-        raise TypeError(f"{what} is an int, not {type(number).__name__}: {number!r}")
+        raise TypeError(f"{what} must be an int, not {type(number).__name__}: {number!r}")
     if not 0 <= number <= most:
-        raise InvalidArgumentError(errno.EINVAL, f"{what} is from 0 to {most}, not {number}")
+        raise InvalidArgumentError(errno.EINVAL, f"{what} must be from 0 to {most}, not {number}")
 
 
 def _control_text(text: str | bytes) -> bytes:
     if not isinstance(text, (str, bytes)):
-        raise TypeError(f"an argument of CONTROL is a str or bytes, not {type(text).__name__}: {text!r}")
+        raise TypeError(f"an argument of CONTROL must be a str or bytes, not {type(text).__name__}: {text!r}")
     encoded = text.encode("utf-8") if isinstance(text, str) else text
     if b"\0" in encoded:
-        raise InvalidArgumentError(errno.EINVAL, f"an argument of CONTROL has no NUL: {text!r}")
+        raise InvalidArgumentError(errno.EINVAL, f"an argument of CONTROL must not contain a NUL: {text!r}")
     return encoded
 
 
 def _quota_name(name: str) -> bytes:
     if not isinstance(name, str):
-        raise TypeError(f"a quota's name is a str, not {type(name).__name__}: {name!r}")
+        raise TypeError(f"a quota's name must be a str, not {type(name).__name__}: {name!r}")
     if not name or not name.isascii() or not name.isprintable() or " " in name:
-        raise InvalidArgumentError(errno.EINVAL, f"a quota's name is printable ASCII without blanks, not {name!r}")
+        raise InvalidArgumentError(errno.EINVAL, f"a quota's name must be printable ASCII without blanks, not {name!r}")
     return name.encode("ascii")

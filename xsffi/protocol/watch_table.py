@@ -1,8 +1,8 @@
-"""Which watches there are, and whose event it is: for the client, for asyncio and for the drop-in.
+"""Which watches are set, and which of them an event belongs to: for the client, for asyncio and for the drop-in.
 
-The daemon is given a token of ours, one that is never used twice: so an event is told by one look-up, and one that was
-on its way when its watch was removed belongs to none. The user's token is told by identity, since it may be any object;
-the table holds it, so its identity is nobody else's while the watch is set.
+The daemon is given a token of ours that is never reused, so an event's watch is found by one look-up, and an event
+still in flight when its watch was removed belongs to none. The user's token may be any object, and is compared by
+identity; the table keeps a reference, so the identity is unique while the watch is set.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["ITSELF", "WatchTable", "Watched"]
 
 
 class _Itself:
-    """The token of a watch that was given none: the watch itself."""
+    """The token of a watch that was given none: stands for the watch itself."""
 
     def __repr__(self) -> str:
         return "the watch itself"
@@ -28,7 +28,7 @@ ITSELF = _Itself()
 
 
 class Watched:
-    """A watch: its path, its token as the user gave it, and as it goes over the wire."""
+    """A watch: its path, and its token as the user gave it and as it is sent."""
 
     def __init__(self, path: str, token: Any, wire_token: bytes) -> None:
         self.path = path
@@ -45,8 +45,8 @@ else:
 class WatchTable(Generic[W]):
     """The watches of one connection.
 
-    Any thread may use it at any time, and so may a signal handler or a finalizer that comes in the middle of a method:
-    each is a few operations of a dict, none of which can be seen half done.
+    Safe in any thread, and in a signal handler or finalizer that interrupts one of its methods: each consists of atomic
+    operations on dicts.
     """
 
     def __init__(self) -> None:
@@ -54,22 +54,22 @@ class WatchTable(Generic[W]):
         self._by_wire_token: dict[str, W] = {}
 
     def add(self, watched: W) -> bool:
-        """Take a watch in, before it is set: its first event may come before the reply does. False, and nothing is
-        done, where its path is watched with its token."""
+        """Add a watch before it is set, since its first event may precede the reply. If its path is already watched
+        with its token, return False and do nothing."""
         if self._by_token.setdefault(_key(watched), watched) is not watched:
             return False
         self._by_wire_token[watched.wire_token.decode("ascii")] = watched
         return True
 
     def remove(self, watched: W) -> bool:
-        """Forget a watch, whose events belong to none from here on. Of all who call this for it, one is told True."""
+        """Remove a watch; its events belong to none from now on. Only one caller gets True."""
         was_there = self._by_wire_token.pop(watched.wire_token.decode("ascii"), None) is not None
         if self._by_token.get(_key(watched)) is watched:
             self._by_token.pop(_key(watched), None)
         return was_there
 
     def clear(self) -> None:
-        """Forget all."""
+        """Remove all watches."""
         for watched in self:
             self.remove(watched)
 
@@ -77,12 +77,12 @@ class WatchTable(Generic[W]):
         return iter(list(self._by_wire_token.values()))
 
     def owner(self, wire_token: str) -> W | None:
-        """The watch that an event with this token is of, or None where it is gone."""
+        """The watch that an event with this token belongs to; None if it was removed."""
         return self._by_wire_token.get(wire_token)
 
     def find(self, path: str, token: object) -> list[W]:
-        """The watch of this path with this token; else all with this token, one of which may have the same path in
-        another spelling."""
+        """The watch of this path with this token; otherwise all watches with this token, one of which may have another
+        spelling of the path."""
         exact = self._by_token.get((path, id(token)))
         if exact is not None:
             return [exact]

@@ -1,7 +1,7 @@
-"""Messages as bytes: types, header, limits, and the reader that finds packets in a stream.
+"""Messages as bytes: types, header, limits, and the parser that finds packets in a stream.
 
-The source is xen/include/public/io/xs_wire.h: a header of four native-endian uint32 (type, req_id, tx_id, length) and
-`length` bytes of payload.
+The source is xen/include/public/io/xs_wire.h: a header of four native-endian uint32 (type, req_id, tx_id, length)
+followed by `length` bytes of payload.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class MessageType(IntEnum):
-    """The types of message (enum xsd_sockmsg_type). 20 was RESTRICT, which no daemon serves any more."""
+    """The types of messages (enum xsd_sockmsg_type). 20 was RESTRICT, which no daemon supports any more."""
 
     CONTROL = 0
     DIRECTORY = 1
@@ -74,21 +74,21 @@ class MessageType(IntEnum):
 
 
 class Feature(IntFlag):
-    """What a daemon can do that others cannot, as bits (XENSTORE_SERVER_FEATURE_* in xs_wire.h). It can be asked for
-    since Xen 4.21."""
+    """Optional features of a daemon, as bits (XENSTORE_SERVER_FEATURE_* in xs_wire.h). They can be queried since Xen
+    4.21."""
 
-    RECONNECTION = 1  # a guest may connect anew by its ring
-    ERROR = 2  # a guest is told, in its ring, why its connection ended
-    WATCH_DEPTH = 4  # a watch may have a depth, and special watches tell the domain
+    RECONNECTION = 1  # a guest may reconnect through its ring
+    ERROR = 2  # the ring tells a guest why its connection was closed
+    WATCH_DEPTH = 4  # a watch may have a depth, and events of special watches name the domain
     DOMID_ANY = 8  # permissions may be for every domain, as DOMID_ANY
 
-    __str__ = int.__repr__  # as it is since Python 3.11
+    __str__ = int.__repr__  # as since Python 3.11
 
 
 HEADER_SIZE = 16
-PAYLOAD_MAX = 4096  # XENSTORE_PAYLOAD_MAX: what a request may carry, every NUL counted
+PAYLOAD_MAX = 4096  # XENSTORE_PAYLOAD_MAX: the most bytes in a request, including NULs
 DEVICE_PAYLOAD_MAX = PAYLOAD_MAX - HEADER_SIZE  # the kernel's buffer holds the header too
-REPLY_MAX = 16 << 20  # oxenstored exceeds PAYLOAD_MAX in replies on a socket; beyond this it can only be nonsense
+REPLY_MAX = 16 << 20  # oxenstored's replies on a socket may exceed PAYLOAD_MAX; beyond this it must be garbage
 
 _WATCH_EVENT = int(MessageType.WATCH_EVENT)
 _HEADER = struct.Struct("=IIII")
@@ -97,23 +97,23 @@ _unpack_from = _HEADER.unpack_from
 
 
 class Packet(_Packet):
-    """One message. `type` is a plain int, since a peer may send one that has no name here."""
+    """One message. `type` is a plain int, since a peer may send an unknown one."""
 
     __slots__ = ()
 
 
 def check_payload_size(size: int, path: bytes | None, limit: int = PAYLOAD_MAX) -> None:
-    """Raise :class:`~xsffi.errors.TooBigError`, which names the node, where `size` bytes are too many for one request.
+    """Raise :class:`~xsffi.errors.TooBigError`, which names the node, if `size` bytes are too many for one request.
 
-    No daemon is asked: xenstored resets a connection that sends more, and oxenstored loses its place in the stream.
+    The daemon is not asked: xenstored resets a connection that sends more, and oxenstored loses sync in the stream.
     """
     if size > limit:
         raise too_big_error(size, path, limit)
 
 
 def too_big_error(size: int, path: bytes | None, limit: int) -> TooBigError:
-    """What :func:`check_payload_size` raises. `path`: the node that the request is about, if it is about one."""
-    text = f"a request carries at most {limit} bytes, path and NULs counted; this one has {size}"
+    """What :func:`check_payload_size` raises. `path`: the node that the request is about, if any."""
+    text = f"a request may have at most {limit} bytes, including path and NULs; this one has {size}"
     if path is None:
         return TooBigError(errno.E2BIG, text)
     return TooBigError(errno.E2BIG, text, path.decode("utf-8", "surrogateescape"))
@@ -137,10 +137,10 @@ class PacketReader:
         """`payload_max`: the longest payload accepted, in bytes."""
         self._payload_max = payload_max
         self._data = b""
-        self._offset = 0  # how much of the data was taken
-        self._pieces: list[bytes] = []  # what came behind the data
+        self._offset = 0  # how much of the data was parsed
+        self._pieces: list[bytes] = []  # what arrived after the data
         self._behind = 0  # their length
-        self._needed = HEADER_SIZE  # the length of the next packet, as far as it is known
+        self._needed = HEADER_SIZE  # bytes until the next packet, as far as known, is complete
 
     def receive_data(self, data: bytes) -> None:
         """Take the next bytes of the stream."""
@@ -148,13 +148,13 @@ class PacketReader:
         self._behind += len(data)
 
     def packets(self) -> Iterator[tuple[int, int, int, bytes]]:
-        """Every packet that is whole by now: the fields of :class:`Packet`, as a tuple, which is made faster.
+        """Every complete packet: the fields of :class:`Packet` as a tuple, which is faster to create.
 
-        Raises :class:`~xsffi.errors.ProtocolError` where the length of one is beyond any bound: the stream is lost
+        Raises :class:`~xsffi.errors.ProtocolError` if the length of one is beyond the limit; the stream is unusable
         then.
         """
-        # Pieces are joined only once they complete a packet: to join at each of them would make a long message cost the
-        # square of its length.
+        # Pieces are joined only once they complete a packet: joining at each of them would take time quadratic in the
+        # length of a message.
         if self._pieces and self.pending >= self._needed:
             if self._offset < len(self._data) or len(self._pieces) > 1:
                 self._data = b"".join([self._data[self._offset :], *self._pieces])
@@ -168,7 +168,8 @@ class PacketReader:
             type, req_id, tx_id, length = _unpack_from(data, offset)
             if length > self._payload_max:
                 raise ProtocolError(
-                    errno.EPROTO, f"a message of type {type} claims {length} bytes, more than {self._payload_max}"
+                    errno.EPROTO,
+                    f"a message of type {type} claims to have {length} bytes, more than {self._payload_max}",
                 )
             start = offset + HEADER_SIZE
             if start + length > size:
@@ -179,12 +180,12 @@ class PacketReader:
         self._needed = HEADER_SIZE
 
     def next_packet(self) -> Packet | None:
-        """The next whole packet, or None until more bytes come; raises ProtocolError as :meth:`packets` does."""
+        """The next complete packet, or None until more bytes arrive; raises ProtocolError as :meth:`packets` does."""
         for fields in self.packets():
             return Packet(*fields)
         return None
 
     @property
     def pending(self) -> int:
-        """How many bytes have come that were not yet taken."""
+        """How many received bytes have not been parsed yet."""
         return len(self._data) - self._offset + self._behind

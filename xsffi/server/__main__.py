@@ -26,16 +26,16 @@ _LINE_MAX = 500  # characters of an error that are shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status is 0 then, and 1 where there is no way to begin or to end."""
+    """Serve until SIGTERM or SIGINT; the exit status is then 0, or 1 if it could not start or end properly."""
     parser = argparse.ArgumentParser(prog="python -m xsffi.server", description=__doc__)
     add_arguments(parser)
     return serve(parser.parse_args(arguments), _fail)
 
 
 def serve(options: argparse.Namespace, fail: Callable[[OSError], int]) -> int:
-    """The same with the options of a parser; what is in the way is told by `fail`, which gives the exit status then."""
+    """As :func:`main`, with parsed options; errors are reported with `fail`, which returns the exit status."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)  # there is nothing to keep yet
+        signal.signal(number, signal.SIG_DFL)  # nothing to clean up yet
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO if options.verbose else logging.WARNING)
     _allow_many_clients()
     try:
@@ -64,7 +64,7 @@ def serve(options: argparse.Namespace, fail: Callable[[OSError], int]) -> int:
     try:
         try:
             loop.run()
-        finally:  # whatever happens: what clients have written is not lost
+        finally:  # in any case: what clients have written must not be lost
             if options.dump is not None:
                 save(store, options.dump)
     except OSError as error:
@@ -73,38 +73,36 @@ def serve(options: argparse.Namespace, fail: Callable[[OSError], int]) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Have a parser know the options."""
-    parser.add_argument("path", metavar="PATH", help="where the socket is to be")
+    """Add the options to a parser."""
+    parser.add_argument("path", metavar="PATH", help="where to create the socket")
     parser.add_argument(
         "--domain",
         nargs=2,
         action="append",
         default=[],
         metavar=("DOMID", "PATH"),
-        help="introduce a domain, and have a socket where clients connect as that one; may be given several times",
+        help="introduce a domain, and create a socket for clients in that domain; may be given several times",
     )
     parser.add_argument(
         "--release",
         choices=RELEASES,
         default=NEWEST,
-        help="behave as xenstored of this Xen: %(choices)s; by default, %(default)s",
+        help="mimic xenstored of this Xen release: %(choices)s; by default %(default)s",
     )
-    parser.add_argument("--load", metavar="FILE", help="begin with the nodes of this dump")
-    parser.add_argument("--dump", metavar="FILE", help="write the nodes there at the end: a line of JSON for each")
-    parser.add_argument(
-        "--ready-fd", type=int, metavar="FD", help="a descriptor that is closed once clients can connect"
-    )
-    parser.add_argument("-v", "--verbose", action="store_true", help="log more than violations of the protocol")
+    parser.add_argument("--load", metavar="FILE", help="start with the nodes in this dump")
+    parser.add_argument("--dump", metavar="FILE", help="write the nodes there on exit, one line of JSON for each")
+    parser.add_argument("--ready-fd", type=int, metavar="FD", help="close this descriptor once clients can connect")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log more than protocol violations")
 
 
 def _domid(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 5):
-        raise InvalidArgumentError(errno.EINVAL, "a domid is a number from 0 to 65535", text)
+        raise InvalidArgumentError(errno.EINVAL, "a domid must be a number from 0 to 65535", text)
     return validate_domid(int(text))
 
 
 def _allow_many_clients() -> None:
-    """Each client is a descriptor, and the limit that programs begin with is about a thousand."""
+    """Raise the limit of descriptors: each client needs one, and the default limit is about a thousand."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
@@ -112,7 +110,7 @@ def _allow_many_clients() -> None:
 
 def _fail(error: OSError) -> int:
     text = ": ".join([str(part) for part in (error.filename, error.strerror or error) if part is not None])
-    # One line, whatever stands in a file or a path.
+    # One line, whatever a file or path contains.
     if len(text) > _LINE_MAX:
         text = f"{text[:_LINE_MAX]}…"
     line = "".join([letter if letter.isprintable() else repr(letter)[1:-1] for letter in text])

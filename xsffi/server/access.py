@@ -1,4 +1,4 @@
-"""Who may do what with a node: the permissions of nodes as the daemon weighs them."""
+"""Who may do what with a node: the daemon's interpretation of permissions."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ _BITS = {"n": 0, "r": READ, "w": WRITE, "b": READ | WRITE}
 
 
 class NodePermissions:
-    """The list of a node's permissions, its owner first. It never changes.
+    """The permissions of a node, its owner's first. Immutable.
 
-    An entry for a single domain counts only for the domain that was meant: once that is gone, a new one of the same id
-    does not inherit it. Such an entry is still listed. One for DOMID_ANY, where it counts, is for every domain.
+    An entry for a single domain only counts for the domain that was meant: once that is gone, a new one with the same
+    id does not inherit it, though the entry is still listed. An entry for DOMID_ANY, where supported, is for every
+    domain.
     """
 
     __slots__ = ("_default", "_others", "entries", "owner")
 
     def __init__(self, entries: Sequence[Permission], others: list[tuple[int, int]] | None = None) -> None:
-        """`others`: the domids and rights of those entries behind the first that count; by default all do."""
+        """`others`: the domids and rights of the entries after the first that count; by default all do."""
         self.entries = tuple(entries)
         self.owner = entries[0].domid
-        self._default = _BITS[entries[0].access]  # for all whom no entry names
+        self._default = _BITS[entries[0].access]  # for domains without an entry
         if others is None:
             others = [(domid, _BITS[access]) for domid, access in self.entries[1:]]
         self._others = others
@@ -38,7 +39,8 @@ class NodePermissions:
         return len(self.entries)
 
     def rights(self, domain: Domain, generation: int) -> int:
-        """What a domain may do with the node that has this list since `generation`: READ, WRITE, OWNER, or-ed."""
+        """What a domain may do with a node that has had this list since `generation`: READ, WRITE, OWNER combined with
+        ``|``."""
         if domain.privileged:
             return _ALL
         target = domain.target
@@ -54,7 +56,7 @@ class NodePermissions:
         return self._default
 
     def payload(self) -> bytes:
-        """The list as a reply carries it."""
+        """The list as in a reply."""
         return encode_permissions(self.entries)
 
     def owned_by(self, domid: int) -> NodePermissions:
@@ -64,7 +66,7 @@ class NodePermissions:
         return NodePermissions([Permission(domid, self.entries[0].access), *self.entries[1:]], self._others)
 
     def without(self, domid: int) -> NodePermissions:
-        """The same list without the entries of a domain, but for the owner's; itself, where there are none."""
+        """The same list without the entries of a domain, except the owner's; itself if there are none."""
         entries = [self.entries[0], *[entry for entry in self.entries[1:] if entry.domid != domid]]
         if len(entries) == len(self.entries):
             return self

@@ -1,7 +1,7 @@
-"""The children of a node: an immutable map from name to node that remembers in which order the names were added.
+"""The children of a node: an immutable map from name to node that keeps the order in which names were added.
 
-A map with one more child shares all but a few small pieces with the one it was made from, however many children there
-are; so a node can be copied where a client has a hundred thousand of them side by side.
+A map with one more child shares all but a few small pieces with the original, however many children there are; so a
+node can be copied even if it has a hundred thousand children.
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    # A trie over the bits of the name's hash: a tuple branches, 32 ways; a dict is a leaf, split when it grows too big.
+    # A trie over the bits of the name's hash: a tuple is a branch, 32 ways; a dict is a leaf, split when it grows too
+    # big.
     _Leaf = dict[str, "tuple[int, Any]"]
-    _Trie = Any  # _Leaf | tuple[_Trie, ...], which mypy cannot follow through a loop
+    _Trie = Any  # _Leaf | tuple[_Trie, ...], a recursive type that mypy cannot follow through a loop
 
 __all__ = ["Children"]
 
 _LEAF_MAX = 32
 _BITS = 5
 _MASK = (1 << _BITS) - 1
-_DEPTH_MAX = 12  # beyond the bits of a hash: names that collide in all of them share a leaf
+_DEPTH_MAX = 12  # beyond the bits of a hash: names with equal hashes share a leaf
 
 
 class Children(Generic[T]):
@@ -30,7 +31,7 @@ class Children(Generic[T]):
     __slots__ = ("_count", "_listing", "_trie", "size")
 
     def __init__(self, trie: _Trie, count: int, size: int, listing: bytes | None = None) -> None:
-        """Made from the :meth:`none` there are at first, by :meth:`with_child`."""
+        """Created from :meth:`none` by :meth:`with_child`."""
         self._trie = trie
         self._count = count
         self._listing = listing
@@ -45,7 +46,7 @@ class Children(Generic[T]):
         return self._count
 
     def get(self, name: str) -> tuple[int, T] | None:
-        """The place of a child in the order, and the child; None where there is none of this name."""
+        """The position of a child in the order, and the child; None if there is none with this name."""
         trie = self._trie
         if type(trie) is tuple:
             bits = hash(name)
@@ -56,7 +57,7 @@ class Children(Generic[T]):
         return item
 
     def names(self) -> list[str]:
-        """The names, the oldest first."""
+        """The names, oldest first."""
         items: list[tuple[int, str]] = []
         tries = [self._trie]
         while tries:
@@ -69,13 +70,13 @@ class Children(Generic[T]):
         return [name for _, name in items]
 
     def listing(self) -> bytes:
-        """The names as a reply carries them: each with a NUL, the oldest first."""
+        """The names as in a reply: each terminated by a NUL, oldest first."""
         if self._listing is None:
             self._listing = "".join([f"{name}\0" for name in self.names()]).encode("ascii")
         return self._listing
 
     def with_child(self, name: str, place: int, node: T) -> Children[T]:
-        """The same with one child set, at that place in the order."""
+        """A copy with one child set, at this position in the order."""
         old = self.get(name)
         trie = _put(self._trie, hash(name), name, (place, node), 0)
         if old is None:
@@ -83,8 +84,8 @@ class Children(Generic[T]):
         return Children(trie, self._count, self.size, self._listing if old[0] == place else None)
 
     def replaced(self, name: str, node: T) -> Children[T]:
-        """The same with another node for a child that is there, at its place."""
-        # Apart from with_child, and without recursion: every write does this at each level of its path.
+        """A copy with another node for an existing child, at the same position."""
+        # Separate from with_child, and not recursive: every write does this at each level of its path.
         trie = self._trie
         branches: list[tuple[tuple[_Trie, ...], int]] = []
         if type(trie) is tuple:
@@ -101,7 +102,7 @@ class Children(Generic[T]):
         return Children(trie, self._count, self.size, self._listing)
 
     def without(self, name: str) -> Children[T]:
-        """The same without one child, which must be there."""
+        """A copy without one child, which must exist."""
         if self._count == 1:
             return Children.none()
         return Children(_remove(self._trie, hash(name), name), self._count - 1, self.size - len(name) - 1)

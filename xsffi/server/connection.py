@@ -1,4 +1,4 @@
-"""One client's connection, without its socket: bytes come in, bytes are to be sent."""
+"""One client's connection without I/O: bytes come in, and bytes to send go out."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ _log = logging.getLogger("xsffi.server")
 _ERROR = int(MessageType.ERROR)
 _WATCH_EVENT = int(MessageType.WATCH_EVENT)
 
-_ANSWERS_MAX = 1 << 20  # bytes unread by the client, beyond which none of its requests is looked at
-_UNREAD_MAX = 32 << 20  # beyond which, by events of others' making, it is given up
-_CHUNK = 256 << 10  # about what is given out to be sent at a time
+_ANSWERS_MAX = 1 << 20  # bytes unread by the client beyond which its requests are not processed
+_UNREAD_MAX = 32 << 20  # beyond which, because of events, the connection is closed
+_CHUNK = 256 << 10  # roughly how many bytes to send at a time
 
 
 class Connection:
-    """A connection of one domain to the store, from its making until :meth:`close`."""
+    """A connection of one domain to the store, from construction until :meth:`close`."""
 
     def __init__(self, store: Store, domid: int = 0) -> None:
-        """Raises NodeNotFoundError where the domain is not introduced."""
+        """Raises NodeNotFoundError if the domain is not introduced."""
         self.domain = store.domains.introduced(domid)
-        self.ended: str | None = None  # why no request is looked at any more; what is still to be sent, is
+        self.ended: str | None = None  # why requests are no longer processed; pending output is still sent
         self._store = store
         self._trace = store.trace
         self._dispatcher = Dispatcher(store, self.domain, self)
@@ -38,20 +38,20 @@ class Connection:
         self._outgoing: deque[bytes] = deque()  # messages
         self._outgoing_size = 0
         self._sent_of_first = 0
-        self._unread_events: set[bytes] = set()  # those among the outgoing
+        self._unread_events: set[bytes] = set()  # those in _outgoing
         self._held_events: list[bytes] = []
         store.peers.add(self)
 
-    # For who has the socket.
+    # For the owner of the socket.
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes that came in. A violation of the protocol ends this connection, and is logged."""
+        """Process received bytes. A protocol violation ends this connection, and is logged."""
         if self.ended is None:
             self._reader.receive_data(data)
             self.process()
 
     def process(self) -> None:
-        """Answer what has come in, as long as the client reads the answers."""
+        """Answer the received requests, as long as the client reads the answers."""
         reader = self._reader
         try:
             while self.ended is None and self._outgoing_size < _ANSWERS_MAX:
@@ -60,15 +60,15 @@ class Connection:
                     return
                 self._answer(packet)
         except ProtocolError as error:
-            self._end_for_violation(error.strerror or "a violation of the protocol")
+            self._end_for_violation(error.strerror or "a protocol violation")
 
     @property
     def wants_data(self) -> bool:
-        """Whether more bytes should be received now: not while the client leaves too many answers unread."""
+        """Whether to receive more now: not while the client leaves too many answers unread."""
         return self.ended is None and self._outgoing_size < _ANSWERS_MAX
 
     def data_to_send(self) -> bytes:
-        """The next bytes to send; empty where there are none. Tell of those that were sent by :meth:`data_sent`."""
+        """The next bytes to send; empty if there are none. Report with :meth:`data_sent` how many were sent."""
         outgoing = self._outgoing
         if not outgoing:
             return b""
@@ -86,7 +86,7 @@ class Connection:
         return data[self._sent_of_first :] if self._sent_of_first else data
 
     def data_sent(self, count: int) -> None:
-        """So many of the bytes to send were sent."""
+        """Record that this many of the bytes to send were sent."""
         outgoing = self._outgoing
         count += self._sent_of_first
         if count == self._outgoing_size:
@@ -100,7 +100,7 @@ class Connection:
         self._sent_of_first = count
 
     def close(self) -> None:
-        """The socket is closed: whatever this connection had set up is gone. Again does nothing."""
+        """The socket is closed: undo everything that this connection had set up. Idempotent."""
         if self.ended is None:
             self.ended = "closed"
         self.reset()
@@ -127,26 +127,26 @@ class Connection:
             self._drop_outgoing()
 
     def release_events(self) -> None:
-        """Send the events that were held back."""
+        """Send the held events."""
         held, self._held_events = self._held_events, []
         for message in held:
             self._put(message)
 
     def reset(self) -> None:
-        """Drop watches and transactions."""
+        """Remove watches and abort transactions."""
         self._dispatcher.reset()
 
     def end(self, reason: str) -> None:
-        """Look at no more requests. Who has the socket sends what is still to be sent, and closes."""
+        """Stop processing requests. The owner of the socket sends pending output, then closes."""
         if self.ended is None:
-            _log.info("a connection of domain %d is ended: %s", self.domain.domid, reason)
+            _log.info("closing a connection of domain %d: %s", self.domain.domid, reason)
             self.ended = reason
             self.reset()
 
     # Inside.
 
     def _end_for_violation(self, reason: str) -> None:
-        _log.warning("a connection of domain %d is given up: %s", self.domain.domid, reason)
+        _log.warning("dropping a connection of domain %d: %s", self.domain.domid, reason)
         self.end(reason)
 
     def _answer(self, packet: Packet) -> None:

@@ -1,4 +1,4 @@
-"""The commands of CONTROL: xenstored's, as far as they mean anything here, and ``fault``, for tests."""
+"""The commands of CONTROL: xenstored's, as far as they make sense here, and ``fault``, for tests."""
 
 from __future__ import annotations
 
@@ -86,10 +86,12 @@ def _memory_report(store: Store, arguments: list[str]) -> str:
 
 
 def _update_live(store: Store, arguments: list[str]) -> str:
-    # The parts of an update are commands of their own; what a client gets that is not OK, it shows.
+    # The steps of an update are separate commands; a client prints any answer other than OK.
     if arguments[:1] not in (["-f"], ["-c"], ["-s"], ["-a"]):
         raise _invalid()
-    return "No live-update session active." if arguments == ["-a"] else "The embedded store is not updated live."
+    return (
+        "No live-update session active." if arguments == ["-a"] else "The embedded store does not support live updates."
+    )
 
 
 def _quota(store: Store, arguments: list[str]) -> str:
@@ -180,7 +182,7 @@ def _operation(name: str) -> MessageType:
 
 
 def _with_file(work: Callable[[], None]) -> None:
-    """Work with a file that a client named; raises InvalidArgumentError where that cannot be."""
+    """Do something with a file that a client named; raises InvalidArgumentError on failure."""
     try:
         work()
     except OSError as error:
@@ -188,12 +190,12 @@ def _with_file(work: Callable[[], None]) -> None:
 
 
 def _names(release: Release) -> dict[str, str]:
-    """What a release calls its quotas, by their keys."""
+    """A release's names of its quotas, by key."""
     return {quota.key: quota.short_name for quota in release.quotas}
 
 
 def _as_int(value: int) -> int:
-    """A value as C's int shows it."""
+    """A value as a C int shows it."""
     return value if value <= _INT_MAX else value - (1 << 32)
 
 

@@ -1,4 +1,4 @@
-"""From a request to its answer: what each type of message does, for one connection."""
+"""Processes the requests of one connection: what each type of message does."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _INT_MAX = 0x7FFFFFFF  # a depth is a C int
 
 
 class Dispatcher:
-    """Answers the requests of one connection, and keeps what they set up."""
+    """Answers the requests of one connection, and keeps its watches and transactions."""
 
     def __init__(self, store: Store, domain: Domain, listener: Listener) -> None:
         self._store = store
@@ -38,10 +38,10 @@ class Dispatcher:
         self._path_bound = domain.privileged and store.xen.path_quota_binds_dom0
         self._transactions: dict[int, Transaction] = {}
         self._last_transaction = 0
-        self.new_watch: Watch | None = None  # the one that the last request set: its first event follows the answer
+        self.new_watch: Watch | None = None  # the one that the last request set; its first event follows the answer
 
     def answer(self, type: int, tx_id: int, payload: bytes) -> bytes:
-        """The payload of the reply to a request; raises XenStoreError where that is an error."""
+        """The payload of the reply to a request; raises XenStoreError if that is an error."""
         handler = _HANDLERS.get(type)
         if handler is None or type in self._xen.unknown_messages:
             raise error_from_errno(errno.ENOSYS)
@@ -62,7 +62,7 @@ class Dispatcher:
         return reply
 
     def reset(self) -> None:
-        """Drop the watches and transactions of the connection."""
+        """Remove the watches and abort the transactions of the connection."""
         self._store.watches.remove_all(self._listener)
         self._domain.count("transactions", -len(self._transactions))
         self._transactions.clear()
@@ -267,13 +267,13 @@ class Dispatcher:
         return self._store.domains.know(self._domid(domid), self._store.tree.generation)
 
     def _refuse(self, type: int, request: rq.Request[Any] | None) -> None:
-        """Raise the error that was asked for, if one was for such a request."""
+        """Raise an injected error if one applies to this request."""
         path = None
         if request is not None and request.path is not None:
             try:
                 path = self._watched_path(request.path)
             except XenStoreError:
-                pass  # it will get its own error
+                pass  # it gets its own error
         name = self._store.faults.take_refusal(type, path)
         if name is not None:
             raise error_from_wire(name, path)

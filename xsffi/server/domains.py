@@ -1,4 +1,4 @@
-"""The domains that the daemon knows: who is introduced, who acts for whom, and what each one uses."""
+"""The domains that the daemon knows: which are introduced, who acts for whom, and what each uses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .releases import Release
 
 __all__ = ["DOMID_SELF", "Domain", "Domains"]
 
-DOMID_SELF = 0x7FF0  # the first id that names no domain but a role
+DOMID_SELF = 0x7FF0  # the first id that stands for no domain but for a role
 
 
 class Domain:
@@ -33,37 +33,37 @@ class Domain:
     )
 
     def __init__(self, domid: int, since: int, quotas: Quotas, features: Feature, seen: dict[str, int]) -> None:
-        """`since`: the generation of the tree from which on permissions for this id mean this domain; `seen`: where the
-        most that any guest uses is kept."""
+        """`since`: the generation of the tree from which permissions for this id mean this domain; `seen`: where to
+        record the maximum that any guest uses."""
         self.domid = domid
         self.since = since
         self.quotas = quotas
         self.features = features
         self.privileged = domid == 0
-        self.home = f"/local/domain/{domid}"  # what its relative paths are relative to
+        self.home = f"/local/domain/{domid}"  # the base of its relative paths
         self.introduced = domid == 0
-        self.target: Domain | None = None  # the domain on whose behalf it may act
-        self.used = {"nodes": 0, "watches": 0, "transactions": 0}  # how much of what it keeps, by the quota's key
-        self.most: dict[str, int] = {}  # the most there was of each, by the quota's key
+        self.target: Domain | None = None  # the domain it may act for
+        self.used = {"nodes": 0, "watches": 0, "transactions": 0}  # its resources in use, by quota key
+        self.most: dict[str, int] = {}  # the maximum of each, by quota key
         self.seen = seen
 
     @property
     def nodes(self) -> int:
-        """How many it owns."""
+        """How many nodes it owns."""
         return self.used["nodes"]
 
     @property
     def watches(self) -> int:
-        """How many it has set, over all its connections."""
+        """How many watches it has set, over all its connections."""
         return self.used["watches"]
 
     @property
     def transactions(self) -> int:
-        """How many it has begun and not ended."""
+        """How many transactions it has open."""
         return self.used["transactions"]
 
     def allows(self, key: str, amount: int) -> bool:
-        """Whether it may use so much; quotas bind guests only."""
+        """Whether it may use this much; quotas apply to guests only."""
         if self.privileged:
             return True
         if not self.quotas.allows(key, amount):
@@ -72,7 +72,7 @@ class Domain:
         return True
 
     def count(self, key: str, change: int) -> None:
-        """It uses so much more."""
+        """Add to what it uses."""
         self.used[key] = amount = self.used[key] + change
         self._note(key, amount)
 
@@ -88,36 +88,36 @@ class Domains:
 
     def __init__(self, release: Release) -> None:
         self._release = release
-        self.quotas = Quotas(release.quotas)  # what a domain gets that is new
-        self.seen: dict[str, int] = {}  # the most that any guest used of each quota
+        self.quotas = Quotas(release.quotas)  # the defaults for new domains
+        self.seen: dict[str, int] = {}  # the maximum that any guest used of each quota
         self._domains = {0: self._new(0, 0)}
 
     def exists(self, domid: int) -> bool:
-        """Whether Xen could give such an id to a domain."""
+        """Whether Xen could assign such an id to a domain."""
         return 0 <= domid < DOMID_SELF
 
     def find(self, domid: int) -> Domain | None:
-        """A domain that is known."""
+        """A known domain; None if unknown."""
         return self._domains.get(domid)
 
     def know(self, domid: int, generation: int) -> Domain:
-        """A domain, from now on known if it was not; raises NodeNotFoundError where it cannot exist."""
+        """A domain, which becomes known if it was not; raises NodeNotFoundError if it cannot exist."""
         domain = self._domains.get(domid)
         if domain is None:
             if not self.exists(domid):
-                raise error_from_errno(errno.ENOENT, message=f"there can be no domain {domid}")
+                raise error_from_errno(errno.ENOENT, message=f"domain {domid} cannot exist")
             domain = self._domains[domid] = self._new(domid, generation + 1)
         return domain
 
     def introduced(self, domid: int) -> Domain:
-        """A domain that is introduced; raises NodeNotFoundError where it is not."""
+        """An introduced domain; raises NodeNotFoundError if it is not."""
         domain = self._domains.get(domid)
         if domain is None or not domain.introduced:
             raise error_from_errno(errno.ENOENT)
         return domain
 
     def forget(self, domain: Domain) -> None:
-        """The domain is gone: whoever comes with its id is another."""
+        """The domain is gone: the next one with its id is a different one."""
         domain.introduced = False
         del self._domains[domain.domid]
         for other in self._domains.values():
@@ -125,28 +125,28 @@ class Domains:
                 other.target = None
 
     def is_same(self, domid: int, generation: int) -> bool:
-        """Whether the domain of this id is the one that was meant when the tree had this generation."""
+        """Whether the domain with this id is the one that existed when the tree had this generation."""
         if domid == DOMID_ANY:
-            return True  # an entry for every domain; where that means nothing, none ever counted
+            return True  # an entry for every domain; where that is unsupported, it never counted
         domain = self._domains.get(domid)
         return domain is not None and domain.since <= generation
 
     def set_quota(self, name: str, value: int) -> None:
-        """Set a quota of the domains to come, and where the release has it so of those that are known; raises
-        InvalidArgumentError where there is none of this name."""
+        """Set a quota for new domains and, depending on the release, known ones; raises InvalidArgumentError for an
+        unknown name."""
         self.quotas[name] = value
         if self._release.control_sets_known:
             for domain in self._domains.values():
                 domain.quotas[name] = value
 
     def count_nodes(self, domid: int, change: int) -> None:
-        """A domain owns so many nodes more."""
+        """Add to the number of nodes that a domain owns."""
         domain = self._domains.get(domid)
         if domain is not None:
             domain.count("nodes", change)
 
     def reset_maxima(self) -> None:
-        """Forget the most that was used, but for what is used now."""
+        """Reset the maxima to what is in use now."""
         self.seen.clear()
         for domain in self._domains.values():
             domain.most = dict(domain.used)

@@ -28,7 +28,7 @@ __all__ = ["contents", "fill", "put"]
 
 
 def contents(path: str, node: Node) -> Iterator[NodeRecord]:
-    """A node at a path and all below it, each before those below it, siblings in their order."""
+    """The node at a path and everything below it, parents first, siblings in order."""
     stack = [(path, node)]
     while stack:
         path, node = stack.pop()
@@ -41,8 +41,8 @@ def contents(path: str, node: Node) -> Iterator[NodeRecord]:
 
 
 def fill(store: Store, tree: Contents) -> None:
-    """Write nodes to a store as dom0 does. Raises XenStoreError or TypeError for what is none, or would not fit into a
-    message."""
+    """Write nodes to a store as dom0 does. Raises XenStoreError or TypeError for an invalid one, or one that would not
+    fit into a message."""
     if isinstance(tree, Mapping):
         _fill_mapping(store, "", tree)
         return
@@ -62,9 +62,9 @@ def _fill_mapping(store: Store, above: str, tree: Mapping[str, Any]) -> None:
 
 
 def put(store: Store, record: NodeRecord) -> None:
-    """Write one node, with its permissions, if it has any; raises as :func:`fill` does."""
+    """Write one node, and its permissions if known; raises as :func:`fill` does."""
     if not isinstance(record, NodeRecord):
-        raise TypeError(f"what is loaded are nodes, or a mapping, not {type(record).__name__}: {record!r}")
+        raise TypeError(f"expected nodes or a mapping, not {type(record).__name__}: {record!r}")
     permissions = _permissions(store, record) if record.permissions else None
     path = _write(store, record.path, record.value)
     if permissions is not None:
@@ -87,7 +87,7 @@ def _write(store: Store, path: str, value: object) -> str:
         value = value.encode("utf-8")
     if not isinstance(value, bytes):
         raise TypeError(
-            f"a value is bytes or str, or a mapping of what is below, not {type(value).__name__}: {value!r}"
+            f"a value must be bytes, str, or a mapping of what is below, not {type(value).__name__}: {value!r}"
         )
     _check(path, Write(relative(canonical_path).encode("ascii"), value))
     nodes.write(store.direct, store.dom0, canonical_path, value)
@@ -100,5 +100,5 @@ def _path(store: Store, path: str) -> str:
 
 
 def _check(path: str, request: Request[None]) -> None:
-    """Raise TooBigError where no client could write that, since it could not send it."""
+    """Raise TooBigError if the request is too long for a client to send."""
     check_payload_size(len(request.payload()), path.encode("ascii"))

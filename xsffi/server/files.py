@@ -19,8 +19,8 @@ __all__ = ["check_target", "load", "save"]
 def load(store: Store, path: str) -> None:
     """Write the nodes of a file to a store.
 
-    Raises InvalidArgumentError, which names the file and the line, where one is no node, or one that there cannot be;
-    OSError where the file cannot be read.
+    Raises InvalidArgumentError, which names the file and the line, if one is not a node, or cannot exist there; OSError
+    if the file cannot be read.
     """
     with open(path, "rb") as file:
         for number, node in numbered_nodes(file, path):
@@ -33,9 +33,8 @@ def load(store: Store, path: str) -> None:
 def save(store: Store, path: str) -> None:
     """Write all nodes of a store to a file, a line of :meth:`~xsffi.records.Node.to_json` for each.
 
-    It takes the place of what is there once it is whole and on the disk, and is for the user alone where there was
-    nothing. Where that fails, OSError is raised, with `path` as its filename; what is there stays then, and nothing is
-    left beside it.
+    The file is replaced once the new one is complete and on disk; a new file is readable for the user only. On failure,
+    OSError is raised, with `path` as its filename, the old file is kept, and no temporary file is left.
     """
     with _target(path) as target:
         folder = os.path.dirname(target)
@@ -55,27 +54,27 @@ def save(store: Store, path: str) -> None:
 
 
 def check_target(path: str) -> None:
-    """Raise what :func:`save` would, where it can be told before: there is no such folder, or none to write in."""
+    """Raise what :func:`save` would, as far as that is known before: the directory is missing, or not writable."""
     with _target(path) as target:
         tempfile.TemporaryFile(dir=os.path.dirname(target)).close()
 
 
 @contextmanager
 def _target(path: str) -> Iterator[str]:
-    """The file that a path stands for, be it by a symbolic link; an OSError names `path` whatever it was about."""
+    """The file that a path refers to, possibly by a symbolic link; an OSError always names `path`."""
     try:
         target = os.path.realpath(path)
         if os.path.exists(target) and not os.path.isfile(target):
-            raise OSError(errno.EINVAL, "there is something else than a file")
+            raise OSError(errno.EINVAL, "not a regular file")
         if _is_mounted(target):
-            raise OSError(errno.EBUSY, "it is mounted there, and cannot be replaced; its folder may be")
+            raise OSError(errno.EBUSY, "it is a mount point, and cannot be replaced; mount its directory instead")
         yield target
     except OSError as error:
         raise OSError(error.errno, error.strerror, path) from error
 
 
 def _is_mounted(file: str) -> bool:
-    """Whether something is mounted on a file, as containers do with single files."""
+    """Whether a file is a mount point, as containers do with single files."""
     try:
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
             return any(line.split(" ", 5)[4] == file.replace(" ", "\\040") for line in mounts)
@@ -84,14 +83,14 @@ def _is_mounted(file: str) -> bool:
 
 
 def _sync(folder: str) -> None:
-    """Have what was renamed there on the disk."""
+    """Flush a rename in this directory to disk."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except PermissionError:
-        return  # it may be written to, and not read
+        return  # writable but not readable
     try:
         os.fsync(descriptor)
     except OSError:
-        pass  # a file system that has no such thing
+        pass  # the file system does not support it
     finally:
         os.close(descriptor)

@@ -1,4 +1,4 @@
-"""The unix socket that clients connect to: made for this user alone, never in the place of one that lives."""
+"""The unix socket that clients connect to: for this user only, never replacing one in use."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["Listener", "hang_up"]
 _log = logging.getLogger("xsffi.server")
 
 _BACKLOG = 128
-_LOCK_MAX = 1.0  # seconds that another server may take to make its socket; it takes milliseconds
+_LOCK_MAX = 1.0  # seconds that another server may take to create its socket; it takes milliseconds
 _LOCK_RETRY = 0.01
 
 
 class Listener:
-    """A listening unix socket, from its making until :meth:`close`, which removes it."""
+    """A listening unix socket, from construction until :meth:`close`, which removes it."""
 
     def __init__(self, path: str) -> None:
-        """Listen at `path`, readable and writable for the user alone.
+        """Listen at `path`, accessible for the user only.
 
-        A socket that nobody listens on any more is replaced. Raises OSError with `path` as its filename: EADDRINUSE
-        where somebody listens there, EEXIST where there is something else than a socket, ENAMETOOLONG where the path is
-        too long for a socket.
+        A socket that nobody listens on is replaced. Raises OSError with `path` as its filename: EADDRINUSE if somebody
+        listens there, EEXIST if there is something other than a socket, ENAMETOOLONG if the path is too long for a
+        socket.
         """
         self.path = path
         self._identity: tuple[int, int] | None = None
@@ -47,14 +47,14 @@ class Listener:
             raise
 
     def close(self) -> None:
-        """Stop listening and remove the socket, unless another has taken its place. Again does nothing.
+        """Stop listening and remove the socket, unless it has been replaced. Idempotent.
 
-        Whoever waits to be accepted is refused, also where a forked child has a copy of the descriptor.
+        Pending connections are refused, even if a forked child has a copy of the descriptor.
         """
         if self.socket.fileno() < 0:
             return
         try:
-            # While it listens no other server takes its place, so what is there now is still there when it is removed.
+            # While this listens, no other server replaces the socket, so it does not change between check and removal.
             if self._identity is not None and _identity(self.path) == self._identity:
                 os.unlink(self.path)
         except OSError as error:
@@ -63,42 +63,42 @@ class Listener:
         self.socket.close()
 
     def _bind(self, path: str) -> None:
-        # Before the socket has a name, so that nobody can connect in between; the umask may take away, not add.
+        # Before bind, so that nobody can connect in between; the umask can only take away, not add.
         os.fchmod(self.socket.fileno(), 0o600)
         _remove_dead(path)
         try:
             self.socket.bind(path)
         except OSError as error:
-            # Python refuses what is too long by itself, without an errno.
+            # Python itself refuses a path that is too long, without an errno.
             raise OSError(error.errno or errno.ENAMETOOLONG, error.strerror or str(error), path) from None
         self._identity = _identity(path)
-        os.chmod(path, 0o600)  # where the above had no effect
+        os.chmod(path, 0o600)  # in case fchmod had no effect
 
     def _refuse_all(self) -> None:
         try:
-            self.socket.shutdown(socket.SHUT_RDWR)  # from here on nobody can connect
+            self.socket.shutdown(socket.SHUT_RDWR)  # nobody can connect any more
             while True:
                 waiting, _ = self.socket.accept()
                 hang_up(waiting)
         except OSError:
-            pass  # there are no more, or it never listened
+            pass  # no more, or it never listened
 
 
 def hang_up(connected: socket.socket) -> None:
-    """Close a connection so that the other end notices, also where a forked child has a copy of the descriptor."""
+    """Close a connection so that the other end notices even if a forked child has a copy of the descriptor."""
     try:
         connected.shutdown(socket.SHUT_RDWR)
     except OSError:
-        pass  # the other end was faster
+        pass  # the other end closed it first
     connected.close()
 
 
 @contextmanager
 def _lock(path: str) -> Iterator[None]:
-    """Make no socket at `path` while another server does: it might take this one, which does not listen yet, for dead.
+    """Exclude other servers that create a socket at `path`: they might take this one, not listening yet, for dead.
 
-    The lock is on a file beside the socket, which is there for that time, and for this user alone. Raises OSError, with
-    `path` as its filename: EADDRINUSE where another server has it for too long.
+    The lock is on a temporary file beside the socket, accessible for this user only. Raises OSError, with `path` as its
+    filename: EADDRINUSE if another server holds it for too long.
     """
     folder, name = os.path.split(path)
     file = os.path.join(folder, f".{name}.xsffi-lock")
@@ -114,22 +114,22 @@ def _lock(path: str) -> Iterator[None]:
         except BlockingIOError:
             os.close(descriptor)
             if monotonic() > deadline:
-                raise OSError(errno.EADDRINUSE, "another server is about to listen there", path) from None
+                raise OSError(errno.EADDRINUSE, "another server is just starting there", path) from None
             sleep(_LOCK_RETRY)
             continue
         except OSError:
             pass  # a file system without locks
         if _identity(file) == _identity(descriptor):
             break
-        os.close(descriptor)  # who had the lock removed the file just before
+        os.close(descriptor)  # the previous owner has just removed the file
     try:
         yield
     finally:
-        # The file first: whoever has opened it sees that it is gone, and takes a new one.
+        # Remove the file first: whoever has opened it sees that it is gone, and creates a new one.
         try:
             os.unlink(file)
         except FileNotFoundError:
-            pass  # the folder was removed meanwhile
+            pass  # the directory was removed meanwhile
         finally:
             os.close(descriptor)
 
@@ -140,7 +140,7 @@ def _remove_dead(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise FileExistsError(errno.EEXIST, "there is something else than a socket", path)
+        raise FileExistsError(errno.EEXIST, "not a socket", path)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:
@@ -151,12 +151,12 @@ def _remove_dead(path: str) -> None:
         except FileNotFoundError:
             return
         except OSError:
-            pass  # full, or not ours: there is somebody
-    raise OSError(errno.EADDRINUSE, "somebody listens there already", path)
+            pass  # full, or not ours: it is in use
+    raise OSError(errno.EADDRINUSE, "another server already listens there", path)
 
 
 def _identity(place: str | int) -> tuple[int, int] | None:
-    """What tells a file from others, by its path or its descriptor; None where there is none."""
+    """What identifies a file, given by path or descriptor; None if there is none."""
     try:
         status = os.lstat(place) if isinstance(place, str) else os.fstat(place)
     except (FileNotFoundError, NotADirectoryError):

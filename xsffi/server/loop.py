@@ -1,4 +1,4 @@
-"""The loop that serves a store's clients over sockets: the one place of the server that waits and knows the time."""
+"""The loop that serves a store's clients over sockets: the only part of the server that waits and reads the clock."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ __all__ = ["Loop"]
 _log = logging.getLogger("xsffi.server")
 
 _RECEIVE_SIZE = 65536
-_DELAYED_RETRY = 0.01  # seconds until what was held back, and then found no room, is tried again
-_DELAYED_MAX = 1000  # pieces of answers held back, beyond which a client's requests are not looked at
-_ACCEPT_PAUSE = 0.1  # seconds without accepting, once there are no descriptors left
-# Seconds, also where nothing is due: a signal that comes just before the kernel begins to wait does not end that, and
-# Python runs its handler only once the wait is over.
+_DELAYED_RETRY = 0.01  # seconds until delayed output that found no room is tried again
+_DELAYED_MAX = 1000  # delayed pieces beyond which a client's requests are not processed
+_ACCEPT_PAUSE = 0.1  # seconds to pause accepting when there are no descriptors left
+# Seconds, even if nothing is due: a signal that arrives just before the kernel starts to wait does not end the wait,
+# and Python runs its handler only afterwards.
 _LONGEST_WAIT = 0.5
 
 
 class Loop:
-    """Serves a store in whatever thread calls :meth:`run`. Other threads use :meth:`call` and :meth:`stop` alone."""
+    """Serves a store in the thread that calls :meth:`run`. Other threads may only use :meth:`call` and :meth:`stop`."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
         self._selector = selectors.DefaultSelector()
         self._clients: dict[Peer, _Client] = {}
-        self._listeners: list[tuple[int, Listener]] = []  # each with the domain whose clients it serves
+        self._listeners: list[tuple[int, Listener]] = []  # each with the domain that its clients belong to
         self._delayed: set[_Client] = set()
-        self._accept_again = 0.0  # when to go on accepting; 0: it goes on
+        self._accept_again = 0.0  # when to resume accepting; 0: not paused
         self._accepting_failed = False
         self._calls: deque[Callable[[], object]] = deque()
         self._stopping = False
@@ -56,13 +56,13 @@ class Loop:
     # From any thread.
 
     def call(self, function: Callable[[], T]) -> T:
-        """Call a function in the loop's thread, between two requests, and give what it returns or raises.
+        """Call a function in the loop's thread, between two requests, and return its result or raise its exception.
 
-        Raises RuntimeError where the loop has ended, and in a child process, which has no part of it.
+        Raises RuntimeError if the loop has ended, and in a child process, where the loop does not run.
         """
         if os.getpid() != self._owner:
-            raise RuntimeError("the store is the parent process's: a child uses it by its socket")
-        # No lock, and a queue whose put() never waits: a signal handler that stops the store may come in between.
+            raise RuntimeError("the store belongs to the parent process: connect to its socket instead")
+        # No lock, and a queue whose put() never waits: a signal handler that stops the store may interrupt this.
         outcome: SimpleQueue[tuple[T] | BaseException] = SimpleQueue()
 
         def work() -> None:
@@ -76,7 +76,7 @@ class Loop:
             try:
                 self._calls.remove(work)
             except ValueError:
-                pass  # the loop was faster, and calls it as it ends
+                pass  # the loop took it first, and calls it as it ends
             else:
                 raise RuntimeError("the store has been stopped")
         self._ring()
@@ -86,14 +86,14 @@ class Loop:
         return result[0]
 
     def stop(self) -> None:
-        """Let :meth:`run` return. For signal handlers too."""
+        """Let :meth:`run` return. Safe in signal handlers."""
         self._stopping = True
         self._ring()
 
     # In the loop's thread, or before it runs.
 
     def listen(self, path: str, domid: int = 0) -> None:
-        """Serve clients that connect to a unix socket at `path` as those of a domain; raises OSError as
+        """Serve clients that connect to a unix socket at `path` as clients in a domain; raises OSError as
         :class:`.listener.Listener` does."""
         listener = Listener(path)
         self._listeners.append((domid, listener))
@@ -101,19 +101,19 @@ class Loop:
             self._accept_from(listener, domid)
 
     def socket_path(self, domid: int) -> str | None:
-        """Where clients of a domain connect, if anywhere; the first place, if there are more."""
+        """The socket for clients in a domain, the first if there are several; None if there is none."""
         return next((listener.path for owner, listener in self._listeners if owner == domid), None)
 
     def add(self, connected: socket.socket, domid: int = 0) -> None:
-        """Serve a client at the other end of a socket, which is the loop's from here on; raises NodeNotFoundError where
-        its domain is not introduced."""
+        """Serve a client at the other end of a socket, taking ownership of it; raises NodeNotFoundError if its domain
+        is not introduced."""
         connected.setblocking(False)
         client = _Client(connected, Connection(self.store, domid))
         self._clients[client.connection] = client
         self._selector.register(connected, selectors.EVENT_READ, client)
 
     def run(self) -> None:
-        """Serve until :meth:`stop`, then close every connection and remove the sockets."""
+        """Serve until :meth:`stop`, then close all connections and remove the sockets."""
         try:
             while not self._stopping:
                 for key, mask in self._selector.select(self._timeout()):
@@ -126,7 +126,7 @@ class Loop:
             self.close()
 
     def close(self) -> None:
-        """Close every connection and remove the sockets. Again does nothing."""
+        """Close all connections and remove the sockets. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -143,7 +143,7 @@ class Loop:
 
     def _serve(self, client: _Client, mask: int) -> None:
         if client.socket.fileno() < 0:
-            return  # closed in this very round
+            return  # closed in this round
         if mask & selectors.EVENT_READ:
             try:
                 data = client.socket.recv(_RECEIVE_SIZE)
@@ -158,15 +158,15 @@ class Loop:
         self.store.talkative.add(client.connection)
 
     def _guard(self, connection: Connection, work: Callable[[], None]) -> None:
-        """Do what a client asked for; a fault of the server's own ends that connection, not the others."""
+        """Do what a client requested; an internal error ends that connection, not the others."""
         try:
             work()
         except Exception:
-            _log.exception("a request of domain %d could not be answered", connection.domain.domid)
-            connection.end("an error of the server")
+            _log.exception("internal error in a request of domain %d", connection.domain.domid)
+            connection.end("internal error")
 
     def _send_all(self) -> None:
-        # Before the answer to RELEASE: whoever has that finds the domain's sockets gone.
+        # Before the answer to RELEASE: once a client has that, the domain's sockets are gone.
         released = [(domid, listener) for domid, listener in self._listeners if not self._is_introduced(domid)]
         if released:
             self._close_listeners(released)
@@ -181,12 +181,12 @@ class Loop:
                 self._send(client)
 
     def _send(self, client: _Client) -> None:
-        """Send what can be sent, answer what had to wait for that, and see to when to go on."""
+        """Send what can be sent, process requests that had to wait for that, and schedule the rest."""
         connection = client.connection
         try:
             blocked = self._push(client)
             while not blocked and connection.ended is None:
-                self._guard(connection, connection.process)  # what was left as too many answers were unread
+                self._guard(connection, connection.process)  # requests left while too many answers were unread
                 if not connection.data_to_send():
                     break
                 blocked = self._push(client)
@@ -201,7 +201,7 @@ class Loop:
         self._set_interest(client, interest)
 
     def _push(self, client: _Client) -> bool:
-        """Send; True where the client must read before more can be."""
+        """Send; True if the client must read before more can be sent."""
         connection = client.connection
         delay = self.store.faults.delay
         if delay > 0 or client.delayed:
@@ -218,7 +218,7 @@ class Loop:
             connection.data_sent(count)
 
     def _hold_back(self, client: _Client, delay: float) -> None:
-        """Take what is to be sent, and send what was taken long enough ago."""
+        """Take pending output, and send what has been delayed long enough."""
         now = time.monotonic()
         connection = client.connection
         while True:
@@ -259,9 +259,9 @@ class Loop:
             except BlockingIOError:
                 return
             except OSError as error:
-                # Most likely there are no descriptors left. Whoever waits is still there later.
+                # Most likely there are no descriptors left. Pending clients can be accepted later.
                 if not self._accepting_failed:
-                    _log.warning("a client cannot be accepted: %s", error.strerror)
+                    _log.warning("cannot accept a client: %s", error.strerror)
                 self._accepting_failed = True
                 self._pause_accepting()
                 return
@@ -320,7 +320,7 @@ class Loop:
         try:
             self._ringer.send(b"\0")
         except OSError:
-            pass  # it rings already, or all is over
+            pass  # already rung, or closed
 
     def _answer_calls(self, mask: int) -> None:
         try:
@@ -343,9 +343,9 @@ class _Client:
         self.socket = connected
         self.connection = connection
         self.interest = selectors.EVENT_READ  # what the selector waits for; 0: nothing
-        self.delayed: deque[tuple[float, bytes]] = deque()  # what is held back, and until when
+        self.delayed: deque[tuple[float, bytes]] = deque()  # delayed output, and until when
 
     @property
     def next_delayed(self) -> float:
-        """When the next piece of what is held back is due."""
+        """When the next piece of delayed output is due."""
         return self.delayed[0][0]

@@ -1,7 +1,7 @@
-"""The operations on nodes, for a domain, on a view: rights, quotas and errors as xenstored has them.
+"""The operations on nodes, for a domain, on a view: rights, quotas and errors as in xenstored.
 
-All raise AccessDeniedError where the domain has not the right; a missing node is hidden behind that error too, unless
-the domain may use the node above it in the same way.
+All raise AccessDeniedError if the domain lacks the right; that also hides a missing node, unless the domain has the
+same right to its parent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["make", "mkdir", "read", "remove", "set_permissions", "write"]
 
 
 def read(view: View, domain: Domain, path: str) -> Node:
-    """A node that is to be read; raises NodeNotFoundError where it is missing."""
+    """A node to be read; raises NodeNotFoundError if it is missing."""
     node = _find(view, domain, path, READ)
     if node is None:
         raise error_from_errno(errno.ENOENT, path)
@@ -29,7 +29,7 @@ def read(view: View, domain: Domain, path: str) -> Node:
 
 
 def write(view: View, domain: Domain, path: str, value: bytes) -> None:
-    """Set the value of a node, which is made where it is missing; raises QuotaExceededError."""
+    """Set the value of a node, which is created if missing; raises QuotaExceededError."""
     node = _find(view, domain, path, WRITE)
     if node is None:
         make(view, domain, path, value)
@@ -39,13 +39,13 @@ def write(view: View, domain: Domain, path: str, value: bytes) -> None:
 
 
 def mkdir(view: View, domain: Domain, path: str) -> None:
-    """Make a node unless it is there; raises QuotaExceededError."""
+    """Create a node unless it exists; raises QuotaExceededError."""
     if _find(view, domain, path, WRITE) is None:
         make(view, domain, path, b"")
 
 
 def remove(view: View, domain: Domain, path: str) -> None:
-    """Take a node away, and all below it; raises NodeNotFoundError where the node above it is missing too."""
+    """Remove a node and everything below it; raises NodeNotFoundError if its parent is missing too."""
     node = _find(view, domain, path, WRITE)
     if node is None:
         if view.get(parent_path(path)) is None:
@@ -57,7 +57,7 @@ def remove(view: View, domain: Domain, path: str) -> None:
 
 
 def set_permissions(view: View, domain: Domain, path: str, permissions: NodePermissions) -> None:
-    """Set the permissions of a node; only its owner may, and only a privileged domain may change that one."""
+    """Set the permissions of a node; only its owner may, and only a privileged domain may change the owner."""
     node = _find(view, domain, path, WRITE | OWNER)
     if node is None:
         raise error_from_errno(errno.ENOENT, path)
@@ -65,13 +65,13 @@ def set_permissions(view: View, domain: Domain, path: str, permissions: NodePerm
         if not domain.privileged:
             raise error_from_errno(view.xen.owner_error, path)
         if permissions.owner == DOMID_ANY:
-            raise error_from_errno(errno.ENOMEM, path)  # nobody is there who could own it
+            raise error_from_errno(errno.ENOMEM, path)  # the owner does not exist
     _check_size(view, domain, path, permissions, len(node.value), node.children.size)
     view.update(path, node, node.value, permissions)
 
 
 def make(view: View, domain: Domain, path: str, value: bytes) -> None:
-    """Make a node that is missing, and those above it; they inherit, but that a guest owns what it makes."""
+    """Create a missing node, and missing ones above it; they inherit permissions, but a guest owns what it creates."""
     parent, level = view.nearest(path)
     view.expect_node()
     permissions = view.settled(parent)
@@ -93,7 +93,7 @@ def make(view: View, domain: Domain, path: str, value: bytes) -> None:
 
 
 def _find(view: View, domain: Domain, path: str, rights: int) -> Node | None:
-    """The node, if the domain has all these rights; None where it is missing and the domain may know that."""
+    """The node, if the domain has all these rights; None if it is missing and the domain may know that."""
     node = view.get(path)
     if node is not None and node.rights(domain) & rights == rights:
         return node

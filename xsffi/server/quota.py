@@ -1,4 +1,4 @@
-"""How much a domain may use: the quotas that there are, and what each domain may."""
+"""How much a domain may use: which quotas there are, and each domain's limits."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _PERMISSION_BYTES = 8
 
 @dataclass(frozen=True)
 class Quota:
-    """A quota, as a release of xenstored has it."""
+    """A quota in one release of xenstored."""
 
-    key: str  # what it is called here
+    key: str  # its name in this package
     default: int
     description: str
-    spare: int = 0  # how many more than its value a domain may use
+    spare: int = 0  # how much more than its value a domain may use
     soft: bool = False  # it only warns
-    name: str = ""  # what that release calls it, where that is not the key
+    name: str = ""  # that release's name for it, if not the key
 
     @property
     def wire_name(self) -> str:
@@ -34,12 +34,12 @@ class Quota:
 
     @property
     def short_name(self) -> str:
-        """Its name in CONTROL, which has an own command for those that only warn."""
+        """Its name in CONTROL, which has a separate command for soft quotas."""
         return self.name or self.key
 
 
 class Quotas:
-    """The values of all quotas: those that new domains get, or those of one domain. 0 means no bound."""
+    """The values of all quotas: the defaults for new domains, or those of one domain. 0 means no limit."""
 
     __slots__ = ("_kinds", "_limits", "_values")
 
@@ -47,12 +47,12 @@ class Quotas:
         """The defaults of a release."""
         self._kinds = {kind.wire_name: kind for kind in kinds}
         self._values: dict[str, int] = {}
-        self._limits: dict[str, int] = {}  # by key; no entry where there is no bound
+        self._limits: dict[str, int] = {}  # by key; no entry means no limit
         for kind in kinds:
             self[kind.wire_name] = kind.default
 
     def copy(self) -> Quotas:
-        """The same values, to be changed apart from these."""
+        """A copy that can be changed independently."""
         copy = Quotas(())
         copy._kinds = self._kinds
         copy._values = dict(self._values)
@@ -60,16 +60,16 @@ class Quotas:
         return copy
 
     def __getitem__(self, name: str) -> int:
-        """The value of a quota, by its wire name; raises InvalidArgumentError where there is none of this name."""
+        """The value of a quota, by wire name; raises InvalidArgumentError for an unknown name."""
         if name not in self._kinds:
-            raise error_from_errno(errno.EINVAL, message=f"there is no quota {name!r}")
+            raise error_from_errno(errno.EINVAL, message=f"unknown quota {name!r}")
         return self._values[name]
 
     def __setitem__(self, name: str, value: int) -> None:
-        """Set a quota; raises InvalidArgumentError where there is none of this name."""
+        """Set a quota; raises InvalidArgumentError for an unknown name."""
         kind = self._kinds.get(name)
         if kind is None:
-            raise error_from_errno(errno.EINVAL, message=f"there is no quota {name!r}")
+            raise error_from_errno(errno.EINVAL, message=f"unknown quota {name!r}")
         self._values[name] = value
         if kind.soft:
             return
@@ -79,16 +79,16 @@ class Quotas:
             self._limits.pop(kind.key, None)
 
     def limit(self, key: str) -> int | None:
-        """How much may be used; None: there is no bound."""
+        """How much may be used; None: no limit."""
         return self._limits.get(key)
 
     def allows(self, key: str, amount: int) -> bool:
-        """Whether so much may be used."""
+        """Whether this much may be used."""
         limit = self._limits.get(key)
         return limit is None or amount <= limit
 
 
 def node_size(header: int, permissions: int, value: int, listing: int) -> int:
-    """What a node counts, which is its record in xenstored's database: a header, the permissions, of which there are so
-    many, and the bytes of its value and of its children's names."""
+    """The size of a node as its record in xenstored's database: a header, this many permissions, and the bytes of its
+    value and of its children's names."""
     return header + _PERMISSION_BYTES * permissions + value + listing

@@ -1,7 +1,7 @@
-"""What differs between the releases of Xen: one table, which the store asks.
+"""The differences between releases of Xen: one table, which the store consults.
 
-The sources are those of xenstored, by file and function as they are called in the release named; a fact was seen on the
-daemon itself wherever there is one to run. What does not differ is not here.
+The sources are xenstored's, by file and function as named in the given release; where there was a daemon to run, facts
+were verified on it. What does not differ is not here.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ __all__ = ["NEWEST", "RELEASES", "Release", "release_named"]
 
 @dataclass(frozen=True)
 class Release:
-    """How C xenstored of one release behaves, where another does otherwise."""
+    """How C xenstored of one release behaves, where releases differ."""
 
     name: str
 
-    # What may be asked for.
+    # What may be requested.
 
     unknown_messages: frozenset[MessageType]
-    """Types that it does not know: they get ENOSYS (wire_funcs in xenstored_core.c, core.c)."""
+    """Message types that it does not know; answered with ENOSYS (wire_funcs in xenstored_core.c, core.c)."""
 
     features: Feature
     """What a domain may use unless SET_FEATURE says otherwise (XENSTORE_FEATURES in domain.c)."""
@@ -34,117 +34,121 @@ class Release:
     # Paths.
 
     path_max: int | None
-    """How long an absolute path may be where no quota says so (is_valid_nodename in 4.14); None: it does."""
+    """The maximum length of an absolute path, unless a quota sets it (is_valid_nodename in 4.14); None: a quota
+    does."""
 
     path_quota_binds_dom0: bool
-    """The quota of paths binds everybody (is_valid_nodename in 4.17), not guests alone (canonicalize in core.c)."""
+    """Whether the path quota applies to everybody (is_valid_nodename in 4.17), not only guests (canonicalize in
+    core.c)."""
 
     special_paths_checked: bool
-    """A special path that is watched has the characters that any path has (canonicalize in core.c), and not just any,
-    up to 2048 (do_watch in 4.14, check_watch_path in 4.17)."""
+    """Whether a watched special path may only have the usual characters of paths (canonicalize in core.c), rather than
+    any, up to 2048 of them (do_watch in 4.14, check_watch_path in 4.17)."""
 
     unwatch_error: int
-    """What UNWATCH of something that is no path gets: nothing is watched there, up to 4.17 (do_unwatch)."""
+    """The error of UNWATCH for an invalid path: up to 4.17, that nothing is watched there (do_unwatch)."""
 
     # Special paths.
 
     special_nodes: bool
-    """``@introduceDomain`` and ``@releaseDomain`` are nodes of dom0's (setup_structure in core.c): their permissions
-    can be read, also in transactions, and setting them is an event. Before, they were lists that could only be set, at
-    once (set_perms_special in 4.17)."""
+    """Whether ``@introduceDomain`` and ``@releaseDomain`` are nodes owned by dom0 (setup_structure in core.c): their
+    permissions can be read, also in transactions, and setting them is an event. Before, they were lists that could only
+    be set, with immediate effect (set_perms_special in 4.17)."""
 
     release_permissions: tuple[Permission, ...]
-    """Those of ``@releaseDomain`` at the start (setup_structure in core.c; set_dom_perms_default in 4.17)."""
+    """The initial permissions of ``@releaseDomain`` (setup_structure in core.c; set_dom_perms_default in 4.17)."""
 
     root_covers_special: bool
-    """A watch of ``/`` is told of special paths as of those below it (is_child in watch.c)."""
+    """Whether a watch of ``/`` gets the events of special paths, as if they were below it (is_child in watch.c)."""
 
     special_events_exact: bool
-    """Of introductions and releases only watches of the very path are told (the callers of fire_watches)."""
+    """Whether introductions and releases only fire watches of exactly that path (the callers of fire_watches)."""
 
     special_events_name_domain: bool
-    """Watches of special paths with a depth, and of paths that name the domain, are told which domain it is
+    """Whether watches of special paths with a depth, and of paths that include the domid, are told which domain it is
     (fire_special_watches in domain.c)."""
 
     # Domains.
 
     domid_max: int
-    """The highest domid that a request may name (parse_domid in domain.c, since 4.22; before, what atoi reads)."""
+    """The highest domid in requests (parse_domid in domain.c, since 4.22; before, whatever atoi parses)."""
 
     owner_error: int
-    """What a guest gets for changing a node's owner: EPERM, which was no error on the wire in 4.14 (xsd_errors)."""
+    """The error for a guest that changes a node's owner: EPERM, which had no wire name in 4.14 (xsd_errors)."""
 
     forgets_special_permissions: bool
-    """RELEASE removes the domain from the permissions of special paths (remove_domid_from_perm in 4.17,
+    """Whether RELEASE removes the domain from the permissions of special paths (remove_domid_from_perm in 4.17,
     domain_tree_remove in 4.22)."""
 
     forgets_permissions: bool
-    """RELEASE removes the domain from the permissions of all nodes (domain_tree_remove_sub in 4.22)."""
+    """Whether RELEASE removes the domain from the permissions of all nodes (domain_tree_remove_sub in 4.22)."""
 
     # Quotas.
 
     quotas: tuple[Quota, ...]
-    """All, in their order (hard_quotas and soft_quotas in xenstored_control.c; quota_adm and quotas in domain.c)."""
+    """All quotas in order (hard_quotas and soft_quotas in xenstored_control.c; quota_adm and quotas in domain.c)."""
 
     node_header: int
-    """How many bytes a node counts beside its permissions, value and names of children (struct xs_tdb_record_hdr in
+    """How many bytes a node counts besides its permissions, value and names of children (struct xs_tdb_record_hdr in
     utils.h, struct node_hdr in core.h)."""
 
     watch_quota_error: int
-    """What a guest gets that has too many watches (do_watch)."""
+    """The error for a guest that has too many watches (do_watch)."""
 
     quota_counts_request: bool
-    """The quota of nodes counts those that the request at hand has made so far (create_node; the function it asks)."""
+    """Whether the quota of nodes counts those that the current request has created so far (create_node and its
+    callee)."""
 
     quota_counts_transaction: bool
-    """The quota of nodes counts those that the transaction has made, before the commit (create_node)."""
+    """Whether the quota of nodes counts those created in a transaction before the commit (create_node)."""
 
     failures_count: bool
-    """A removal that fails half way in a transaction is counted as far as it went (domain_entry_dec in 4.17), and not
-    dropped with the request (send_error in core.c)."""
+    """Whether a removal that fails half way in a transaction stays counted (domain_entry_dec in 4.17), rather than
+    being dropped with the request (send_error in core.c)."""
 
     commit_always_checks: bool
-    """The quota of nodes is looked at by every commit (transaction_fix_domains in 4.14), not only by those of guests
-    that made nodes (do_transaction_end)."""
+    """Whether every commit checks the quota of nodes (transaction_fix_domains in 4.14), not only those of guests that
+    created nodes (do_transaction_end)."""
 
     commit_leaves_room: int
-    """How many nodes fewer than by a single request a domain may own by a commit (transaction_fix_domains in 4.17,
-    acc_fix_domains in transaction.c)."""
+    """How many nodes fewer a domain may own after a commit than after a single request (transaction_fix_domains in
+    4.17, acc_fix_domains in transaction.c)."""
 
     commit_may_remove: bool
-    """A commit may take nodes from a domain that has too many by then (domain_quota_add_exceeds in 4.22)."""
+    """Whether a commit may remove nodes of a domain that still has too many afterwards (domain_quota_add_exceeds in
+    4.22)."""
 
     commits_below_zero_fail: bool
-    """A commit that removes more of a guest's nodes than are left gets ENOMEM, or ENOSPC where the quota is looked at
-    (acc_fix_domains in 4.20: a number below zero, as unsigned, is beyond any quota). Else it is in conflict; 4.14 dies
-    of it."""
+    """Whether a commit that removes more of a guest's nodes than are left fails with ENOMEM, or ENOSPC if it checks the
+    quota (acc_fix_domains in 4.20: a negative number, as unsigned, exceeds any quota). Otherwise it is a conflict; 4.14
+    dies of it."""
 
     control_sets_known: bool
-    """``quota set`` of CONTROL is for all domains, not only for those to come (alloc_domain, which since 4.22 copies
-    what holds then)."""
+    """Whether ``quota set`` of CONTROL applies to all domains, not only to new ones (alloc_domain, which since 4.22
+    copies the values at that time)."""
 
     # CONTROL.
 
     commands: tuple[tuple[str, str], ...]
-    """The commands, and how ``help`` says that they are used (cmds in control.c)."""
+    """The commands, and their usage in ``help`` (cmds in control.c)."""
 
     help_line: str
     """A line of ``help``: command and usage (do_control_help)."""
 
     help_ends: str
-    """What ends the answer to ``help`` (do_control_help)."""
+    """The end of the answer to ``help`` (do_control_help)."""
 
     use_line: str
-    """A line of ``quota <domid>``: name, how much, and the most there was (domain_get_quota)."""
+    """A line of ``quota <domid>``: name, current use, and maximum (domain_get_quota)."""
 
     uses: tuple[str, ...]
-    """The keys of the quotas whose use ``quota <domid>`` tells (domain_get_quota)."""
+    """The keys of the quotas that ``quota <domid>`` shows (domain_get_quota)."""
 
     keeps_maxima: bool
-    """``quota max`` tells the most that any guest used (domain_max_global_acc in domain.c)."""
+    """Whether ``quota max`` shows the maximum that any guest used (domain_max_global_acc in domain.c)."""
 
     log_switches: tuple[str, ...]
-    """What ``log`` can switch on and off apart (trace_switches in core.c); none: only all of it."""
+    """What ``log`` can switch on and off individually (trace_switches in core.c); empty: only everything."""
 
 
 _NOBODY = (Permission(0, "n"),)
@@ -319,8 +323,8 @@ RELEASES = {release.name: release for release in (_4_14, _4_17, _4_20, _4_22)}
 
 
 def release_named(name: str) -> Release:
-    """The release of this name; raises ValueError where it is not one of :data:`RELEASES`."""
+    """The release of this name; raises ValueError if it is not one of :data:`RELEASES`."""
     release = RELEASES.get(name)
     if release is None:
-        raise ValueError(f"the store knows Xen {', '.join(RELEASES)}, not {name!r}")
+        raise ValueError(f"a release must be one of {', '.join(RELEASES)}, not {name!r}")
     return release

@@ -1,4 +1,4 @@
-"""The store: the tree and all that belongs to it, shared by its connections."""
+"""The store: the tree and everything that belongs to it, shared by its connections."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ _SPECIAL_PATH = re.compile(r"@[-\w@]*(/[-\w@]+)*", re.ASCII)
 
 
 class Peer(Protocol):
-    """A connection, as the store sees it."""
+    """The store's view of a connection."""
 
     domain: Domain
 
     def reset(self) -> None:
-        """Drop its watches and transactions."""
+        """Remove its watches and abort its transactions."""
 
     def end(self, reason: str) -> None:
         """End it."""
 
     def release_events(self) -> None:
-        """Send the events that were held back."""
+        """Send the held events."""
 
 
 class Store:
-    """A XenStore in memory. It knows no sockets: bytes come and go through its connections."""
+    """A XenStore in memory, without I/O: bytes come and go through its connections."""
 
     def __init__(self, release: Release = RELEASES[NEWEST]) -> None:
-        """One that is as empty as xenstored of this release is at its start: it holds ``/tool/xenstored``."""
+        """As empty as xenstored of this release is when it starts: it contains ``/tool/xenstored``."""
         self.xen = release
         nobody = NodePermissions([Permission(0, "n")])
         self.tree = Tree(nobody)
@@ -59,13 +59,13 @@ class Store:
         self.trace = Trace(release.log_switches)
         self.direct = Direct(self.tree, self.domains, self.watches, release)
         self.peers: set[Peer] = set()
-        self.talkative: set[Peer] = set()  # those with something new to send; for who sends it to take out
+        self.talkative: set[Peer] = set()  # those with something new to send; removed by the sender
         for name, permissions in (
             (INTRODUCE_DOMAIN, nobody),
             (RELEASE_DOMAIN, NodePermissions(release.release_permissions)),
         ):
             self.tree.special[name] = Node(b"", permissions, 0, NO_CHILDREN)
-        self.domains.count_nodes(0, 3 if release.special_nodes else 1)  # the root, and these
+        self.domains.count_nodes(0, 3 if release.special_nodes else 1)  # the root, and the special nodes
         make(self.direct, self.dom0, "/tool/xenstored", b"")
 
     @property
@@ -76,7 +76,7 @@ class Store:
     # Connections.
 
     def release_events(self) -> None:
-        """No longer hold events back; those held are sent."""
+        """Stop holding events, and send the held ones."""
         self.faults.holding_events = False
         for peer in self.peers:
             peer.release_events()
@@ -84,9 +84,9 @@ class Store:
     # Domains.
 
     def introduce(self, domid: int) -> None:
-        """A domain may connect from now on; one that could before is as if it had just begun.
+        """Let a domain connect from now on; if it already could, reset it to the initial state.
 
-        Raises InvalidArgumentError where there can be no such domain.
+        Raises InvalidArgumentError if no such domain can exist.
         """
         if not self.domains.exists(domid):
             raise error_from_errno(errno.EINVAL)
@@ -99,7 +99,7 @@ class Store:
             self._fire_special(INTRODUCE_DOMAIN, domid)
 
     def create_domain(self, domid: int) -> None:
-        """Introduce a domain that is not, and make its home, which it owns, as a toolstack does."""
+        """Introduce a domain, unless that is done, and create its home, which it owns, as a toolstack does."""
         domain = self.domains.find(domid)
         if domain is None or not domain.introduced:
             self.introduce(domid)
@@ -108,8 +108,7 @@ class Store:
             set_permissions(self.direct, self.dom0, home, self.permissions(self.dom0, [Permission(domid, "n")]))
 
     def release(self, domid: int) -> None:
-        """A domain is gone: its connections end, its nodes are removed. Raises NodeNotFoundError where it is
-        unknown."""
+        """A domain is gone: close its connections and remove its nodes. Raises NodeNotFoundError if it is unknown."""
         domain = self.domains.introduced(domid)
         for peer in self._peers_of(domain):
             peer.end("its domain was released")
@@ -127,17 +126,17 @@ class Store:
     # Special paths.
 
     def set_special_permissions(self, domain: Domain, name: str, permissions: NodePermissions) -> None:
-        """Set who is told of introductions, or releases, where special paths are no nodes; only the owner may."""
+        """Set who gets the events of introductions or releases, if special paths are not nodes; only the owner may."""
         old = self.tree.special.get(name)
         if old is None:
             raise error_from_errno(errno.EINVAL, name)
         if old.rights(domain) & (WRITE | OWNER) != WRITE | OWNER:
             raise error_from_errno(errno.EACCES, name)
-        # Not as old as it is: an entry is for whoever has its domid, be it another domain by now.
+        # Newer than anything: an entry is for whoever has its domid, even if that is another domain by now.
         self.tree.special[name] = Node(b"", permissions, sys.maxsize, NO_CHILDREN)
 
     def permissions(self, domain: Domain, entries: Sequence[Permission]) -> NodePermissions:
-        """A list as a domain gave it; raises NodeNotFoundError where its owner cannot exist."""
+        """A list given by a domain; raises NodeNotFoundError if its owner cannot exist."""
 
         def counts(domid: int) -> bool:
             return self.domains.exists(domid) or (domid == DOMID_ANY and bool(domain.features & Feature.DOMID_ANY))
@@ -147,7 +146,7 @@ class Store:
                 self.domains.know(domid, self.tree.generation)
         owner = entries[0].domid
         if not counts(owner):
-            raise error_from_errno(errno.ENOENT, message=f"there can be no domain {owner}")
+            raise error_from_errno(errno.ENOENT, message=f"domain {owner} cannot exist")
         return NodePermissions(entries).without_strangers(counts)
 
     # Inside.
@@ -156,7 +155,7 @@ class Store:
         return [peer for peer in self.peers if peer.domain is domain]
 
     def _tops_owned_by(self, domain: Domain) -> list[str]:
-        """The nodes that a domain owns, without those below one of them."""
+        """The nodes that a domain owns, without those below another of them."""
         tops: list[str] = []
         if domain.nodes == 0:
             return tops
@@ -173,9 +172,9 @@ class Store:
         return tops
 
     def _forget_in_permissions(self, domid: int) -> None:
-        """A domain is gone: its entries are removed from permissions, where the release has it so."""
+        """Remove the entries of a domain that is gone from permissions, if the release does so."""
         for path, node in self.tree.special.items():
-            # Where special paths are nodes, xenstored dies of this.
+            # If special paths are nodes, xenstored dies of this.
             if node.permissions.owner == domid and (self.xen.forgets_special_permissions or self.xen.special_nodes):
                 self.tree.rewrite(path, node.permissions.owned_by(0))
                 if self.xen.special_nodes:
@@ -190,7 +189,7 @@ class Store:
                 self.tree.rewrite(path, self.direct.settled(named).without(domid))
 
     def _paths_that_name(self, domid: int) -> list[str]:
-        """The nodes in whose permissions a domain is named."""
+        """The nodes whose permissions name a domain."""
         return [
             path
             for path, node, _ in postorder("/", self.tree.root, own_child)
@@ -199,7 +198,7 @@ class Store:
 
     def _fire_special(self, name: str, domid: int) -> None:
         node = self.tree.special[name]
-        # xenstored treats a special node as any other, of which those are told that may read the one above it.
+        # xenstored treats a special node as any other: its events go to those that may read its parent.
         above = self.tree.root if self.xen.special_nodes else None
         permitted = may_learn(node, above)
         if self.xen.special_events_name_domain:
@@ -210,22 +209,22 @@ class Store:
 
 @lru_cache(maxsize=1024)
 def canonical(raw: bytes, home: str, special: bool = False) -> tuple[str, int]:
-    """The absolute path that a domain means, whose relative paths are below `home`, and its length, as quotas count it:
-    without the home of any domain in front of it.
+    """The absolute path for a domain whose relative paths are below `home`, and its length as quotas count it: without
+    the home of any domain at its start.
 
-    `special`: whether it may be a special one. Raises InvalidArgumentError for what is no path.
+    `special`: whether it may be a special path. Raises InvalidArgumentError for an invalid path.
     """
     path = raw.decode("latin-1")
     if not path.startswith(("/", "@")):
         path = f"{home}/{path}"
     if not _PATH.fullmatch(path) and not (special and _SPECIAL_PATH.fullmatch(path)):
-        special_text = "a special path is none of a node" if path[0] == "@" else None
+        special_text = "a special path is not a node's" if path[0] == "@" else None
         raise error_from_errno(errno.EINVAL, path, special_text)
     return path, len(relative(path))
 
 
 def relative(path: str) -> str:
-    """What a path is to the domain in whose home it is, if it is in one."""
+    """A path relative to the home it is in; the path itself if it is in none."""
     parts = path.split("/", 4)
     if len(parts) == 5 and parts[:3] == ["", "local", "domain"] and parts[3].isdigit() and len(parts[3]) <= 5:
         return parts[4]

@@ -1,7 +1,7 @@
-"""Transactions as xenstored has them: a view of the tree that takes each node as it was when first used.
+"""Transactions as in xenstored: a view of the tree that sees each node as it was when first used.
 
-It is no snapshot. What it has used it remembers, also that a node was missing; a commit is in conflict where any of
-that has changed since, be it by a write of the same value.
+It is not a snapshot. It remembers what it has used, including that a node was missing; a commit is a conflict if any of
+that has changed since, even by a write of the same value.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ class _Used:
     __slots__ = ("before", "exact", "fires", "modified", "node")
 
     def __init__(self, node: Node | None) -> None:
-        self.before = node  # as it was in the tree at the first use; None: it was missing
-        self.node = node  # as the transaction sees it; of its children only names and places count
+        self.before = node  # its state in the tree at the first use; None: missing
+        self.node = node  # its state in the transaction; of its children only names and positions matter
         self.modified = False
         self.fires = False
-        self.exact = False  # fires only watches of this very path
+        self.exact = False  # fires only watches of exactly this path
 
 
 class Transaction:
@@ -42,8 +42,8 @@ class Transaction:
         self._tree = tree
         self._domains = domains
         self._used: dict[str, _Used] = {}  # in the order of first use, in which watches fire
-        self._owned: dict[int, int] = {}  # how many nodes each domain has more
-        self._makes_nodes = False  # or was to
+        self._owned: dict[int, int] = {}  # change in the number of nodes of each domain
+        self._makes_nodes = False  # or tried to
         self._spoilt = False
 
     # The view.
@@ -59,7 +59,7 @@ class Transaction:
             if node is not None:
                 return node, levels(path)
             if path == "/":
-                raise AssertionError("the root is always there")
+                raise AssertionError("the root always exists")
 
     def settled(self, node: Node) -> NodePermissions:
         return node.permissions.without_strangers(lambda domid: self._domains.is_same(domid, node.generation))
@@ -95,8 +95,8 @@ class Transaction:
         above, _, name = path.rpartition("/")
         above = above or "/"
         parent = self.get(above)
-        # What is used late may be gone from the tree since what is above or below it was used. There is a conflict to
-        # come then, so it matters little what is said.
+        # A node first used late may have disappeared from the tree after its parent or child was used. The commit will
+        # be a conflict then, so the result hardly matters.
         if parent is None:
             raise error_from_errno(errno.EINVAL, path)
         owned = dict(self._owned)
@@ -117,19 +117,19 @@ class Transaction:
         owned = domain.nodes
         if self.xen.quota_counts_transaction:
             owned += self._owned.get(domain.domid, 0) + made
-        return owned  # what does not count here does at the commit
+        return owned  # nodes not counted here are at the commit
 
     def spoil(self) -> None:
         self._spoilt = True
 
-    # Its end.
+    # Ending it.
 
     def commit(self, watches: Watches) -> None:
-        """Make all that was done take effect, and fire the watches.
+        """Make all changes take effect, and fire the watches.
 
-        Raises TransactionConflictError where something used has changed since, QuotaExceededError where a domain would
-        own too many nodes, and XenStoreError with ENOMEM where an operation inside had failed half way. Nothing has
-        happened then.
+        Raises TransactionConflictError if something used has changed since, QuotaExceededError if a domain would own
+        too many nodes, and XenStoreError with ENOMEM if an operation inside had failed half way. Nothing has changed
+        then.
         """
         if self._spoilt:
             raise error_from_errno(errno.ENOMEM)
@@ -182,7 +182,7 @@ class Transaction:
                 self._tree.update(path, node.value, node.permissions)
 
     def _as_xenstored_has_it(self, path: str, done: set[str]) -> Node | None:
-        """A node in the middle of a commit: xenstored changes one node after the other, and fires in between."""
+        """A node in the middle of a commit: xenstored changes one node after another, and fires in between."""
         used = self._used.get(path)
         if used is not None and used.modified and path not in done:
             return used.before

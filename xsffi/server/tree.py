@@ -1,4 +1,4 @@
-"""The tree of nodes. A node never changes: who changes one copies it and those above it, so a snapshot is a pointer."""
+"""The tree of nodes. Nodes are immutable: a change copies the node and those above it, so a snapshot is a pointer."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["NO_CHILDREN", "Node", "Tree", "levels", "own_child", "postorder"]
 
 
 class Node:
-    """A node as it was at some moment."""
+    """A node as it is at one moment."""
 
     __slots__ = ("children", "generation", "permissions", "value")
 
     def __init__(self, value: bytes, permissions: NodePermissions, generation: int, children: Children[Node]) -> None:
         self.value = value
         self.permissions = permissions
-        self.generation = generation  # changes with value, permissions or the set of children; not with what is below
+        self.generation = generation  # changes with value, permissions or the set of children, not with a child
         self.children = children
 
     def rights(self, domain: Domain) -> int:
-        """What a domain may do with it: READ, WRITE and OWNER of :mod:`.access`, or-ed."""
+        """What a domain may do with it: READ, WRITE and OWNER of :mod:`.access` combined with ``|``."""
         return self.permissions.rights(domain, self.generation)
 
     def with_child(self, name: str, place: int, child: Node, generation: int) -> Node:
@@ -32,7 +32,7 @@ class Node:
         return Node(self.value, self.permissions, generation, self.children.with_child(name, place, child))
 
     def without_child(self, name: str, generation: int) -> Node:
-        """A copy without one child, which must be there."""
+        """A copy without one child, which must exist."""
         return Node(self.value, self.permissions, generation, self.children.without(name))
 
 
@@ -43,11 +43,11 @@ class Tree:
     """The nodes as they are now. Paths are absolute and valid."""
 
     def __init__(self, permissions: NodePermissions) -> None:
-        """A tree of a root only."""
+        """A tree with only a root."""
         self.generation = 0
         self._place = 0
         self.root = Node(b"", permissions, 0, NO_CHILDREN)
-        self.special: dict[str, Node] = {}  # by paths that begin with "@", and are no part of the tree
+        self.special: dict[str, Node] = {}  # by path, starting with "@"; not part of the tree
 
     def next_generation(self) -> int:
         """A number higher than every generation so far."""
@@ -55,7 +55,7 @@ class Tree:
         return self.generation
 
     def next_place(self) -> int:
-        """Where a new child stands among its siblings: behind all that were ever made."""
+        """The position of a new child among its siblings: after all that were ever created."""
         self._place += 1
         return self._place
 
@@ -74,9 +74,9 @@ class Tree:
         return node
 
     def nearest(self, path: str) -> tuple[Node, int]:
-        """The lowest node that is there above a path, and at which level it is, the root's being 0.
+        """The lowest existing node above a path, and its level, 0 for the root.
 
-        Above the root, that is the root; above a special path too, unless a special one is there.
+        For the root, and for a special path that does not exist, that is the root.
         """
         node = self.root
         if path[0] == "@":
@@ -94,7 +94,7 @@ class Tree:
         return node, level
 
     def create(self, path: str, value: bytes, permissions: NodePermissions) -> None:
-        """Make a node, and those above it that are missing, all with the same permissions."""
+        """Create a node, and missing ones above it, all with the same permissions."""
         generation = self.next_generation()
         names = path[1:].split("/")
         spine = self._spine(names)
@@ -108,7 +108,7 @@ class Tree:
         self._replace(names, spine[:-1], parent)
 
     def update(self, path: str, value: bytes, permissions: NodePermissions) -> None:
-        """Set value and permissions of a node that is there."""
+        """Set value and permissions of an existing node."""
         if path[0] == "@":
             self.special[path] = Node(value, permissions, self.next_generation(), NO_CHILDREN)
             return
@@ -119,7 +119,7 @@ class Tree:
         self._replace(names, spine[:-1], node)
 
     def put(self, path: str, place: int, value: bytes, permissions: NodePermissions) -> None:
-        """Set value and permissions of a node, and its place among its siblings; its parent must be there."""
+        """Set value and permissions of a node, and its position among its siblings; its parent must exist."""
         names = path[1:].split("/")
         spine = self._spine(names[:-1])
         item = spine[-1].children.get(names[-1])
@@ -129,7 +129,7 @@ class Tree:
         self._replace(names, spine[:-1], parent.with_child(names[-1], place, node, parent.generation))
 
     def rewrite(self, path: str, permissions: NodePermissions) -> None:
-        """Set the permissions of a node that is there, and let it be as old as it was."""
+        """Set the permissions of an existing node without changing its generation."""
         if path[0] == "@":
             old = self.special[path]
             self.special[path] = Node(old.value, permissions, old.generation, NO_CHILDREN)
@@ -140,13 +140,13 @@ class Tree:
         self._replace(names, spine[:-1], Node(old.value, permissions, old.generation, old.children))
 
     def remove(self, path: str) -> None:
-        """Take a node that is there away, with all below it."""
+        """Remove an existing node and everything below it."""
         names = path[1:].split("/")
         spine = self._spine(names[:-1])
         self._replace(names, spine[:-1], spine[-1].without_child(names[-1], self.next_generation()))
 
     def _spine(self, names: list[str]) -> list[Node]:
-        """The nodes from the root down along these names, as far as they are there."""
+        """The nodes from the root down along these names, as far as they exist."""
         node = self.root
         spine = [node]
         for name in names:
@@ -158,7 +158,7 @@ class Tree:
         return spine
 
     def _replace(self, names: list[str], spine: list[Node], node: Node) -> None:
-        """Put `node` where the path of `names` goes on from the last of `spine`, copying all of `spine`."""
+        """Put `node` where the path of `names` continues after the last of `spine`, copying all of `spine`."""
         for depth in range(len(spine) - 1, -1, -1):
             above = spine[depth]
             children = above.children.replaced(names[depth], node)
@@ -174,10 +174,10 @@ def levels(path: str) -> int:
 def postorder(
     path: str, node: Node, child: Callable[[str, Node, str], Node]
 ) -> Iterator[tuple[str, Node, Node | None]]:
-    """A node and all below it, children first, in their order: path, node, and the node above (None for the top).
+    """A node and everything below it, children first, in order: path, node, and parent (None for the top).
 
-    `child` gives the child of a node, by the node's path, the node, and the child's name. Without recursion: a path may
-    have a thousand levels.
+    `child` returns the child of a node, given the node's path, the node, and the child's name. Not recursive: a path
+    may have a thousand levels.
     """
     stack: list[tuple[str, Node, Node | None, Iterator[str]]] = [(path, node, None, iter(node.children.names()))]
     while stack:
@@ -192,7 +192,7 @@ def postorder(
 
 
 def own_child(path: str, node: Node, name: str) -> Node:
-    """For :func:`postorder`: the child that the node itself has."""
+    """For :func:`postorder`: the child in the node itself."""
     item = node.children.get(name)
     assert item is not None
     return item[1]

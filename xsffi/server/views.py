@@ -1,4 +1,4 @@
-"""What an operation on nodes works on: the tree itself, or a transaction's view of it (see :mod:`.transactions`)."""
+"""What operations on nodes work on: the tree itself, or a transaction's view of it (see :mod:`.transactions`)."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ __all__ = ["Direct", "View", "may_learn"]
 class View(Protocol):
     """The nodes as one client sees them. Paths are absolute and valid."""
 
-    xen: Release  # the one as which the store behaves
+    xen: Release  # the release that the store mimics
 
     def get(self, path: str) -> Node | None:
         """The node at a path."""
 
     def nearest(self, path: str) -> tuple[Node, int]:
-        """The lowest node that is there above a path, and its level; see :meth:`.tree.Tree.nearest`."""
+        """The lowest existing node above a path, and its level; see :meth:`.tree.Tree.nearest`."""
 
     def settled(self, node: Node) -> NodePermissions:
-        """The permissions of a node for a copy of it: what no longer counts shall not count again."""
+        """The permissions for a copy of a node: entries that no longer count must not count again."""
 
     def expect_node(self) -> None:
-        """A node is to be made, unless a quota is in the way."""
+        """Call before a node is created, even if a quota then prevents it."""
 
     def create(self, path: str, value: bytes, permissions: NodePermissions) -> None:
-        """Make a node, and those above it that are missing, all with the same permissions, and fire its watches."""
+        """Create a node, and missing ones above it, all with the same permissions, and fire its watches."""
 
     def update(self, path: str, old: Node, value: bytes, permissions: NodePermissions) -> None:
-        """Set value and permissions of a node, which is `old` now, and fire its watches."""
+        """Set value and permissions of a node, whose current state is `old`, and fire its watches."""
 
     def remove(self, path: str, node: Node) -> None:
-        """Take a node that is there away, with all below it, and fire the watches of each."""
+        """Remove an existing node and everything below it, and fire the watches of each."""
 
     def nodes_of(self, domain: Domain, made: int) -> int:
-        """How many nodes a domain owns, for its quota, which has `made` so many in the operation at hand."""
+        """How many nodes a domain owns, for its quota; the current operation has created `made` of them."""
 
     def spoil(self) -> None:
-        """An operation failed half way."""
+        """Record that an operation failed half way."""
 
 
 class Direct:
@@ -63,7 +63,7 @@ class Direct:
         return node.permissions.without_strangers(lambda domid: self._domains.is_same(domid, node.generation))
 
     def expect_node(self) -> None:
-        """Nothing to do: quotas are looked at as it is made."""
+        """Nothing to do: quotas are checked when it is created."""
 
     def create(self, path: str, value: bytes, permissions: NodePermissions) -> None:
         missing = levels(path) - self._tree.nearest(path)[1]
@@ -80,7 +80,7 @@ class Direct:
 
     def remove(self, path: str, node: Node) -> None:
         above = self._tree.get(parent_path(path))
-        # The watches are fired while the nodes are still there, since their permissions say who may know.
+        # Fire the watches while the nodes still exist, since their permissions decide who may know.
         for below, gone, parent in postorder(path, node, own_child):
             self._domains.count_nodes(gone.permissions.owner, -1)
             self._watches.fire(below, parent is not None, may_learn(gone, parent or above))
@@ -100,9 +100,9 @@ class Direct:
 
 
 def may_learn(node: Node | None, parent: Node | None, old: Node | None = None) -> Callable[[Domain], bool]:
-    """Who may learn that a node has changed: who can read it, or could before, or can read the node above it.
+    """Who may learn that a node has changed: whoever can or could read it, or can read its parent.
 
-    Of a node that is gone, only who could read it before.
+    For a node that is gone, only whoever could read it before.
     """
 
     def permitted(domain: Domain) -> bool:

@@ -1,4 +1,4 @@
-"""The watches of all connections, found by the path that changed: those elsewhere cost nothing."""
+"""The watches of all connections, indexed by path: those elsewhere cost a change nothing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["Listener", "Watch", "Watches"]
 
 
 class Listener(Protocol):
-    """A connection, to which events are sent."""
+    """A connection, which receives events."""
 
     domain: Domain
 
     def send_event(self, path: bytes, token: bytes) -> None:
-        """Send an event behind all that was sent before."""
+        """Send an event after everything sent before."""
 
 
 class Watch:
@@ -29,9 +29,9 @@ class Watch:
     def __init__(self, listener: Listener, path: str, prefix: int, token: bytes, depth: int | None) -> None:
         self.listener = listener
         self.path = path
-        self.prefix = prefix  # how many characters of a path its events leave out, set as it was by a relative one
+        self.prefix = prefix  # how many characters of paths its events omit, if it was set with a relative path
         self.token = token
-        self.depth = depth  # how many levels below the path count; None: all
+        self.depth = depth  # how many levels below the path to include; None: all
         self.number = 0
 
     def send(self, path: str) -> None:
@@ -50,7 +50,7 @@ class Watches:
         self._last_number = 0
 
     def add(self, watch: Watch) -> None:
-        """Set a watch; raises WatchExistsError where the connection has one with the same path and token."""
+        """Set a watch; raises WatchExistsError if the connection has one with the same path and token."""
         key = (id(watch.listener), watch.token)
         at_path = self._by_path.setdefault(watch.path, {})
         if key in at_path:
@@ -62,7 +62,7 @@ class Watches:
         watch.listener.domain.count("watches", 1)
 
     def remove(self, listener: Listener, path: str, token: bytes) -> None:
-        """Take a watch away; raises NodeNotFoundError where there is none such."""
+        """Remove a watch; raises NodeNotFoundError if there is none."""
         watch = self._by_path.get(path, {}).get((id(listener), token))
         if watch is None:
             raise error_from_errno(errno.ENOENT)
@@ -70,7 +70,7 @@ class Watches:
         self._drop(watch)
 
     def remove_all(self, listener: Listener) -> None:
-        """Take all watches of a connection away."""
+        """Remove all watches of a connection."""
         for watch in self._by_listener.pop(id(listener), {}).values():
             self._drop(watch)
 
@@ -79,9 +79,9 @@ class Watches:
         return (id(listener), token) in self._by_path.get(path, ())
 
     def fire(self, path: str, exact: bool, permitted: Callable[[Domain], bool]) -> None:
-        """Send an event to each watch of the path, and unless `exact`, of those above it, in the order they were set.
+        """Send an event to each watch of the path and, unless `exact`, of those above it, in the order they were set.
 
-        `permitted`: whether a domain may learn of the change; asked only where there is a watch.
+        `permitted`: whether a domain may learn of the change; only called if there is a watch.
         """
         found = list(self._by_path.get(path, {}).values())
         if not exact and path != "/" and (path[0] == "/" or self._root_covers_special):
@@ -97,8 +97,8 @@ class Watches:
             self._send(path, found, permitted)
 
     def fire_special(self, name: str, domid: int, permitted: Callable[[Domain], bool]) -> None:
-        """Send the events of a special path that tell the domain: to the watches of the path with the domain behind it,
-        and to those of the path itself with a depth above 0. Those without one get another event, which does not."""
+        """Send the events of a special path that include the domid: to watches of the path with the domid appended, and
+        to those of the path itself with a depth above 0. Those without a depth get another event, which does not."""
         detailed = f"{name}/{domid}"
         at_name = self._by_path.get(name, {}).values()
         self._send(name, [watch for watch in at_name if watch.depth is None], permitted)

@@ -1,4 +1,4 @@
-"""The client: the one object that a program talks to the store through."""
+"""The client: the object through which a program uses the store."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ __all__ = ["Client"]
 
 
 class Client(NodeOperations, DomainVerbs):
-    """A connection to the store. It may be shared by threads; it ends by :meth:`close` or with a ``with`` block.
+    """A connection to the store. Threads may share it; it ends with :meth:`close` or with a ``with`` block.
 
-    A child process opens a client of its own: one of its parent's raises :class:`~xsffi.errors.ForkedError` there. Once
-    the daemon is gone, everything raises :class:`~xsffi.errors.ConnectionLostError`, and whatever waits ends with it.
+    A child process must open its own client: its parent's raises :class:`~xsffi.errors.ForkedError` there. Once the
+    daemon is gone, every call raises :class:`~xsffi.errors.ConnectionLostError`, including those that are waiting.
     """
 
-    backend: Backend  #: what carries the requests; ``backend.name`` is "libxenstore" or "wire"
+    backend: Backend  #: carries the requests; ``backend.name`` is "libxenstore" or "wire"
 
     def __init__(
         self,
@@ -66,19 +66,19 @@ class Client(NodeOperations, DomainVerbs):
         """Connect.
 
         :param path: the daemon's unix socket or the kernel's device; by default, where libxenstore would look:
-            ``XENSTORED_PATH``, ``XENSTORED_RUNDIR``, the usual places.
-        :param backend: "libxenstore", "wire", or "auto": libxenstore where it loads, else the wire; ``XSFFI_BACKEND``
-            decides for "auto".
+            ``XENSTORED_PATH``, ``XENSTORED_RUNDIR``, then the default places.
+        :param backend: "libxenstore", "wire", or "auto": libxenstore if it loads, otherwise the wire; ``XSFFI_BACKEND``
+            overrides "auto".
         :param timeout: how many seconds a request may take before it raises :class:`~xsffi.errors.WaitTimeoutError`;
-            None: any time. Only the wire can do this, so it decides for "auto" too.
-        :param connections: over how many connections to the daemon's socket bulk work may go (:meth:`read_many`,
-            :meth:`exists_many`, :meth:`walk`, :meth:`dump`, :meth:`load`), from 1 to 16. Further ones are opened when
-            there are thousands of nodes to do, kept, and closed with the client; where they cannot be had, it is done
-            with fewer. None: what ``XSFFI_CONNECTIONS`` says, or else 4, and 1 without the C extension.
+            None: no limit. Only the wire supports this, so "auto" then means the wire.
+        :param connections: the most connections to the daemon's socket to use for bulk work (:meth:`read_many`,
+            :meth:`exists_many`, :meth:`walk`, :meth:`dump`, :meth:`load`), from 1 to 16. Further ones are opened once
+            thousands of nodes are involved, and are kept until the client is closed; if they cannot be opened, fewer
+            are used. None: ``XSFFI_CONNECTIONS``, by default 4, or 1 without the C extension.
 
-        Raises :class:`~xsffi.errors.BackendUnavailableError`, which says what was tried, where there is no way to the
-        store, and :class:`~xsffi.errors.NotSupportedError` where libxenstore is asked for by name and cannot do what
-        `path` or `timeout` asks.
+        Raises :class:`~xsffi.errors.BackendUnavailableError`, which lists what was tried, if it cannot connect, and
+        :class:`~xsffi.errors.NotSupportedError` if libxenstore is requested by name and does not support the given
+        `path` or `timeout`.
         """
         validate_timeout(timeout)
         self.backend = open_backend(backend, None if path is None else os.fsdecode(path), timeout, connections)
@@ -88,43 +88,43 @@ class Client(NodeOperations, DomainVerbs):
         self._any_domain = AnyDomain(self.backend.kind == Kind.SOCKET)
         self._watches = Watches(self.backend)
         self._transactions = Transactions(self.backend, self._any_domain)
-        self._waits_opened: list[waiting.Waits] = []  # the first of them is that of all waits
-        self._mirrors_opened: list[mirrors.Mirrors] = []  # the first of them is that of all mirrors
+        self._waits_opened: list[waiting.Waits] = []  # the first is used; others lost a race
+        self._mirrors_opened: list[mirrors.Mirrors] = []  # the first is used; others lost a race
         self._connections = connections
 
-    def read(self, path: str) -> bytes:  # noqa: D102 - NodeVerbs says it; this is its faster way
+    def read(self, path: str) -> bytes:  # noqa: D102 - as in NodeVerbs, but faster
         return self.backend.read(path)
 
     # Transactions.
 
     def transaction(self) -> Transaction:
-        """Start a transaction: ``with client.transaction() as t: t.write(…)``. There may be several at once.
+        """Start a transaction: ``with client.transaction() as t: t.write(…)``. Several may be open at once.
 
-        Raises :class:`~xsffi.errors.QuotaExceededError` where a guest has as many as it may, and ConnectionLostError
-        where the daemon is gone. One whose start is interrupted is not left behind.
+        Raises :class:`~xsffi.errors.QuotaExceededError` if a guest has too many open, and ConnectionLostError if the
+        daemon is gone. If its start is interrupted, it is aborted.
         """
         return self._transactions.start()
 
     def transact(self, function: Callable[[Transaction], T], attempts: int = 10) -> T:
-        """Call ``function(transaction)``, commit, and return what it returned; on a conflict, all of it again.
+        """Call ``function(transaction)``, commit, and return its result; on a conflict, start over.
 
-        `function` may so be called several times. After `attempts` calls the last
-        :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception aborts the transaction and is
-        raised. From the second conflict on it sleeps before it tries again, for up to 0.1 seconds.
+        So `function` may be called several times. After `attempts` calls, the last
+        :class:`~xsffi.errors.TransactionConflictError` is raised. Any other exception aborts the transaction and
+        propagates. From the second conflict on, it sleeps for up to 0.1 seconds before it retries.
         """
         return self._transactions.repeat(function, attempts)
 
     # Many at once.
 
     def pipeline(self, transaction: bool = False, attempts: int = 1) -> Pipeline:
-        """Many operations at once: ``with client.pipeline() as p: p.read(…); p.write(…)``, then ``p.results``.
+        """Pipeline many operations: ``with client.pipeline() as p: p.read(…); p.write(…)``, then ``p.results``.
 
-        With `transaction`, all of them take effect together or not at all, tried up to `attempts` times where others
-        come in between. They go over one connection, in order. On the libxenstore backend, which has one request on its
-        way at a time, that is a wire connection of the client's own to the same daemon, as it is for
-        :meth:`read_many`, :meth:`walk`, :meth:`dump` and :meth:`load`.
+        With `transaction`, either all of them take effect or none; on a conflict they are retried, up to `attempts`
+        times in all. They go over one connection, in order. With the libxenstore backend, which has only one request in
+        flight at a time, that is a wire connection of the client to the same daemon, as for :meth:`read_many`,
+        :meth:`walk`, :meth:`dump` and :meth:`load`.
 
-        Raises ConnectionLostError where the daemon is gone.
+        Raises ConnectionLostError if the daemon is gone.
         """
         validate_attempts(attempts)
         if not transaction:
@@ -134,25 +134,25 @@ class Client(NodeOperations, DomainVerbs):
     def dump(self, top: str = "/", attempts: int = 10) -> list[Node]:
         """The whole tree from `top` down as it was at one moment, parents before children.
 
-        What others change meanwhile is read again; where that went on `attempts` times,
-        :class:`~xsffi.errors.TransactionConflictError` is raised. A watch of its own tells of those changes, and one of
-        the release of domains; their events do not show among those of this client. A guest that has set as many
-        watches as it may gets what :meth:`watch` raises.
+        What changes meanwhile is read again; after `attempts` rounds, :class:`~xsffi.errors.TransactionConflictError`
+        is raised. Two temporary watches report those changes, one of them the release of domains; their events do not
+        appear among this client's. For a guest that has used up its watches, it raises what :meth:`watch` does.
 
-        That nothing is torn rests on the daemon's telling of each change. It tells nobody of nodes that are made with
-        one below them, where that is removed again within the same transaction: a dump at that moment may lack them.
+        Consistency relies on the daemon reporting every change. There is one that it does not report: nodes created
+        implicitly above a new node that is removed again within the same transaction. A dump at that moment may lack
+        them.
         """
         validate(top)
         validate_attempts(attempts)
         return trees.snapshot(self.backend.bulk(), top, attempts, self._timeout)
 
     def load(self, nodes: Iterable[Node], *, allow_any_domain: bool = False) -> None:
-        """Write nodes, as :meth:`dump` and :meth:`xsffi.testing.EmbeddedStore.dump` give them, with their values and
-        permissions. What is there beside them is left alone.
+        """Write nodes, as returned by :meth:`dump` and :meth:`xsffi.testing.EmbeddedStore.dump`, with their values and
+        permissions. Other existing nodes are left alone.
 
-        It is no transaction: xenstored would take the square of the number of nodes for that. Some thousand go at a
-        time: of those around one that breaks a rule none is written, and an error of the daemon's is raised once all of
-        them were tried. `allow_any_domain` is that of :meth:`set_permissions`.
+        It is not a transaction: in xenstored that would take time quadratic in the number of nodes. Nodes are written
+        some thousand at a time: if one of these is invalid, none of them is written; an error from the daemon is raised
+        once all of them have been tried. `allow_any_domain` is that of :meth:`set_permissions`.
         """
         self._do(loading.load(self._any_domain, nodes, allow_any_domain=allow_any_domain))
 
@@ -166,79 +166,78 @@ class Client(NodeOperations, DomainVerbs):
         depth: int | None = None,
         try_depth: bool = False,
     ) -> Watch:
-        """Be told of every change at `path` and below it. One event comes at once, whether there is a node or not.
+        """Watch `path` and everything below it. One event arrives immediately, whether the node exists or not.
 
-        :param path: a node, there or not yet, or ``@introduceDomain`` or ``@releaseDomain``. With a relative path,
+        :param path: a node, which need not exist, or ``@introduceDomain`` or ``@releaseDomain``. With a relative path,
             events have relative paths.
-        :param token: any object; events bring that very object. It is told apart by identity, and held until the watch
-            ends. By default it is the watch itself.
+        :param token: any object; events carry that very object. It is compared by identity, and kept until the watch
+            ends. By default, the watch itself.
         :param callback: what :meth:`run` calls with each event of this watch.
-        :param depth: how many levels below `path` count: 0 is the node alone. Since Xen 4.22; NotSupportedError before,
-            and where the domain that asks may not use it.
-        :param try_depth: have this depth where the daemon knows it, and else none; ``depth`` of the watch tells which.
+        :param depth: how many levels below `path` to include: 0 means only the node. Since Xen 4.22; raises
+            NotSupportedError if the daemon is older, or does not grant it to this domain.
+        :param try_depth: use the depth if the daemon supports it, otherwise none; ``depth`` of the watch tells which.
 
-        Raises :class:`~xsffi.errors.WatchExistsError` where the same path is watched with the same token already, and
-        :class:`~xsffi.errors.QuotaExceededError` or TooBigError where a guest has set too many; ConnectionLostError
-        where the daemon is gone. A watch whose setting fails, or is interrupted, is not left behind.
+        Raises :class:`~xsffi.errors.WatchExistsError` if the same path is already watched with the same token,
+        :class:`~xsffi.errors.QuotaExceededError` or TooBigError if a guest has set too many, and ConnectionLostError if
+        the daemon is gone. If setting it fails or is interrupted, no watch is left behind.
         """
         return self._watches.add(path, token, callback, depth, try_depth)
 
     def wait(self, condition: Condition[T | None], timeout: float | None = None) -> T:
-        """Wait until a condition is true, and give its first true result.
+        """Wait until a condition is true, and return its first true result.
 
         :param condition: a plain function of a :class:`~xsffi.protocol.conditions.View`, which has ``read``, ``get``,
-            ``ls``, ``exists``, ``get_permissions``, ``view[path]`` and ``path in view``: a function of what it reads
-            there, without side effects. It is run again when any of that has changed, a listing or an absence too, and
-            sees nodes as they are at one moment; so what lasts too short may be missed, the last state never. Until all
-            that it reads is known it is run several times, once for each node that it comes to.
-            :mod:`xsffi.conditions` has the commonest.
-        :param timeout: how many seconds to wait (None: for ever); then :class:`~xsffi.errors.WaitTimeoutError` is
-            raised. A look that was begun by then may take a second more; over libxenstore, until the daemon replies.
+            ``ls``, ``exists``, ``get_permissions``, ``view[path]`` and ``path in view``. Its result must depend only on
+            what it reads there, and it must have no side effects. It runs again whenever any of that has changed,
+            including a listing or the absence of a node, and sees nodes as they are at one moment; so a short-lived
+            state may be missed, but never the last one. At first it runs several times, once for each node it comes to,
+            until everything it reads is known. :mod:`xsffi.conditions` has common ones.
+        :param timeout: how many seconds to wait (None: no limit) before :class:`~xsffi.errors.WaitTimeoutError` is
+            raised. A check that has begun by then may take another second; over libxenstore, until the daemon replies.
 
-        What the condition raises ends the wait, and so does ValueError where it looks at no node at all. Its watches
-        are shared with other waits of this client, do not show among its events, and are taken away in the end, however
-        that comes. Raises what :meth:`watch` does where one cannot be set, and ConnectionLostError where the daemon is
-        gone.
+        An exception from the condition ends the wait; ValueError is raised if it looks at no node at all. The watches
+        it needs are shared with other waits of this client, do not appear among its events, and are always removed in
+        the end. Raises what :meth:`watch` does if one cannot be set, and ConnectionLostError if the daemon is gone.
         """
         return self._waits.wait(condition, timeout)
 
     def wait_for(self, path: str, value: Wanted, timeout: float | None = None) -> bytes | None:
-        """Wait until a node has a value, and give that.
+        """Wait until a node has a value, and return that value.
 
-        :param path: the node, there or not.
+        :param path: the node, which need not exist.
         :param value: bytes as they are, a str as UTF-8; None waits until there is no such node; or a function that is
-            given the value, None for no node, and tells whether that is it.
-        :param timeout: as for :meth:`wait`, which this is.
+            given the value, or None if there is no node, and returns whether to stop waiting.
+        :param timeout: as for :meth:`wait`, on which this is based.
         """
         return self.wait(conditions.value_of(path, value), timeout)[0]
 
     def mirror(self, top: str = "/", reconnect: bool = False) -> Mirror:
-        """A tree in memory that is kept true by a watch: ``with xs.mirror(top) as mirror: mirror.update()``.
+        """A tree in memory, kept up to date by a watch: ``with xs.mirror(top) as mirror: mirror.update()``.
 
-        :param top: the node from which on it has all nodes, there or not.
-        :param reconnect: have the mirror outlive the connection, which this client does not: once the daemon is gone,
-            the mirror opens a connection of its own to where this client was opened, as soon as one answers there, and
-            tells the difference as changes.
+        :param top: the topmost node to mirror, which need not exist.
+        :param reconnect: let the mirror outlive the connection, unlike this client: once the daemon is gone, the mirror
+            opens its own connection to the same place as soon as a daemon answers there, and reports the differences as
+            changes.
 
-        It is a mapping from paths to nodes, as :meth:`dump` would give them; a missing `top` is an empty mirror. The
-        tree at the start is no change. Its watches, of `top` and of the release of domains, do not show among the
-        events of this client. Raises as :meth:`dump` does: :class:`~xsffi.errors.AccessDeniedError` where a node may
-        not be read, :class:`~xsffi.errors.TransactionConflictError` where it changed all the time, what :meth:`watch`
-        raises for a guest that has set as many as it may, and ConnectionLostError where the daemon is gone.
+        It is a mapping from paths to nodes, as :meth:`dump` would return them; if `top` does not exist, it is empty.
+        The initial tree is not reported as changes. Its watches, of `top` and of the release of domains, do not appear
+        among the events of this client. Raises as :meth:`dump` does: :class:`~xsffi.errors.AccessDeniedError` if a node
+        may not be read, :class:`~xsffi.errors.TransactionConflictError` if the tree kept changing, what :meth:`watch`
+        raises for a guest that has used up its watches, and ConnectionLostError if the daemon is gone.
         """
         validate(top)
         if not self._mirrors_opened:
             self._mirrors_opened.append(mirrors.Mirrors(self.backend, self._timeout, self._connections))
-        return self._mirrors_opened[0].add(top, reconnect, self)  # of two threads that come at once, the first one's
+        return self._mirrors_opened[0].add(top, reconnect, self)  # if threads race, the first one's
 
     def unwatch(self, watch: Watch) -> None:
-        """Take a watch away; events of it that are on their way are not delivered. Raises NodeNotFoundError if it is
-        not set, and ConnectionLostError where the daemon is gone."""
+        """Remove a watch; events still in flight are not delivered. Raises NodeNotFoundError if it is not set, and
+        ConnectionLostError if the daemon is gone."""
         self._watches.remove(watch)
 
     def reset_watches(self) -> None:
-        """Take away all watches, and end all transactions, of this connection. libxenstore has no call for this
-        (NotSupportedError); the wire has."""
+        """Remove all watches, and abort all transactions, of this connection. Only the wire backend supports this; over
+        libxenstore it raises NotSupportedError."""
         self._watches.reset()
         for waits in self._waits_opened[:1]:
             waits.set_again()
@@ -246,53 +245,53 @@ class Client(NodeOperations, DomainVerbs):
             opened.set_again()
 
     def fileno(self) -> int:
-        """A descriptor for select, poll, epoll or an event loop: it is readable whenever :meth:`check_watch` would
-        return an event, and once the daemon is gone. It may be readable when there is none. It is not to be read from,
-        nor closed. Raises ConnectionLostError where the daemon is gone before this is called first."""
+        """A descriptor for select, poll, epoll or an event loop: readable whenever :meth:`check_watch` would return an
+        event, and once the daemon is gone; sometimes also when there is no event. Do not read from it or close it.
+        Raises ConnectionLostError if the daemon is gone before the first call."""
         return self._watches.fileno()
 
     def check_watch(self) -> WatchEvent | None:
-        """The next event, or None at once where there is none. Where the daemon is gone, raises ConnectionLostError
-        once all that came before was given."""
+        """The next event, or None immediately if there is none. If the daemon is gone, raises ConnectionLostError after
+        all earlier events."""
         return self._watches.check()
 
     def read_watch(self, timeout: float | None = None) -> WatchEvent:
-        """The next event; waits for `timeout` seconds (None: for ever), then raises
+        """Wait for the next event; after `timeout` seconds (None: no limit), raise
         :class:`~xsffi.errors.WaitTimeoutError`.
 
-        Ctrl-C and :meth:`close` end the wait, and ConnectionLostError where the daemon is gone and all that came before
-        was given. A callback is not called; requests of other threads are not held up.
+        Ctrl-C and :meth:`close` end the wait; if the daemon is gone, ConnectionLostError is raised after all earlier
+        events. Callbacks are not called; requests of other threads are not delayed.
         """
         validate_timeout(timeout)
         return self._watches.read(timeout)
 
     def events(self, timeout: float | None = None) -> Iterator[WatchEvent]:
-        """Iterate over events, until none came for `timeout` seconds (None: for ever). Raises as :meth:`read_watch`
-        does, but for the end of the time."""
+        """Iterate over events until none has arrived for `timeout` seconds (None: no limit). Raises as
+        :meth:`read_watch` does, except for the timeout."""
         validate_timeout(timeout)
         return self._watches.events(timeout)
 
     def run(
         self, timeout: float | None = None, *, otherwise: Callback | None = None, raise_errors: bool = False
     ) -> None:
-        """Read events and call the callbacks of their watches, until :meth:`stop` or for `timeout` seconds (None: for
-        ever).
+        """Read events and call the callbacks of their watches, until :meth:`stop` is called or `timeout` seconds have
+        passed (None: no limit).
 
         It takes every event of this client: `otherwise` is called for those whose watch has no callback; without it
-        they are dropped, with a warning in the log ``xsffi``. A callback runs in this thread, with no lock held, and
-        may do anything. One that raises is reported in the log and the loop goes on, unless `raise_errors`. Raises
-        RuntimeError where it is running already, ConnectionLostError where the daemon is gone, and ClientClosedError
-        once the client is closed.
+        they are dropped, with a warning in the log ``xsffi``. Callbacks run in this thread, with no lock held, and may
+        do anything. An exception from one is logged and the loop continues, unless `raise_errors` is set. Raises
+        RuntimeError if it is already running, ConnectionLostError if the daemon is gone, and ClientClosedError once the
+        client is closed.
         """
         validate_timeout(timeout)
         self._watches.run(timeout, otherwise, raise_errors)
 
     def stop(self) -> None:
-        """End :meth:`run` once the callback it is in returns, or the next run() if none is running. Any thread, any
-        signal handler and any finalizer may call it; it takes no lock, and raises nothing."""
+        """End :meth:`run` once the current callback returns, or the next run() if none is running. Safe in any thread,
+        signal handler and finalizer; takes no lock, and raises nothing."""
         self._watches.stop()
 
-    # The end.
+    # Closing.
 
     @property
     def closed(self) -> bool:
@@ -300,9 +299,9 @@ class Client(NodeOperations, DomainVerbs):
         return self._closed
 
     def close(self) -> None:
-        """Close the connection: the daemon forgets its watches and transactions, and every thread that waits gets a
-        :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing. Any thread, any signal handler and any
-        finalizer may call it; it takes no lock, waits for nobody, and raises nothing where the daemon is gone."""
+        """Close the connection: the daemon forgets its watches and transactions, and every waiting thread gets a
+        :class:`~xsffi.errors.ClientClosedError`. Idempotent. Safe in any thread, signal handler and finalizer; takes no
+        lock, does not wait, and raises nothing if the daemon is gone."""
         self._closed = True
         self.backend.close()
         self._watches.close()
@@ -310,7 +309,7 @@ class Client(NodeOperations, DomainVerbs):
             opened.close()
 
     def __enter__(self) -> Client:
-        """Raises :class:`~xsffi.errors.ClientClosedError` where it is closed already."""
+        """Raises :class:`~xsffi.errors.ClientClosedError` if it is already closed."""
         if self._closed:
             raise closed_error()
         return self
@@ -326,10 +325,10 @@ class Client(NodeOperations, DomainVerbs):
         try:
             _warn(f"{self!r} was not closed", ResourceWarning, source=self)
         finally:
-            self.close()  # also where warnings are errors
+            self.close()  # even if warnings are errors
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        raise TypeError("a client is a connection: it can be neither copied nor pickled")
+        raise TypeError("a client is a connection: it cannot be copied or pickled")
 
     def __repr__(self) -> str:
         return f"<xsffi.Client {self.backend.name}{' closed' if self._closed else ''}>"
@@ -338,7 +337,7 @@ class Client(NodeOperations, DomainVerbs):
     def _waits(self) -> waiting.Waits:
         if not self._waits_opened:
             self._waits_opened.append(waiting.Waits(self.backend))
-        return self._waits_opened[0]  # of two threads that come at once, the first one's
+        return self._waits_opened[0]  # if threads race, the first one's
 
     def _call(self, request: Request[T]) -> T:
         return self.backend.call(request)

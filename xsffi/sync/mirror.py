@@ -1,4 +1,4 @@
-"""Mirrors: trees in memory that are kept true."""
+"""Mirrors: trees in memory that are kept up to date."""
 
 from __future__ import annotations
 
@@ -34,33 +34,34 @@ __all__ = ["Mirror", "Mirrors"]
 
 
 class Mirror(MirroredTree):
-    """The nodes from a top down, by their paths, in memory: as they were, all at one moment, at the last
-    :meth:`update`, and parents before their children. To read it costs no trip to the daemon.
+    """The nodes from `top` down, in memory, by path: all as they were at one moment, that of the last :meth:`update`,
+    with parents before their children. Reading it needs no round trip to the daemon.
 
-    :meth:`update`, :meth:`changes`, :meth:`wait` and :meth:`run` keep it true, and tell of each change once; of what
-    happens between two updates the last state is told. One of them at a time may be under way: RuntimeError else.
-    Iterating over a mirror that is updated raises RuntimeError too; what another thread reads meanwhile may be of the
-    moment before or after. It ends by :meth:`close`, or with a ``with`` block, and with its client.
+    :meth:`update`, :meth:`changes`, :meth:`wait` and :meth:`run` update it, and report each change once; of several
+    changes to a node between two updates, only the final state is reported. Only one of these calls may be in progress
+    at a time, otherwise RuntimeError is raised. Iterating over a mirror during an update also raises RuntimeError;
+    single reads in other threads see the state before or after. It ends with :meth:`close`, with a ``with`` block, or
+    with its client.
 
-    One that is not updated holds others up: oxenstored lets whoever writes below it wait once some 2,000 events are
-    unread, and xenstored takes longer for each.
+    Update it regularly, or it slows down other clients: oxenstored blocks writers below `top` once some 2,000 events
+    are unread, and xenstored takes longer for each write.
     """
 
     def __init__(self, mirrors: Mirrors, top: str, reconnect: bool, client: object) -> None:
-        """To be had from :meth:`xsffi.Client.mirror`. `client`: what is not to be dropped while this is there."""
+        """Create with :meth:`xsffi.Client.mirror`. `client` is kept alive as long as this is."""
         super().__init__(Replica(top))
         self._mirrors = mirrors
         self._client = client
         self._upkeep: Upkeep[Link] = Upkeep(self._replica, reconnect, monotonic)
-        self._updaters: list[object] = []  # the first is at work, any other is refused
-        self._runs: list[object] = []  # as well, of run()
+        self._updaters: list[object] = []  # the first is running, any other is refused
+        self._runs: list[object] = []  # the same for run()
         self._stopping = False
-        self._is_polled = False  # by its descriptor
+        self._is_polled = False  # whether its descriptor was requested
         self._closed = False
         self._owner = os.getpid()
 
     def open(self) -> None:
-        """Read it for the first time, on its client's connection."""
+        """Read everything for the first time, on the client's connection."""
         try:
             self._upkeep.link = self._mirrors.link()
             self._carry_through(self._upkeep.open())
@@ -68,36 +69,36 @@ class Mirror(MirroredTree):
             self.close()
             raise
 
-    # Keeping it true.
+    # Updating.
 
     def update(self, timeout: float | None = 0.0) -> list[Change]:
-        """Take in all that has happened before this call, and give the changes: each node that is not as it was told
-        last, with what it was and what it is, a parent that comes before its children. Where there is none, wait for
-        one for `timeout` seconds (None: for ever); then there are none.
+        """Apply everything that happened before this call, and return the changes: each node that differs from what was
+        last reported, with its old and new state, parents before their children. If there are none, wait for one for
+        `timeout` seconds (None: no limit) before returning an empty list.
 
-        A child that comes or goes is a change of its parent too, whose list of children it is in. The seconds are those
-        that it waits for changes; how long each reply may take is the client's timeout.
+        Creating or removing a child also changes its parent, whose list of children it is in. `timeout` only limits the
+        wait for changes; the client's timeout limits each reply.
 
-        Raises :class:`~xsffi.errors.TransactionConflictError` where so much changed all the time that no moment was
-        found, :class:`~xsffi.errors.AccessDeniedError` where a node may not be read, and ConnectionLostError where the
-        daemon is gone; with `reconnect` it is tried again within the time, and there are no changes until it is back.
-        Where an update fails the mirror is as before, and the next goes on from there.
+        Raises :class:`~xsffi.errors.TransactionConflictError` if the tree kept changing, so that no consistent state
+        was found, :class:`~xsffi.errors.AccessDeniedError` if a node may not be read, and ConnectionLostError if the
+        daemon is gone; with `reconnect`, it retries within the time instead, and there are no changes until it has
+        reconnected. If an update fails, the mirror stays as it was, and the next update continues from there.
         """
         validate_timeout(timeout)
         return self._carry_through(self._upkeep.changes(self._upkeep.deadline_of(timeout)))
 
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
-        """Iterate over changes, until none came for `timeout` seconds (None: for ever). Those of one update are given
-        one after the other; where the iteration is left, the rest is told by whatever asks next. Each step updates the
-        mirror where none is left, and raises as :meth:`update` does."""
+        """Iterate over changes until none has arrived for `timeout` seconds (None: no limit). The changes of one update
+        are returned one by one; if the iteration is left early, the next call that reports changes gets the rest. Each
+        step updates the mirror if no changes are left, and raises as :meth:`update` does."""
         validate_timeout(timeout)
         return self._iterate(timeout)
 
     def wait(self, condition: Condition[T | None], timeout: float | None = None) -> T:
-        """Update until a condition is true, and give its first true result: as :meth:`xsffi.Client.wait`, but it looks
-        at this mirror alone, and costs no trip. Raises :class:`~xsffi.errors.WaitTimeoutError` when `timeout` seconds
-        are up (None: never), and what :meth:`update` does. A path outside of the mirror is an InvalidArgumentError.
-        The changes meanwhile are told by whatever asks for them next.
+        """Update until a condition is true, and return its first true result: as :meth:`xsffi.Client.wait`, but it sees
+        only this mirror, and needs no round trips. Raises :class:`~xsffi.errors.WaitTimeoutError` after `timeout`
+        seconds (None: no limit), and what :meth:`update` does. A path outside the mirror raises InvalidArgumentError.
+        The next call that reports changes gets those made meanwhile.
         """
         conditions.check(condition)
         validate_timeout(timeout)
@@ -112,11 +113,12 @@ class Mirror(MirroredTree):
                 return result
 
     def run(self, callback: Callback, timeout: float | None = None) -> None:
-        """Call ``callback(change)`` for each change, until :meth:`stop` or for `timeout` seconds (None: for ever).
+        """Call ``callback(change)`` for each change, until :meth:`stop` is called or `timeout` seconds have passed
+        (None: no limit).
 
-        The callback runs in this thread, and may do anything but iterate over the mirror across an update of its own.
-        One that raises is reported in the log ``xsffi``, and the loop goes on. Raises RuntimeError where it is running
-        already, and as :meth:`update` does.
+        The callback runs in this thread; it may do anything except update the mirror while it iterates over it. An
+        exception from it is logged in ``xsffi``, and the loop continues. Raises RuntimeError if it is already running,
+        and what :meth:`update` does.
         """
         validate_callable(callback, "a callback")
         validate_timeout(timeout)
@@ -124,7 +126,7 @@ class Mirror(MirroredTree):
         try:
             self._runs.append(me)
             if self._runs[0] is not me:
-                raise RuntimeError("run() is running already on this mirror")
+                raise RuntimeError("run() is already running on this mirror")
             self._run(callback, timeout)
         finally:
             if self._runs[:1] == [me]:
@@ -133,50 +135,50 @@ class Mirror(MirroredTree):
                 self._runs.remove(me)
 
     def stop(self) -> None:
-        """End :meth:`run` once the callback it is in returns, or the next run() if none is running. Any thread, any
-        signal handler and any finalizer may call it; it takes no lock, and raises nothing."""
+        """End :meth:`run` once the current callback returns, or the next run() if none is running. Safe in any thread,
+        signal handler and finalizer; takes no lock, and raises nothing."""
         self._stopping = True
         self._wake()
 
     def fileno(self) -> int:
-        """A descriptor for select, poll, epoll or an event loop: it is readable whenever there is something for
-        :meth:`update` to take in, and once the connection is over. It may be readable when there are no changes. It is
-        not to be read from, nor closed.
+        """A descriptor for select, poll, epoll or an event loop: readable whenever :meth:`update` has something to
+        process, and once the connection has ended; sometimes also when there are no changes. Do not read from it or
+        close it.
 
-        With `reconnect` each connection has a descriptor of its own: ask anew after each update. Raises
-        ConnectionLostError while the daemon is away: then only update() can find it back, so call it from time to time.
+        With `reconnect`, each connection has its own descriptor: call this again after each update. Raises
+        ConnectionLostError while disconnected: only update() can reconnect then, so call it from time to time.
         """
         self._check()
         link = self._upkeep.link
         if link is None:
-            raise lost_error("the daemon is away; the mirror's update() tries again")
+            raise lost_error("the mirror is disconnected; its update() tries to reconnect")
         self._is_polled = True
         if self._upkeep.has_work:
             link.wake()
         return link.fileno()
 
     def resync(self) -> None:
-        """Have the next update, or the one that waits, set the watches anew and read all again: as a guest must that
-        was resumed, or migrated, where they may be lost. The difference is told as changes. Any thread may call it."""
+        """Have the next update, or the one in progress, set the watches anew and read everything again: a guest that
+        was resumed or migrated needs this, since its watches may be lost. The differences are reported as changes. Any
+        thread may call it."""
         self._upkeep.begin_again()
         self._wake()
 
-    # The end.
+    # Closing.
 
     @property
     def connected(self) -> bool:
-        """Whether there is a connection, as far as the last update has seen."""
+        """Whether it was connected at the last update."""
         return self._upkeep.link is not None and not self._closed
 
     @property
     def closed(self) -> bool:
-        """Whether it was closed, or its client."""
+        """Whether it, or its client, was closed."""
         return self._closed or self._mirrors.closed
 
     def close(self) -> None:
-        """Take its watches away; what was read stays. Whoever waits for it gets a
-        :class:`~xsffi.errors.ClientClosedError`. Closing again does nothing. Any thread, any signal handler and any
-        finalizer may call it."""
+        """Remove its watches; what was read stays available. Pending calls raise
+        :class:`~xsffi.errors.ClientClosedError`. Idempotent. Safe in any thread, signal handler and finalizer."""
         self._closed = True
         self._mirrors.forget(self)
         link = self._upkeep.link
@@ -185,11 +187,11 @@ class Mirror(MirroredTree):
         try:
             link.close()
         except BaseException:
-            link.close()  # an interruption came in between
+            link.close()  # after an interruption
             raise
 
     def __enter__(self) -> Mirror:
-        """Raises :class:`~xsffi.errors.ClientClosedError` where it is closed already."""
+        """Raises :class:`~xsffi.errors.ClientClosedError` if it is already closed."""
         self._check()
         return self
 
@@ -204,7 +206,7 @@ class Mirror(MirroredTree):
         try:
             _warn(f"{self!r} was not closed", ResourceWarning, source=self)
         finally:
-            self.close()  # also where warnings are errors
+            self.close()  # even if warnings are errors
 
     def __repr__(self) -> str:
         return f"<xsffi.Mirror {self.top!r}, {len(self)} nodes{' closed' if self.closed else ''}>"
@@ -220,36 +222,36 @@ class Mirror(MirroredTree):
             raise closed_mirror_error()
 
     def _wake(self) -> None:
-        """Have who waits look again."""
+        """Make waiting calls check again."""
         link = self._upkeep.link
         if link is not None:
             link.wake()
 
     def _carry_through(self, course: Course[T]) -> T:
-        """Carry a program through, while nobody else updates the mirror."""
+        """Run a program to its end, while nobody else updates the mirror."""
         self._check()
         me = object()
         try:
             self._updaters.append(me)
             if self._updaters[0] is not me:
-                raise RuntimeError("the mirror is being updated already")
+                raise RuntimeError("the mirror is already being updated")
             return programs.run(course, self._carry)
         except BaseException as error:
             if self._updaters[:1] == [me]:
                 self._upkeep.fail(error)
             if isinstance(error, (ConnectionLostError, ClientClosedError)):
-                self._check()  # the mirror was closed, and that is why
+                self._check()  # the reason may be that the mirror was closed
             raise
         finally:
             if me in self._updaters:
                 self._updaters.remove(me)
             if self._closed:
-                self.close()  # what may have been set up since
+                self.close()  # undoes what may have been set up since
             elif self._is_polled and self._upkeep.has_work:
                 self._wake()
 
     def _carry(self, effect: Any) -> Any:
-        """What an effect comes to."""
+        """The outcome of an effect."""
         self._check()
         if isinstance(effect, Reopen):
             self._upkeep.link = self._mirrors.reopen()
@@ -277,7 +279,7 @@ class Mirror(MirroredTree):
                 callback(change)
             except Exception:
                 log.exception("the callback of the mirror of %s raised", self.top)
-            if timeout and self._upkeep.is_up(deadline):  # no time at all is enough for what is there
+            if timeout and self._upkeep.is_up(deadline):  # a timeout of 0 still delivers what is available
                 return
 
 
@@ -285,7 +287,7 @@ class Mirrors:
     """The mirrors of one client."""
 
     def __init__(self, backend: Backend, timeout: float | None, connections: int | None) -> None:
-        """`backend`: the client's; and what that was opened with."""
+        """`backend`, `timeout`, `connections`: the client's."""
         self._backend = backend
         self._timeout = timeout
         self.closed = False
@@ -300,7 +302,7 @@ class Mirrors:
         return mirror
 
     def forget(self, mirror: Mirror) -> None:
-        """It is closed."""
+        """Forget a closed mirror."""
         self._open.pop(id(mirror), None)
 
     def link(self) -> Link:
@@ -308,18 +310,18 @@ class Mirrors:
         return Link(self._backend.bulk(), self._timeout, is_own=False)
 
     def reopen(self) -> Link:
-        """A connection of a mirror's own to the same place, since the client's is lost: over the wire, as that of its
+        """A new connection to the same place, for a mirror alone, since the client's is lost: over the wire, as for
         bulk work."""
         backend = open_backend("wire", self._backend.path, self._timeout, self._connections, PATIENCE)
         return Link(backend, self._timeout, is_own=True)
 
     def set_again(self) -> None:
-        """The daemon was told to forget all watches of the client's connection."""
+        """Call after the daemon was told to forget all watches of the client's connection."""
         for mirror in list(self._open.values()):
             mirror.resync()
 
     def close(self) -> None:
-        """Close all of them: the client is closed."""
+        """Close all of them, since the client is closed."""
         self.closed = True
         for mirror in list(self._open.values()):
             mirror.close()

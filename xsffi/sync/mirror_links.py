@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 __all__ = ["Link"]
 
 _numbers = itertools.count(1)
-_WAITING_MAX = 32768  # events: where more wait, all is read again instead
+_WAITING_MAX = 32768  # events: if more are pending, everything is read again instead
 
 
 class Link:
     """A connection, as one mirror uses it: its watches there, and their events."""
 
     def __init__(self, backend: Backend, timeout: float | None, is_own: bool) -> None:
-        """`is_own`: it is to be closed with this."""
+        """`is_own`: `backend` is closed with this."""
         self._backend = backend
         self._timeout = timeout
         self._is_own = is_own
         self._is_closed = False
-        self._watches: list[Watch] = []  # that are set, or may be
+        self._watches: list[Watch] = []  # those that are, or may be, set
         try:
             self._events = backend.events(f"mirror:{next(_numbers)}:", _WAITING_MAX)
         except BaseException:
@@ -45,12 +45,12 @@ class Link:
             raise
 
     def carry(self, effect: Effect) -> Any:
-        """What an effect comes to."""
+        """The outcome of an effect."""
         if isinstance(effect, NextEvent):
             return self._first_event() if effect.wait else self._events.next_event(0.0)
         if not isinstance(effect, Watch):
             return self._backend.call(effect) if isinstance(effect, Request) else self._backend.call_many(effect)
-        self._watches.append(effect)  # before, in case of an interruption
+        self._watches.append(effect)  # before the request, in case of an interruption
         try:
             return self._backend.call(effect)
         except XenStoreError as error:
@@ -59,15 +59,15 @@ class Link:
             raise
 
     def new_token(self) -> bytes:
-        """A token for a watch whose events are to come here."""
+        """A token for a watch whose events go to this link."""
         return self._events.new_token()
 
     def next_event(self, timeout: float | None) -> WatchEvent | None:
-        """The next event; None where none came for `timeout` seconds (None: for ever), or it was woken."""
+        """The next event; None if none arrived within `timeout` seconds (None: no limit), or it was woken."""
         return self._events.next_event(timeout)
 
     def wake(self) -> None:
-        """End the wait for an event, or the next one."""
+        """End the current, or else the next, wait for an event."""
         with suppress(XenStoreError):
             self._events.wake()
 
@@ -76,17 +76,17 @@ class Link:
         return self._events.fileno()
 
     def take_back(self) -> None:
-        """Take the watches away, without waiting: perhaps the daemon does not answer."""
+        """Remove the watches, without waiting: the daemon may be hung."""
         while watches := self._watches[:1]:
             with suppress(XenStoreError):
                 self._backend.post(Unwatch(watches[0].path, watches[0].token))
-            with suppress(ValueError):  # another thread was faster
+            with suppress(ValueError):  # another thread took it first
                 self._watches.remove(watches[0])
 
     def close(self) -> None:
-        """End it. Again does nothing, but to what was set up since."""
+        """Close it. Idempotent, except for what was set up since."""
         self._is_closed = True
-        if not self._is_own:  # with the connection the watches go
+        if not self._is_own:  # otherwise the watches end with the connection
             self.take_back()
         self.wake()
         self._events.close()
@@ -103,4 +103,4 @@ class Link:
             if self._is_closed:
                 raise closed_mirror_error()
             if remaining == 0:
-                raise WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch came for {self._timeout} seconds")
+                raise WaitTimeoutError(errno.ETIMEDOUT, f"no event of a new watch within {self._timeout} seconds")

@@ -1,4 +1,4 @@
-"""What a client and a transaction have for nodes, beside the verbs that are written for all faces."""
+"""Operations on nodes that clients and transactions share, besides the generated verbs."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ class NodeOperations(NodeVerbs):
         raise NotImplementedError
 
     def _do(self, work: Work[T]) -> T:
-        """Carry what a verb makes."""
+        """Carry out what a verb returned."""
         return self._call(work) if isinstance(work, r.Request) else programs.run(work, self._carry)
 
     def _carry(self, effect: Effect) -> Any:
         return self._call(effect) if isinstance(effect, r.Request) else self._call_many(effect)  # type: ignore[arg-type]
 
     def walk(self, top: str = "/", onerror: Callable[[XenStoreError], object] | None = None) -> Iterator[Node]:
-        """Every node from `top` down, with its value, children and permissions: level by level, the top first.
+        """Every node from `top` down, with its value, children and permissions: level by level, `top` first.
 
-        A node that is removed meanwhile is left out; `top` itself must be there. Where a node may not be read, the
-        error is raised, or given to `onerror`, and the walk goes on without what is below that node.
+        Nodes removed meanwhile are left out; `top` itself must exist. If a node may not be read, the error is raised,
+        or passed to `onerror`, and the walk continues without the nodes below it.
         """
         found = trees.iterate(trees.walk(validate(top)), self._call_many)
 
@@ -76,4 +76,4 @@ class NodeOperations(NodeVerbs):
         """As :meth:`exists`."""
         return self.exists(path)
 
-    __iter__ = None  # else Python would iterate by __getitem__(0), (1), …
+    __iter__ = None  # otherwise Python would iterate with __getitem__(0), (1), …

@@ -24,13 +24,13 @@ __all__ = ["DomainVerbs", "NodeVerbs"]
 
 
 class NodeVerbs:
-    """What can be done with nodes.
+    """Operations on nodes.
 
-    A path is a str, absolute or relative to the caller's own domain (see :func:`xsffi.paths.validate`). A path that
-    breaks the rules, or a request that is too long, is refused before anything is sent. Each verb raises
-    :class:`~xsffi.errors.AccessDeniedError` where the caller's domain may not do that,
-    :class:`~xsffi.errors.ConnectionLostError` where the daemon is gone, and :class:`~xsffi.errors.ClientClosedError`
-    after ``close()``. The source of what each does is xenstore.txt, "Xenstore protocol details".
+    A path is a str, absolute or relative to the calling domain's home (see :func:`xsffi.paths.validate`). An invalid
+    path, or a request that is too long, is refused before anything is sent. Each verb raises
+    :class:`~xsffi.errors.AccessDeniedError` if the calling domain may not do that,
+    :class:`~xsffi.errors.ConnectionLostError` if the daemon is gone, and :class:`~xsffi.errors.ClientClosedError` after
+    ``close()``. The source for what each verb does is xenstore.txt, "Xenstore protocol details".
     """
 
     _any_domain: AnyDomain
@@ -39,12 +39,12 @@ class NodeVerbs:
         raise NotImplementedError
 
     def read(self, path: str) -> bytes:
-        """The value of a node, exactly; raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node."""
+        """The value of a node, exactly; raises :class:`~xsffi.errors.NodeNotFoundError` if there is no such node."""
         return self._do(verbs.read(path))
 
     def read_text(self, path: str, encoding: str = "utf-8", errors: str = "strict") -> str:
         """The value of a node as text, by `encoding` and `errors` as in ``bytes.decode``, which raises
-        UnicodeDecodeError where it is none; raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such
+        UnicodeDecodeError if it cannot be decoded; raises :class:`~xsffi.errors.NodeNotFoundError` if there is no such
         node."""
         return self._do(verbs.read_text(path, encoding, errors))
 
@@ -53,26 +53,25 @@ class NodeVerbs:
     @overload
     def get(self, path: str, default: T) -> bytes | T: ...
     def get(self, path: str, default: Any = None) -> Any:
-        """The value of a node, or `default` where there is no such node."""
+        """The value of a node, or `default` if there is no such node."""
         return self._do(verbs.get(path, default))
 
     def write(self, path: str, value: bytes | str) -> None:
-        """Set the value of a node: bytes as they are, a str as UTF-8. The node, and those above it, are made where
-        missing.
+        """Set the value of a node: bytes as they are, a str as UTF-8. It and the nodes above it are created if missing.
 
-        Raises :class:`~xsffi.errors.TooBigError` where path and value do not fit into one message (4096 bytes with the
-        NUL between them, 4080 on the kernel's device), or the daemon takes no value of that length, and
-        :class:`~xsffi.errors.QuotaExceededError` where the caller's domain has used up its nodes.
+        Raises :class:`~xsffi.errors.TooBigError` if path and value do not fit into one message (4096 bytes with the NUL
+        between them, 4080 on the kernel's device), or the daemon refuses a value of that length, and
+        :class:`~xsffi.errors.QuotaExceededError` if the calling domain has used up its quota of nodes.
         """
         return self._do(verbs.write(path, value))
 
     def mkdir(self, path: str) -> None:
-        """Make a node with an empty value, and those above it. One that is there is left as it is. Raises
+        """Create a node with an empty value, and missing nodes above it. An existing node is left as it is. Raises
         :class:`~xsffi.errors.QuotaExceededError` as :meth:`write` does."""
         return self._do(verbs.mkdir(path))
 
     def rm(self, path: str) -> None:
-        """Remove a node and all below it. One that is not there is no error, if its parent is there; else
+        """Remove a node and everything below it. A missing node is no error if its parent exists; otherwise
         :class:`~xsffi.errors.NodeNotFoundError` is raised.
 
         The root is refused: some daemons would wipe the whole store.
@@ -80,24 +79,23 @@ class NodeVerbs:
         return self._do(verbs.rm(path))
 
     def ls(self, path: str) -> list[str]:
-        """The names of a node's children, however many: sorted from oxenstored, in order of their making from
-        xenstored. Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node.
+        """The names of a node's children, however many: sorted by oxenstored, in order of creation by xenstored. Raises
+        :class:`~xsffi.errors.NodeNotFoundError` if there is no such node.
 
-        A list too long for one message is read in parts. Where it changed each of a hundred times meanwhile,
-        :class:`~xsffi.errors.TransactionConflictError` is raised, and where it does not end,
-        :class:`~xsffi.errors.ProtocolError`; libxenstore, which reads the parts itself, begins again as often as it
-        takes.
+        A list too long for one message is read in parts. If it changes during each of a hundred attempts,
+        :class:`~xsffi.errors.TransactionConflictError` is raised; if it never ends,
+        :class:`~xsffi.errors.ProtocolError`. libxenstore reads the parts itself, and retries without limit.
         """
         return self._do(verbs.ls(path))
 
     def exists(self, path: str) -> bool:
-        """Whether there is such a node. One that the caller may not read raises AccessDeniedError: xenstored says so of
-        missing nodes too."""
+        """Whether there is such a node. Raises AccessDeniedError for one that the caller may not read: xenstored
+        answers that for missing nodes too."""
         return self._do(verbs.exists(path))
 
     def get_permissions(self, path: str) -> list[Permission]:
-        """The permissions of a node; the first names its owner, and what those domains may do that have none of their
-        own. Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node."""
+        """The permissions of a node; the first names its owner, and says what domains without an entry of their own may
+        do. Raises :class:`~xsffi.errors.NodeNotFoundError` if there is no such node."""
         return self._do(verbs.get_permissions(path))
 
     def set_permissions(
@@ -106,10 +104,10 @@ class NodeVerbs:
         """Set the permissions of a node, the owner's first: ``["n0", "r5"]``, or
         :class:`~xsffi.permissions.Permission`.
 
-        Raises :class:`~xsffi.errors.NodeNotFoundError` where there is no such node,
-        :class:`~xsffi.errors.InvalidArgumentError` where one does not parse, or there is none; and where one is for
-        :data:`~xsffi.DOMID_ANY` and that would end the daemon, as it ends xenstored of Xen 4.22. `allow_any_domain`
-        says that this daemon is known to be mended.
+        Raises :class:`~xsffi.errors.NodeNotFoundError` if there is no such node,
+        :class:`~xsffi.errors.InvalidArgumentError` if a permission is invalid, or the list is empty; also if one is for
+        :data:`~xsffi.DOMID_ANY` and that would kill the daemon, as it does xenstored of Xen 4.22. `allow_any_domain`
+        asserts that this daemon is known to be fixed.
         """
         return self._do(verbs.set_permissions(self._any_domain, path, permissions, allow_any_domain=allow_any_domain))
 
@@ -118,25 +116,26 @@ class NodeVerbs:
     @overload
     def read_many(self, paths: Iterable[str], default: T) -> list[bytes | T]: ...
     def read_many(self, paths: Iterable[str], default: Any = RAISE) -> Any:
-        """The values of many nodes, in the order of `paths`, read together, each as it is at some moment meanwhile
-        (:meth:`~xsffi.Client.dump` gives a tree as it is at one).
+        """The values of many nodes, in the order of `paths`, read together, but not all at the same moment
+        (:meth:`~xsffi.Client.dump` returns a tree as it is at one moment).
 
-        A missing node gives `default`, where one is given; else, and with any other error, the first one is raised.
+        A missing node yields `default` if that is given; otherwise, and for any other error, the first error is
+        raised.
         """
         return self._do(verbs.read_many(paths, default))
 
     def exists_many(self, paths: Iterable[str]) -> list[bool]:
-        """Whether there are such nodes, in the order of `paths`, as :meth:`read_many` reads them. One that the caller
-        may not read raises AccessDeniedError."""
+        """Whether there are such nodes, in the order of `paths`, read as :meth:`read_many` does. Raises
+        AccessDeniedError for one that the caller may not read."""
         return self._do(verbs.exists_many(paths))
 
 
 class DomainVerbs:
-    """What can be done with domains and with the daemon; nearly all of it is for dom0 alone (AccessDeniedError else).
+    """Operations on domains and the daemon; nearly all are for dom0 only (otherwise AccessDeniedError).
 
-    A domid is an int from 0 to 65535; another is refused before anything is sent. The errors that every verb has are
-    told at :class:`NodeVerbs`. Features and quotas can be asked for since Xen 4.21 and 4.22; what is older, the daemon
-    or libxenstore, raises :class:`~xsffi.errors.NotSupportedError`.
+    A domid is an int from 0 to 65535; others are refused before anything is sent. See :class:`NodeVerbs` for the errors
+    that every verb may raise. Features exist since Xen 4.21, quotas since 4.22; with an older daemon or libxenstore,
+    these verbs raise :class:`~xsffi.errors.NotSupportedError`.
     """
 
     _any_domain: AnyDomain
@@ -145,7 +144,7 @@ class DomainVerbs:
         raise NotImplementedError
 
     def get_domain_path(self, domid: int) -> str:
-        """Where the nodes of a domain are: ``/local/domain/N``, whether there is such a domain or not."""
+        """The path of a domain's nodes: ``/local/domain/N``, whether the domain exists or not."""
         return self._do(verbs.get_domain_path(domid))
 
     def is_domain_introduced(self, domid: int) -> bool:
@@ -153,31 +152,31 @@ class DomainVerbs:
         return self._do(verbs.is_domain_introduced(domid))
 
     def introduce_domain(self, domid: int, gfn: int, port: int) -> None:
-        """Tell the daemon of a domain: the guest frame number of its store page, an int of 64 bits, and its event
-        channel's port, one of 32. Another number is refused with InvalidArgumentError."""
+        """Introduce a domain: the guest frame number of its store page, an int of 64 bits, and its event channel's
+        port, an int of 32 bits. Other numbers are refused with InvalidArgumentError."""
         return self._do(verbs.introduce_domain(domid, gfn, port))
 
     def release_domain(self, domid: int) -> None:
-        """Tell the daemon that a domain is gone. Domain 0 is refused: some daemons would wipe nodes.
+        """Tell the daemon that a domain is gone. Domain 0 is refused: some daemons would remove nodes.
 
-        A domain that owns ``@introduceDomain`` or ``@releaseDomain`` is refused, with InvalidArgumentError, where the
-        daemon tells of it: xenstored of Xen 4.18 to 4.23 would end. An unknown domain raises NodeNotFoundError with
+        A domain that owns ``@introduceDomain`` or ``@releaseDomain`` is refused, with InvalidArgumentError, if the
+        daemon reveals that: xenstored of Xen 4.18 to 4.23 would die. An unknown domain raises NodeNotFoundError with
         xenstored, InvalidArgumentError with oxenstored; so does :meth:`resume_domain`.
         """
         return self._do(verbs.release_domain(domid))
 
     def resume_domain(self, domid: int) -> None:
-        """Tell the daemon that a domain runs again after a suspend, so that its next shutdown is seen."""
+        """Tell the daemon that a domain runs again after a suspend, so that it notices its next shutdown."""
         return self._do(verbs.resume_domain(domid))
 
     def set_target(self, domid: int, target: int) -> None:
-        """Let `domid`, a device model's domain, act on the nodes of `target`, its guest. A domain that the daemon does
-        not know raises NodeNotFoundError with xenstored."""
+        """Let `domid`, a device model's domain, act on the nodes of `target`, its guest. xenstored raises
+        NodeNotFoundError for an unknown domain."""
         return self._do(verbs.set_target(domid, target))
 
     def control(self, command: str, *arguments: str | bytes) -> str:
-        """Give the daemon a command, such as ``help``, and return its answer as text (xenstore.txt, "CONTROL"). Raises
-        InvalidArgumentError where an argument has a NUL, and where xenstored does not know the command."""
+        """Send the daemon a command, such as ``help``, and return its answer as text (xenstore.txt, "CONTROL"). Raises
+        InvalidArgumentError if an argument contains a NUL, or xenstored does not know the command."""
         return self._do(verbs.control(command, *arguments))
 
     def get_features(self, domid: int | None = None) -> Feature:
@@ -185,8 +184,8 @@ class DomainVerbs:
         return self._do(verbs.get_features(domid))
 
     def set_features(self, domid: int, bits: int) -> None:
-        """Set the features that a domain, which is not yet introduced, may use: those of :class:`xsffi.Feature`, or-ed.
-        Since Xen 4.21."""
+        """Set the features that a domain, not yet introduced, may use: members of :class:`xsffi.Feature` combined with
+        ``|``. Since Xen 4.21."""
         return self._do(verbs.set_features(domid, bits))
 
     def quota_names(
@@ -196,11 +195,11 @@ class DomainVerbs:
         return self._do(verbs.quota_names())
 
     def get_quota(self, name: str, domid: int | None = None) -> int:
-        """A quota of a domain, or, without `domid`, the one that new domains get: a number of things, or of bytes; 0 is
-        no bound. Raises InvalidArgumentError where there is none of that name. Since Xen 4.22."""
+        """A quota of a domain or, without `domid`, the default for new domains: a number of things, or of bytes; 0
+        means no limit. Raises InvalidArgumentError for an unknown name. Since Xen 4.22."""
         return self._do(verbs.get_quota(name, domid))
 
     def set_quota(self, name: str, value: int, domid: int | None = None) -> None:
-        """Set a quota of a domain, or, without `domid`, the one that new domains get, to an int of 32 bits; 0 is no
-        bound. Raises InvalidArgumentError where there is none of that name. Since Xen 4.22."""
+        """Set a quota of a domain or, without `domid`, the default for new domains, to an int of 32 bits; 0 means no
+        limit. Raises InvalidArgumentError for an unknown name. Since Xen 4.22."""
         return self._do(verbs.set_quota(name, value, domid))

@@ -1,5 +1,4 @@
-"""Many operations at once: they are on their way together, and the daemon need not wait for the client between two of
-them."""
+"""Many operations at once: they are in flight together, so the daemon need not wait for the client in between."""
 
 from __future__ import annotations
 
@@ -22,11 +21,12 @@ __all__ = ["Pipeline"]
 
 
 class Pipeline(Queue):
-    """Queues operations and carries them all at once; their results are in :attr:`results`, in the same order.
+    """Queues operations and carries them all out at once; their results are in :attr:`results`, in the same order.
 
-    The verbs are those of a transaction and take the same, and what breaks a rule is refused as it is queued. With a
-    ``with`` block they are carried at its end, and dropped where an exception leaves it; else by :meth:`execute`. What
-    needs a second trip to the daemon, such as a very long list of children, has it after the first of all others.
+    The verbs and their arguments are those of a transaction; invalid arguments are refused when queued. With a ``with``
+    block they are carried out at its end, or dropped if an exception leaves it; otherwise call :meth:`execute`.
+    Operations that need a second round trip, such as a very long list of children, continue after the first round of
+    all others.
     """
 
     def __init__(
@@ -36,20 +36,21 @@ class Pipeline(Queue):
         transactions: Transactions | None = None,
         attempts: int = 1,
     ) -> None:
-        """To be had from :meth:`xsffi.Client.pipeline`."""
+        """Create with :meth:`xsffi.Client.pipeline`."""
         super().__init__(any_domain)
-        self.results: list[Any] = []  #: what came back of each operation: its result, or its error
+        self.results: list[Any] = []  #: the outcome of each operation: its result, or its error
         self._target = target
         self._transactions = transactions
         self._attempts = attempts
 
     def execute(self, raise_on_error: bool = True) -> list[Any]:
-        """Carry what is queued, and return the results, which are in :attr:`results` too.
+        """Carry out what is queued, and return the results, which are also in :attr:`results`.
 
-        Every operation is carried, whichever fails; then the first error is raised, or, with `raise_on_error` false,
-        each error stands in its place. In a transaction an error that is raised aborts it. Raises
-        :class:`~xsffi.errors.TransactionConflictError` where the last attempt to commit was in conflict, and
-        :class:`~xsffi.errors.ConnectionLostError` where the daemon is gone: what was carried by then is not known.
+        All operations are carried out even if some fail; then the first error is raised or, with `raise_on_error`
+        false, each error is in the results. In a transaction, an error that is raised aborts it. Raises
+        :class:`~xsffi.errors.TransactionConflictError` if the last attempt to commit failed with a conflict, and
+        :class:`~xsffi.errors.ConnectionLostError` if the daemon is gone: which operations were carried out is then
+        unknown.
         """
         queued, self.results = self.take(), []
 

@@ -1,4 +1,4 @@
-"""Transactions: several operations that take effect all together, or not at all."""
+"""Transactions: several operations that all take effect at once, or not at all."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = ["Transaction", "Transactions"]
 
 
 class Transaction(NodeOperations):
-    """The verbs of a client, within one transaction. Other clients see what was done when it is committed.
+    """The verbs of a client, within one transaction. Other clients see its changes once it is committed.
 
-    As a context manager it commits at the end, and aborts where an exception leaves the block. On a conflict nothing
-    was written, and the whole is to be done again: :meth:`xsffi.Client.transact` does that. Once it has ended, each
-    verb raises :class:`~xsffi.errors.TransactionGoneError`.
+    As a context manager it commits on exit, and aborts if an exception leaves the block. After a conflict nothing has
+    been written, and the whole transaction must be retried: :meth:`xsffi.Client.transact` does that. Once it has ended,
+    every verb raises :class:`~xsffi.errors.TransactionGoneError`.
     """
 
     def __init__(self, backend: Backend, any_domain: AnyDomain, tx_id: int, orphans: list[int]) -> None:
-        """To be had from :meth:`xsffi.Client.transaction`. `orphans`: where its id goes if it is dropped without an
-        end."""
+        """Create with :meth:`xsffi.Client.transaction`. `orphans`: receives its id if it is dropped without having
+        ended."""
         self._backend = backend
         self._any_domain = any_domain
         self._orphans = orphans
@@ -48,21 +48,21 @@ class Transaction(NodeOperations):
         self.id = tx_id
 
     def commit(self) -> None:
-        """Make all that was done take effect at once.
+        """Make all changes take effect at once.
 
-        Raises :class:`~xsffi.errors.TransactionConflictError` where other changes came in between: nothing was written.
-        The transaction has ended then, as with any error. Raises :class:`~xsffi.errors.TransactionGoneError` where it
-        had ended before, and ConnectionLostError where the daemon is gone: whether it took effect is not known then,
-        nor where Ctrl-C ends the wait for the reply.
+        Raises :class:`~xsffi.errors.TransactionConflictError` if other clients changed what it used: nothing was
+        written. Whatever the outcome, the transaction has then ended. Raises
+        :class:`~xsffi.errors.TransactionGoneError` if it had already ended, and ConnectionLostError if the daemon is
+        gone: whether it took effect is then unknown, as it is if Ctrl-C ends the wait for the reply.
         """
         self._end(commit=True)
 
     def abort(self) -> None:
-        """Drop all that was done. Raises as :meth:`commit` does, but for conflicts; nothing takes effect either way."""
+        """Discard all changes. Raises as :meth:`commit` does, except for conflicts; nothing takes effect either way."""
         self._end(commit=False)
 
     def __enter__(self) -> Transaction:
-        """Raises :class:`~xsffi.errors.TransactionGoneError` where it has ended already."""
+        """Raises :class:`~xsffi.errors.TransactionGoneError` if it has already ended."""
         self._state.check()
         return self
 
@@ -80,25 +80,25 @@ class Transaction(NodeOperations):
         try:
             self.abort()
         except XenStoreError:
-            pass  # the transaction is over either way, and what went wrong first is what matters
+            pass  # it has ended either way, and the first error matters
 
     def __repr__(self) -> str:
         return f"<xsffi.Transaction {self.id} {self._state.ended or 'open'}>"
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
         if hasattr(self, "id") and self._state.ended is None:
-            self._orphans.append(self.id)  # no request from here: this may run in any thread, at any moment
+            self._orphans.append(self.id)  # no request here: this may run in any thread, at any point
             _warn(f"{self!r} was neither committed nor aborted", ResourceWarning, source=self)
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> str | tuple[Any, ...]:
-        raise TypeError("a transaction belongs to its connection: it can be neither copied nor pickled")
+        raise TypeError("a transaction belongs to its connection: it cannot be copied or pickled")
 
     def _end(self, commit: bool) -> None:
         try:
             self._run(self._state.end(commit))
         except BaseException as error:
             if isinstance(error, WaitTimeoutError) or not isinstance(error, XenStoreError):
-                self._backend.post(self._state.interrupt(), self.id)  # in case it was not sent
+                self._backend.post(self._state.interrupt(), self.id)  # in case the request was not sent
             raise
 
     def _call(self, request: r.Request[T]) -> T:
@@ -112,10 +112,10 @@ class Transaction(NodeOperations):
     def _call_many(self, requests: Sequence[r.Request[Any]]) -> list[Any]:
         self._state.check()
         if isinstance(requests[0], r.GetFeatures):
-            # They are no part of a transaction, and an older libxenstore cannot ask for them.
+            # These are not part of a transaction, and an older libxenstore cannot request them.
             return self._backend.bulk().call_many(requests)
         outcomes = self._backend.call_many(requests, self.id)
-        # A transaction that is gone stays so: the last outcome tells.
+        # A transaction that is gone stays gone, so the last outcome shows it.
         if outcomes and isinstance(outcomes[-1], XenStoreError):
             self._run(self._state.look_into(outcomes[-1]))
         return outcomes
@@ -126,7 +126,7 @@ class Transaction(NodeOperations):
 
 
 class Transactions:
-    """Starts the transactions of one client, and ends those that were dropped."""
+    """Starts the transactions of one client, and aborts those that were dropped."""
 
     def __init__(self, backend: Backend, any_domain: AnyDomain) -> None:
         self._backend = backend
@@ -139,14 +139,14 @@ class Transactions:
             try:
                 orphan = self._orphans.pop()
             except IndexError:
-                break  # another thread was faster
+                break  # another thread took it first
             self._backend.post(r.TransactionEnd(commit=False), orphan)
         return Transaction(self._backend, self._any_domain, self._backend.call(r.TransactionStart()), self._orphans)
 
     def repeat(self, function: Callable[[Transaction], T], attempts: int) -> T:
-        """Run `function` in a transaction until that is committed, up to `attempts` times."""
+        """Run `function` in a transaction until that commits, up to `attempts` times."""
         if not callable(function):
-            raise TypeError(f"a function is to be given, not {type(function).__name__}: {function!r}")
+            raise TypeError(f"expected a function, not {type(function).__name__}: {function!r}")
         validate_attempts(attempts)
         for attempt in range(1, attempts + 1):
             transaction = self.start()

@@ -1,4 +1,4 @@
-"""A whole tree as it is at one moment: the driver of :func:`xsffi.protocol.trees.snapshot`."""
+"""A whole tree as it is at one moment: a driver of :func:`xsffi.protocol.trees.snapshot`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _numbers = itertools.count(1)
 def snapshot(backend: Backend, top: str, rounds: int, timeout: float | None = None) -> list[Node]:
     """Every node from `top` down, parents first, as they were at one moment.
 
-    `timeout`: how many seconds the first event of the watch may take (None: any time). Raises
-    TransactionConflictError where each of so many `rounds` brought changes, WaitTimeoutError, and what the backend
-    does: ConnectionLostError where the daemon is gone.
+    `timeout`: how many seconds the first event of the watch may take (None: no limit). Raises TransactionConflictError
+    if each of `rounds` rounds brought changes, WaitTimeoutError, and what the backend raises: ConnectionLostError if
+    the daemon is gone.
     """
     events = backend.events(f"dump:{next(_numbers)}:")
     try:
@@ -38,7 +38,7 @@ def snapshot(backend: Backend, top: str, rounds: int, timeout: float | None = No
 
 def _read(backend: Backend, events: Events, top: str, rounds: int, timeout: float | None) -> list[Node]:
     token, released = events.new_token(), events.new_token()
-    watches: list[Watch] = []  # that are set, or may be
+    watches: list[Watch] = []  # those that are, or may be, set
 
     def carry(effect: Effect) -> Any:
         if isinstance(effect, NextEvent):
@@ -48,7 +48,7 @@ def _read(backend: Backend, events: Events, top: str, rounds: int, timeout: floa
             return event
         if not isinstance(effect, Watch):
             return backend.call(effect) if isinstance(effect, Request) else backend.call_many(effect)
-        watches.append(effect)  # before, in case of an interruption
+        watches.append(effect)  # before the request, in case of an interruption
         try:
             return backend.call(effect)
         except XenStoreError:
@@ -61,12 +61,12 @@ def _read(backend: Backend, events: Events, top: str, rounds: int, timeout: floa
         try:
             _take_back(backend, watches)
         except BaseException:
-            _take_back(backend, watches)  # an interruption came in between
+            _take_back(backend, watches)  # after an interruption
             raise
 
 
 def _take_back(backend: Backend, watches: list[Watch]) -> None:
-    """Take watches away, without waiting: perhaps the daemon does not answer."""
+    """Remove watches, without waiting: the daemon may be hung."""
     while watches:
         backend.post(Unwatch(watches[0].path, watches[0].token))
         del watches[0]

@@ -1,4 +1,4 @@
-"""Waiting for a condition: threads that wait share their watches, and one of them at a time reads the events of all."""
+"""Waiting for conditions: waiting threads share their watches, and one of them at a time reads the events for all."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ class _Wait:
     def __init__(self, deadline: float | None) -> None:
         self.deadline = deadline
         self.thread = get_ident()
-        self.changed: dict[str, None] = {}  # the watched paths at which there was an event, in order
-        # Held while the wait is to sleep. A lock, and no event of threading's: what interrupts one of its methods may
-        # call it again.
+        self.changed: dict[str, None] = {}  # the watched paths that had an event, in order
+        # Held while the wait is to sleep. A lock rather than a threading.Event, whose methods are not re-entrant in
+        # signal handlers.
         self._asleep = threading.Lock()
         self._asleep.acquire()
 
     def remaining(self) -> float | None:
-        """How many seconds are left (None: any number)."""
+        """How many seconds are left (None: no limit)."""
         return None if self.deadline is None else max(0.0, self.deadline - monotonic())
 
     def sleep(self) -> None:
-        """Sleep until :meth:`wake` is called, or was since the last time; raises TimeIsUp."""
+        """Sleep until :meth:`wake` is called, or has been since the last sleep; raises TimeIsUp."""
         seconds = -1.0 if self.deadline is None else min(max(0.0, self.deadline - monotonic()), threading.TIMEOUT_MAX)
         if not self._asleep.acquire(timeout=seconds):
             raise conditions.TimeIsUp
 
     def wake(self) -> None:
-        """End its sleep, or the next one."""
+        """End the current, or else the next, sleep."""
         try:
             self._asleep.release()
         except RuntimeError:
@@ -66,21 +66,21 @@ class _Wait:
 class Waits:
     """The waits of one client.
 
-    A call of a signal handler or a finalizer that interrupts its own thread's wait is carried out while that sleeps,
-    and raises EDEADLK else.
+    A call from a signal handler or finalizer that interrupts its own thread's wait is carried out if that was asleep,
+    and otherwise raises EDEADLK.
     """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._lock = threading.Lock()  # of all below
-        self._inside: set[int] = set()  # the threads that have the lock, or are about to
-        self._opened: list[Events] = []  # the queue of the events of all waits, once there is one
+        self._lock = threading.Lock()  # guards the fields below
+        self._inside: set[int] = set()  # the threads that hold the lock, or are about to take it
+        self._opened: list[Events] = []  # at most one: the queue for all waits, created on first use
         self._watches: SharedWatches[_Wait] = SharedWatches()
-        self._taken: list[WatchEvent | None] = []  # events that came out of the queue, and were not yet told
-        self._reader: _Wait | None = None  # who sleeps until an event comes
-        self._sleepers: dict[_Wait, None] = {}  # those who sleep until they are told of one, in order
-        self._ended: list[_Wait] = []  # those that are over, however far their end has got
-        self._unused: list[SharedWatch[_Wait]] = []  # watches that are to be taken away, unless somebody needs them now
+        self._taken: list[WatchEvent | None] = []  # events taken from the queue but not dispatched yet
+        self._reader: _Wait | None = None  # the wait that sleeps in the queue
+        self._sleepers: dict[_Wait, None] = {}  # the waits that sleep until they are woken, in order
+        self._ended: list[_Wait] = []  # those that have ended but may not be cleaned up yet
+        self._unused: list[SharedWatch[_Wait]] = []  # watches to remove, unless some wait needs them again
         self._owner = os.getpid()
 
     def wait(self, condition: Condition[T | None], timeout: float | None) -> T:
@@ -88,32 +88,32 @@ class Waits:
         conditions.check(condition)
         validate_timeout(timeout)
         if self._owner != os.getpid():
-            raise forked_error()  # before the lock, which a thread of the parent may have had
+            raise forked_error()  # before taking the lock, which a thread of the parent may have held
         wait = _Wait(None if timeout is None else monotonic() + timeout)
         try:
             return programs.run(conditions.wait(condition), lambda effect: self._carry(wait, effect))
         except conditions.TimeIsUp:
             raise conditions.no_time_error(timeout) from None
         finally:
-            # Once it is among those that have ended, its watches are taken away, if not here, then by the next wait.
+            # Once it is in the list of ended waits, its watches are removed: here, or by the next wait.
             try:
                 self._ended.append(wait)
                 self._tidy()
             except BaseException:
-                self._ended.append(wait)  # an interruption may have come before, and twice does no harm
+                self._ended.append(wait)  # the first append may have been interrupted; twice does no harm
                 self._tidy()
                 raise
 
     def set_again(self) -> None:
-        """The daemon was told to forget all watches of the connection."""
+        """Call after the daemon was told to forget all watches of the connection."""
         for watch in self._locked(lambda: list(self._watches)):
             if not watch.waits:
-                continue  # it was taken away meanwhile
+                continue  # removed meanwhile
             try:
                 self._backend.call(watch.request())
             except WatchExistsError:
-                pass  # another thread has just set it
-            self._locked(partial(self._tell, watch))  # of what happened meanwhile
+                pass  # another thread has just set it again
+            self._locked(partial(self._tell, watch))  # something may have changed meanwhile
             if not watch.waits:
                 self._unused.append(watch)
         self._locked(self._wake_reader)
@@ -146,7 +146,7 @@ class Waits:
     # Watches.
 
     def _set(self, wait: _Wait, request: Watch) -> None:
-        """Have the wait told of events at a path. Where another thread is setting that watch, this one waits for it."""
+        """Add the wait to the watch at a path, setting it if needed. If another thread is setting it, wait for that."""
         path = request.path.decode("ascii")
 
         def step() -> SharedWatch[_Wait] | None:
@@ -177,13 +177,13 @@ class Waits:
             return
 
     def _stop_setting(self, watch: SharedWatch[_Wait]) -> None:
-        """Nobody is setting that watch now: those who wait for it go on."""
+        """The watch is no longer being set: wake the waits that need it."""
         watch.setter = None
         for other in list(watch.waits):
             other.wake()
 
     def _part(self, wait: _Wait, request: Unwatch) -> None:
-        """Tell the wait of events at a path no more."""
+        """Remove the wait from the watch at a path."""
         path = request.path.decode("ascii")
 
         def step() -> None:
@@ -194,21 +194,21 @@ class Waits:
         self._take_away_unused()
 
     def _leave(self, watch: SharedWatch[_Wait], wait: _Wait) -> None:
-        """A wait is told of the events of a watch no more; the lock is held."""
+        """Remove a wait from a watch; the lock is held."""
         if watch.setter is wait:
             self._stop_setting(watch)
         if watch.waits == {wait}:
-            self._unused.append(watch)  # before, in case of an interruption
+            self._unused.append(watch)  # before removing the wait, in case of an interruption
         self._watches.part(watch, wait)
 
     def _tidy(self) -> None:
-        """Take out the waits that are over, and the watches that nobody needs."""
-        if self._owner == os.getpid():  # else a condition has forked
+        """Clean up ended waits, and watches that nobody needs."""
+        if self._owner == os.getpid():  # otherwise a condition has forked
             self._locked(self._take_out_ended)
             self._take_away_unused()
 
     def _take_out_ended(self) -> None:
-        """The lock is held."""
+        """Clean up the ended waits; the lock is held."""
         for wait in list(self._ended):
             for watch in self._watches.of_wait(wait):
                 self._leave(watch, wait)
@@ -220,14 +220,14 @@ class Waits:
         for watch in list(self._unused):
             if watch.may_be_set and not watch.waits:
                 self._backend.post(watch.unwatch_request())
-            with suppress(ValueError):  # another thread was faster
+            with suppress(ValueError):  # another thread took it first
                 self._unused.remove(watch)
 
     # Events.
 
     def _next_event(self, wait: _Wait, is_waiting: bool) -> WatchEvent | None:
-        """The next event at a watched path, with that path as its token; None where there is none and it is not waited
-        for."""
+        """The next event at a watched path, with that path as its token; None if there is none and `is_waiting` is
+        false."""
         try:
             while True:
                 may_read = self._locked(lambda: self._look(wait, is_waiting))
@@ -241,14 +241,14 @@ class Waits:
                 if not may_read:
                     wait.sleep()
                     continue
-                # In one call, so that no exception comes between taking an event and knowing it.
+                # One call, so that no exception can come between taking an event and storing it.
                 self._taken.extend(map(self._opened[0].next_event, (wait.remaining(),)))
         finally:
             self._locked(lambda: self._stop_reading(wait))
 
     def _look(self, wait: _Wait, is_waiting: bool) -> bool:
-        """Tell all who wait of the events that have come. Whether this one may sleep until the next comes, where it
-        waits; the lock is held."""
+        """Dispatch the events that have arrived. Whether this wait may now sleep for the next one, if `is_waiting`; the
+        lock is held."""
         queue = self._queue()
         self._sleepers.pop(wait, None)
         self._take_out_ended()
@@ -268,31 +268,32 @@ class Waits:
             return False
         if self._reader is None:
             self._reader = wait
-        # The reader may be what this has interrupted: it sleeps in the same thread, and cannot go on before.
+        # The reader may be the wait that this one has interrupted: it sleeps in the same thread, and cannot continue
+        # first.
         if self._reader.thread == wait.thread:
             return True
         self._sleepers[wait] = None
         return False
 
     def _stop_reading(self, wait: _Wait) -> None:
-        """A wait goes on, or is over: where nobody reads then, one of those who sleep is the next to do so. The lock is
+        """A wait continues or has ended: if nobody is reading then, one of the sleepers becomes the reader. The lock is
         held."""
         if self._reader is wait:
             self._reader = None
         if self._reader is not None:
             self._wake_reader()
             return
-        # Of a thread's waits the last: what a signal handler's has interrupted cannot go on before. In the main thread
-        # a handler may have interrupted the last one too, so it is the last choice.
+        # Of a thread's waits, wake the last: one interrupted by a signal handler's cannot continue before that. In the
+        # main thread even the last one may have been interrupted by a handler, so it is the last choice.
         last = {other.thread: other for other in self._sleepers}
         in_main_thread = last.pop(threading.main_thread().ident or 0, None)
         for other in [*last.values(), *filter(None, [in_main_thread])][:1]:
             other.wake()
 
     def _wake_reader(self) -> None:
-        """End the sleep of the reader where another has told it of an event. Not by the queue's wake(), which may end
-        the next call of any thread instead: by an event that is of no watch, and is put there again until the reader
-        has gone on."""
+        """End the reader's sleep after another thread has dispatched an event to it. Not with the queue's wake(), which
+        might end the next call of any thread instead, but with an event of no watch, which is put back until the reader
+        has continued."""
         if self._reader is not None and self._reader.changed:
             self._opened[0].put_back(_OF_NO_WATCH)
 
@@ -307,7 +308,7 @@ class Waits:
         return self._opened[0]
 
     def _locked(self, step: Callable[[], T]) -> T:
-        """Take a step with the lock held."""
+        """Run `step` with the lock held."""
         me = get_ident()
         if me in self._inside:
             raise reentered_error()

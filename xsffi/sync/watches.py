@@ -1,4 +1,4 @@
-"""The watches of a client, and the loop that calls back."""
+"""The watches of a client, and the loop that calls their callbacks."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ __all__ = ["Watch", "Watches"]
 
 
 class Watch(Watched):
-    """A watch that is set: its path, token, depth and callback. It ends by :meth:`close`, or with a ``with`` block.
+    """A watch that is set: its path, token, depth and callback. It ends with :meth:`close`, or with a ``with`` block.
 
-    `depth` is None where all below the path counts: also where a depth was tried that the daemon does not know.
+    `depth` is None if everything below the path is included, even if a depth was tried that the daemon does not
+    support.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Watch(Watched):
         depth: int | None,
         wire_token: bytes,
     ) -> None:
-        """To be had from :meth:`xsffi.Client.watch`."""
+        """Create with :meth:`xsffi.Client.watch`."""
         super().__init__(path, self if token is ITSELF else token, wire_token)
         self.callback = callback
         self.depth = depth
@@ -61,14 +62,14 @@ class Watch(Watched):
 
     @property
     def closed(self) -> bool:
-        """Whether it was taken away."""
+        """Whether it was removed."""
         return not self._watches.has(self)
 
     def close(self) -> None:
-        """Take the watch away; none of its events is delivered any more. Closing again does nothing, from any thread,
-        also once the client is closed.
+        """Remove the watch; none of its events is delivered any more. Idempotent, from any thread, even once the client
+        is closed.
 
-        Raises ConnectionLostError where the daemon is gone.
+        Raises ConnectionLostError if the daemon is gone.
         """
         self._watches.discard(self)
 
@@ -84,7 +85,7 @@ class Watch(Watched):
         try:
             self.close()
         except OSError:
-            pass  # what went wrong first is what matters
+            pass  # the first error matters
 
     def __repr__(self) -> str:
         return f"<xsffi.Watch {self.path!r}{' closed' if self.closed else ''}>"
@@ -119,21 +120,21 @@ class Watches:
         return watch in self._watching.table
 
     def remove(self, watch: Watch) -> None:
-        """Take a watch away; raises NodeNotFoundError where it is none of this client's, or was taken away before."""
+        """Remove a watch; raises NodeNotFoundError if it is not one of this client's, or was already removed."""
         if not isinstance(watch, Watch):
-            raise TypeError(f"what watch() returned is to be given, not {type(watch).__name__}: {watch!r}")
+            raise TypeError(f"expected what watch() returned, not {type(watch).__name__}: {watch!r}")
         if watch._watches is not self or not self._watching.remove(watch, encode(watch.path), claim=True):
             raise NodeNotFoundError(errno.ENOENT, "this watch is not set on this client", watch.path)
 
     def discard(self, watch: Watch) -> None:
-        """Take a watch of this client's away, if it is set."""
+        """Remove a watch of this client, if it is set."""
         try:
             self._watching.remove(watch, encode(watch.path), claim=True)
         except (ClientClosedError, NodeNotFoundError):
-            pass  # it went with the connection, or with reset()
+            pass  # it ended with the connection, or by reset()
 
     def reset(self) -> None:
-        """Take all watches away, and the daemon's transactions of this connection."""
+        """Remove all watches, and abort all transactions, of this connection."""
         self._backend.call(r.ResetWatches())
         self._watching.clear()
 
@@ -142,19 +143,19 @@ class Watches:
         return self._watching.fileno()
 
     def check(self) -> WatchEvent | None:
-        """The next event, or None at once."""
+        """The next event, or None immediately."""
         found = self._watching.next_event(0.0)
         return found[0] if found is not None else None
 
     def read(self, timeout: float | None) -> WatchEvent:
-        """The next event; raises WaitTimeoutError when none came for `timeout` seconds."""
+        """Wait for the next event; raises WaitTimeoutError if none arrived within `timeout` seconds."""
         found = self._watching.next_event(timeout)
         if found is None:
-            raise WaitTimeoutError(errno.ETIMEDOUT, f"no event came for {timeout} seconds")
+            raise WaitTimeoutError(errno.ETIMEDOUT, f"no event within {timeout} seconds")
         return found[0]
 
     def events(self, timeout: float | None) -> Iterator[WatchEvent]:
-        """Events, until none came for `timeout` seconds."""
+        """Events, until none has arrived for `timeout` seconds."""
         while True:
             found = self._watching.next_event(timeout)
             if found is None:
@@ -169,7 +170,7 @@ class Watches:
         try:
             self._runs.append(me)
             if self._runs[0] is not me:
-                raise RuntimeError("run() is running already on this client")
+                raise RuntimeError("run() is already running on this client")
             self._loop(timeout, otherwise, raise_errors)
         finally:
             if self._runs[:1] == [me]:
@@ -178,19 +179,19 @@ class Watches:
                 self._runs.remove(me)
 
     def stop(self) -> None:
-        """End :meth:`run`, or the next one where none is running; any thread and any signal handler may."""
+        """End :meth:`run`, or the next one if none is running; safe in any thread and signal handler."""
         self._stopping = True
         self._watching.wake()
 
     def close(self) -> None:
-        """Forget all watches; the backend is closed already, which ends run()."""
+        """Forget all watches. Call after closing the backend, which ends run()."""
         self._watching.clear()
 
     def _set(self, watch: Watch, encoded: bytes) -> None:
         try:
             if not self._watching.set(watch, r.Watch(encoded, watch.wire_token, watch.depth)):
                 raise WatchExistsError(
-                    errno.EEXIST, f"this path is watched with this token already: {watch.token!r}", watch.path
+                    errno.EEXIST, f"this path is already watched with this token: {watch.token!r}", watch.path
                 )
         except InvalidArgumentError as error:
             if watch.depth is not None:
@@ -203,7 +204,7 @@ class Watches:
         while not self._stopping:
             found = self._watching.next_event(remaining, lambda: self._stopping)
             if found is not None:
-                # No step comes between, at which an interruption could lose the event.
+                # Nothing in between, where an interruption could lose the event.
                 event, watch = found
                 callback = otherwise if watch.callback is None else watch.callback
                 try:
@@ -218,4 +219,4 @@ class Watches:
             if deadline is not None:
                 remaining = max(0.0, deadline - monotonic())
                 if remaining == 0 and (found is None or timeout):
-                    return  # no time at all still is enough for what is there
+                    return  # a timeout of 0 still delivers what is available

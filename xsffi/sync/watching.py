@@ -1,4 +1,4 @@
-"""Watches and their events, as the client and the drop-in have them: set, taken away, waited for."""
+"""Watches and their events, for the client and the drop-in: setting, removing, waiting."""
 
 from __future__ import annotations
 
@@ -25,25 +25,26 @@ __all__ = ["Watching"]
 
 
 class Watching(Generic[W]):
-    """The watches of one connection, and the queue of their events, which is opened when first wanted.
+    """The watches of one connection, and the queue of their events, which is opened on first use.
 
-    Any method may be called from any thread; :meth:`wake` and :meth:`clear` take no lock, and may be called from any
-    signal handler and finalizer. Each of the others raises what the backend does: ConnectionLostError once the daemon
-    is gone, ClientClosedError once the backend is closed.
+    Every method is thread-safe; :meth:`wake` and :meth:`clear` take no lock, and are also safe in signal handlers and
+    finalizers. The others raise what the backend does: ConnectionLostError once the daemon is gone, ClientClosedError
+    once the backend is closed.
     """
 
     def __init__(self, backend: Backend) -> None:
         self.table: WatchTable[W] = WatchTable()
         self._backend = backend
-        self._attempts = itertools.count()  # to open the queue
-        self._opened: list[Events] = []  # the first of them is the queue
+        self._attempts = itertools.count()  # number the queue's prefixes
+        self._opened: list[Events] = []  # the first is used; others lost a race
 
     def new_token(self) -> bytes:
-        """A token for a watch, as it goes over the wire."""
+        """A token for a watch, as it is sent."""
         return self._queue().new_token()
 
     def set(self, watched: W, request: r.Watch) -> bool:
-        """Set a watch; False where its path is watched with its token. One whose setting fails leaves nothing."""
+        """Set a watch; False if its path is already watched with its token. If setting it fails, no watch is left
+        behind."""
         try:
             if not self.table.add(watched):
                 return False
@@ -56,8 +57,8 @@ class Watching(Generic[W]):
         return True
 
     def remove(self, watched: W, path: bytes, claim: bool = False) -> bool:
-        """Take a watch away, which is forgotten here once the daemon has, or may have. With `claim` it is so at once:
-        of all who do this to a watch one alone asks the daemon, and the others are told False."""
+        """Remove a watch, and forget it here once the daemon has, or may have, done so. With `claim`, forget it at
+        once: only one of several callers then asks the daemon, and the others get False."""
         request = r.Unwatch(path, watched.wire_token)
         try:
             if claim and not self.table.remove(watched):
@@ -67,17 +68,17 @@ class Watching(Generic[W]):
         except BaseException as error:
             if isinstance(error, WaitTimeoutError) or not isinstance(error, XenStoreError):
                 self._forget(watched)
-                self._backend.post(request)  # in case it was not sent
+                self._backend.post(request)  # in case the request was not sent
             raise
         return True
 
     def next_event(
         self, timeout: float | None, is_over: Callable[[], bool] = lambda: False
     ) -> tuple[records.WatchEvent, W] | None:
-        """The next event of a watch that is set, with the user's token, and its watch; None where none came for
-        `timeout` seconds (None: for ever), or `is_over`, which is asked after :meth:`wake`."""
+        """The next event of a watch that is still set, with the user's token, and its watch; None if none arrived
+        within `timeout` seconds (None: no limit), or `is_over`, which is checked after each :meth:`wake`."""
         queue = self._queue()
-        deadline = monotonic() + timeout if timeout else None  # no time at all stays none
+        deadline = monotonic() + timeout if timeout else None  # 0 stays 0
         while True:
             event = None
             try:
@@ -94,22 +95,22 @@ class Watching(Generic[W]):
                     queue.put_back(event)
                 raise
             if deadline is not None:
-                # Neither an event of a watch that was removed nor a wakeup prolongs the wait, or ends it.
+                # An event of a removed watch, or a wakeup, neither extends nor ends the wait.
                 timeout = max(0.0, deadline - monotonic())
                 if event is None and timeout == 0:
                     return None
 
     def wake(self) -> None:
-        """Have who waits for an event ask whether it is over."""
+        """Make waiting calls check `is_over`."""
         for queue in self._opened[:1]:
             queue.wake()
 
     def fileno(self) -> int:
-        """A descriptor that is readable whenever there is an event, and once the connection is over."""
+        """A descriptor that is readable whenever there is an event, and once the connection has ended."""
         return self._queue().fileno()
 
     def clear(self) -> None:
-        """Forget all watches; the daemon has, or will once the connection is closed."""
+        """Forget all watches; the daemon has, or will when the connection is closed."""
         self.table.clear()
 
     def _forget(self, watched: W) -> None:
@@ -118,8 +119,8 @@ class Watching(Generic[W]):
             queue.drop(watched.wire_token)
 
     def _queue(self) -> Events:
-        # Of two threads that open a queue at once the first to append it is right, and the other closes its own. So
-        # nobody waits for anybody: a signal handler, which may be the second, could not wait for its own thread.
+        # If two threads open a queue at once, the first to append wins, and the other closes its own. Nobody waits: a
+        # signal handler, which may be the second, could not wait for its own thread.
         if not self._opened:
             attempt = next(self._attempts)
             queue = self._backend.events(f"{attempt}:" if attempt else "")

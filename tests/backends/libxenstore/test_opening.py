@@ -109,7 +109,7 @@ def test_a_device_behind_a_socket(xenstored: Daemon, tmp_path: Path, monkeypatch
     with PtyBridge(xenstored.socket_path) as bridge:
         monkeypatch.setattr("xsffi.backends.libxenstore.opening.DEVICES", (bridge.device_path,))
         assert looked_at() == [(xenstored.socket_path, False), (bridge.device_path, True)]
-        with pytest.raises(xsffi.NotSupportedError, match="and not " + bridge.device_path):
+        with pytest.raises(xsffi.NotSupportedError, match="not " + bridge.device_path):
             xsffi.Client(bridge.device_path, backend="libxenstore")
         with xsffi.Client(bridge.device_path) as xs:
             assert (xs.backend.name, xs.backend.kind) == ("wire", Kind.DEVICE)

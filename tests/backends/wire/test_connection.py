@@ -50,7 +50,7 @@ def test_a_length_beyond_any_bound(connect: Connect, length: int) -> None:
         with pytest.raises(ProtocolError, match=str(length)):
             read(connection, "/a")
         for _ in range(2):
-            with pytest.raises(ConnectionLostError, match="given up"):
+            with pytest.raises(ConnectionLostError, match="it was closed"):
                 read(connection, "/a")
 
 

@@ -154,10 +154,10 @@ def test_events_of_watches_that_nobody_set(connect: Connect, token: bytes) -> No
         assert queue.new_token() == b"1"
         assert read(connection, "/a") == value_of(b"/a")
         assert rest(queue) == []
-        with pytest.raises(ProtocolError, match="nobody set"):
+        with pytest.raises(ProtocolError, match="unknown watch"):
             read(connection, "/a")
         for call in (lambda: read(connection, "/a"), lambda: queue.next_event(None)):
-            with pytest.raises(ConnectionLostError, match="nobody set"):
+            with pytest.raises(ConnectionLostError, match="unknown watch"):
                 call()
 
 

@@ -41,7 +41,7 @@ M = MessageType
 
 def check_interrupted(error: ConnectionLostError) -> None:
     """It must tell what has ended the connection."""
-    assert "Interrupt came in the middle of a step" in str(error)
+    assert "Interrupt interrupted it in the middle of a step" in str(error)
 
 
 def is_refused(call: Callable[[], object], expected: object) -> bool:

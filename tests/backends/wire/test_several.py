@@ -66,13 +66,13 @@ def test_by_default_one_in_python_and_four_in_c(implementation: str) -> None:
 @pytest.mark.parametrize("text", ["0", "17", "-1", "four", "2.0", " 2", "²", "1000000000000000000000"])
 def test_what_is_no_number_of_connections(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str) -> None:
     monkeypatch.setenv("XSFFI_CONNECTIONS", text)
-    with pytest.raises(xsffi.InvalidArgumentError, match="XSFFI_CONNECTIONS is from 1 to 16"):
+    with pytest.raises(xsffi.InvalidArgumentError, match="XSFFI_CONNECTIONS must be from 1 to 16"):
         Client(tmp_path / "none")
 
 
 @pytest.mark.parametrize(("number", "error"), [(0, ValueError), (17, ValueError), (2.0, TypeError), (True, TypeError)])
 def test_nor_this(tmp_path: Path, number: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="connections is"):
+    with pytest.raises(error, match="connections must be"):
         Client(tmp_path / "none", connections=number)
 
 

@@ -1,4 +1,4 @@
-/* The state of a connection: ids, replies, and the bytes that come and go. */
+/* The state of a connection: ids, replies, and the bytes in both directions. */
 
 #include "connection.h"
 
@@ -13,16 +13,16 @@
 #include <unistd.h>
 
 #define BUFFER_SIZE 131072
-/* Where ids begin: those that kernels give by themselves, which count from 1, are none of ours for a long time. */
+/* The first id: kernels number requests of their own from 1, and do not reach ours for a long time. */
 #define FIRST_ID 0x10000000u
 #define ROUNDS_MAX 16
 
-/* What closed descriptors were in an epoll is forgotten there, though somebody may be polling that still. So this, which is
- * always readable and stays open as long as the process, takes their place; -1 until connection_setup. */
+/* An epoll silently drops descriptors that are closed, though somebody may still be polling it. This descriptor, open for
+ * the life of the process and always readable, replaces them; -1 until connection_setup. */
 static int ever_ready = -1;
 
-/* How many forks lead to this process. Python tells of them after a while, in which a finalizer may already use a connection
- * whose lock another thread of the parent had. */
+/* The number of forks that led to this process. Python's fork hooks run late: a finalizer may use a connection earlier,
+ * whose lock a thread of the parent may have held. */
 static unsigned forks;
 
 static void count_fork(void)
@@ -119,7 +119,7 @@ void connection_destroy(struct connection *c)
     pthread_mutex_destroy(&c->lock);
 }
 
-/* The way in and out. */
+/* Entry and exit. */
 
 void connection_enter(struct connection *c)
 {
@@ -146,7 +146,7 @@ void set_wakeup(int fd)
     const uint64_t one = 1;
 
     if (fd >= 0 && write(fd, &one, sizeof one) < 0)
-        return; /* it is full, so it is readable */
+        return; /* full: already readable */
 }
 
 void clear_wakeup(int fd)
@@ -157,7 +157,7 @@ void clear_wakeup(int fd)
         return; /* it was not set */
 }
 
-/* Nothing goes on from here, and the state says so already: wakes who waits. */
+/* Wakes all waiters, since the connection has ended; its state says so already. */
 static void end(struct connection *c)
 {
     if (c->fd >= 0)
@@ -171,7 +171,7 @@ static void end(struct connection *c)
     }
 }
 
-/* `text`: what the other end did wrong, or NULL: `error` says what the kernel did, 0 that the other end closed it. */
+/* `text`: the protocol error of the other end, or NULL: `error` is the kernel's errno, 0 if the other end closed it. */
 void lose(struct connection *c, int error, const char *text)
 {
     if (c->state != OPEN)
@@ -204,8 +204,8 @@ void connection_close(struct connection *c)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* In the child: other threads of the parent may have had the lock, and been in the middle of anything. So what they had
- * is not freed. */
+/* In the child: other threads of the parent may have held the lock, and been in the middle of anything. So what they were
+ * using is leaked. */
 void connection_fork(struct connection *c)
 {
     pthread_mutex_init(&c->lock, NULL);
@@ -240,7 +240,7 @@ struct exchange *exchange_new(uint32_t count, size_t payloads)
 
 void exchange_add(struct exchange *x, uint32_t place, uint32_t type, uint32_t tx_id, const char *payload, size_t length)
 {
-    const uint32_t header[4] = { type, place, tx_id, (uint32_t)length }; /* connection_send makes an id of the place */
+    const uint32_t header[4] = { type, place, tx_id, (uint32_t)length }; /* connection_send turns the place into an id */
 
     x->types[place] = type;
     memcpy(x->out + x->size, header, sizeof header);
@@ -266,7 +266,7 @@ static void unlink_exchange(struct connection *c, struct exchange *x)
     x->is_linked = false;
 }
 
-/* Gives the messages ids, and puts them behind all others. */
+/* Assigns ids to the messages, and queues them last. */
 static void enqueue(struct connection *c, struct exchange *x)
 {
     struct exchange **at = &c->exchanges;
@@ -294,7 +294,7 @@ bool flush(struct connection *c)
 {
     for (struct exchange *x = c->exchanges; x != NULL && c->state == OPEN; x = x->next) {
         while (x->sent < x->size) {
-            /* A daemon that died is an error, also in a program that lets SIGPIPE end it. */
+            /* EPIPE, not SIGPIPE, even in a program where that has its default action. */
             ssize_t n = send(c->fd, x->out + x->sent, x->size - x->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
 
             if (n >= 0) {
@@ -304,7 +304,7 @@ bool flush(struct connection *c)
             } else if (errno != EINTR) {
                 int error = errno;
 
-                while (receive(c)) /* what came before the end */
+                while (receive(c)) /* what arrived before the end */
                     ;
                 lose(c, error, NULL);
                 return false;
@@ -336,8 +336,8 @@ enum outcome connection_send(struct connection *c, struct exchange *x)
         if (x->count > 0)
             enqueue(c, x);
         if (flush(c) && c->reader != NULL)
-            wake(c, c->reader); /* it must now wait for room to send too */
-        outcome = DONE; /* that it is lost is for who waits to find */
+            wake(c, c->reader); /* it must now also wait for room to send */
+        outcome = DONE; /* a loss is for the waiters to find */
     }
     pthread_mutex_unlock(&c->lock);
     return outcome;
@@ -353,7 +353,7 @@ void connection_post(struct connection *c, uint32_t type, uint32_t tx_id, const 
     pthread_mutex_unlock(&c->lock);
 }
 
-/* The length of two strings, path and token, without a depth that may follow. */
+/* The length of two strings, path and token, without the depth that may follow. */
 static size_t two_strings(const char *payload, size_t length)
 {
     size_t end = 0;
@@ -433,7 +433,7 @@ static void take_reply(struct connection *c, struct exchange *x, uint32_t place,
         wake(c, x->waiter);
 }
 
-/* Takes the reply to the first request that misses one, of this type where it is not negative. */
+/* Takes the reply to the first request of this type (any type if negative) without one. */
 static void take_first(struct connection *c, int64_t of_type, uint32_t type, const char *payload, uint32_t length)
 {
     for (struct exchange *x = c->exchanges; x != NULL; x = x->next)
@@ -491,16 +491,16 @@ static void take_packet(struct connection *c, const uint32_t header[4], const ch
     const uint32_t type = header[0], id = header[1], length = header[3];
     struct exchange *x;
 
-    /* By type first: older kernels leave the other fields of an event's header unset. */
+    /* By type first: older kernels do not set the other fields of an event's header. */
     if (type == WATCH_EVENT) {
         hand_on_event(c, payload, length);
     } else if ((x = exchange_of(c, id)) != NULL) {
         c->ids_return = 1;
         take_reply(c, x, id - x->first, type, payload, length);
     } else if (id == 0 && (type == WATCH || type == UNWATCH)) {
-        take_first(c, type, type, payload, length); /* so older kernels answer these two, which they serve themselves */
+        take_first(c, type, type, payload, length); /* older kernels serve these two themselves, and reply with this id */
     } else if (id >= FIRST_ID && id <= c->last_id) {
-        return; /* it came after the wait for it had ended, or twice */
+        return; /* it arrived twice, or after its wait had ended */
     } else if (c->ids_return == 0) {
         take_first(c, -1, type, payload, length);
     } else if (c->ids_return < 0) {
@@ -508,7 +508,7 @@ static void take_packet(struct connection *c, const uint32_t header[4], const ch
     }
 }
 
-/* Takes every packet that is whole, and makes room for the next one; false where it cannot go on. */
+/* Processes every complete packet, and makes room for the next one; false if the stream is unusable. */
 static bool take_packets(struct connection *c)
 {
     size_t offset = 0, needed = BUFFER_SIZE;
@@ -520,7 +520,7 @@ static bool take_packets(struct connection *c)
         if (header[3] > REPLY_MAX) {
             char text[TEXT_MAX];
 
-            snprintf(text, sizeof text, "a message of type %u claims %u bytes, more than %u", header[0], header[3],
+            snprintf(text, sizeof text, "a message of type %u claims to have %u bytes, more than %u", header[0], header[3],
                      REPLY_MAX);
             lose(c, 0, text);
             return false;
@@ -551,7 +551,7 @@ static bool take_packets(struct connection *c)
     return c->state == OPEN;
 }
 
-/* Takes in and hands on what has come; whether there may be more, since a peer that never stops must not hold the lock. */
+/* Receives and processes; whether there may be more, since a peer that never stops sending must not keep the lock. */
 bool receive(struct connection *c)
 {
     for (int round = 0; round < ROUNDS_MAX && c->state == OPEN; round++) {
@@ -563,7 +563,7 @@ bool receive(struct connection *c)
             c->have += (size_t)n;
             c->received += (uint64_t)n;
             if (!take_packets(c) || is_all)
-                return false; /* what comes meanwhile is for the next time */
+                return false; /* later data is left for the next call */
         } else if (n == 0) {
             lose(c, 0, NULL);
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {

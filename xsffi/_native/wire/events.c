@@ -1,4 +1,4 @@
-/* The queues of a connection, and which of them an event goes to. */
+/* The queues of a connection, and the dispatch of events to them. */
 
 #include "connection.h"
 
@@ -23,7 +23,7 @@ void clear_queue(struct queue *q)
     q->count = 0;
 }
 
-/* The queue of a token, by its prefix; NULL where there is none, or, with `*strange`, where it was never one of ours. */
+/* The queue of a token, by its prefix; NULL if there is none, with `*strange` if the token was never one of ours. */
 static struct queue *queue_of(struct connection *c, const char *token, size_t length, bool *strange)
 {
     size_t prefix = length;
@@ -86,7 +86,7 @@ void hand_on_event(struct connection *c, const char *payload, size_t length)
     if (strange && ++c->strange_events >= STRANGE_EVENTS_MAX) {
         char text[TEXT_MAX];
 
-        snprintf(text, sizeof text, "an event came of a watch that nobody set: its token is '%.*s'",
+        snprintf(text, sizeof text, "received an event of an unknown watch: its token is '%.*s'",
                  (int)(size < 80 ? size : 80), token);
         lose(c, 0, text);
     }
@@ -94,12 +94,12 @@ void hand_on_event(struct connection *c, const char *payload, size_t length)
         return;
     if (q->limit > 0 && q->count >= q->limit) {
         clear_queue(q);
-        put(c, q, "", 0, "", 0); /* tells that there were more */
+        put(c, q, "", 0, "", 0); /* marks the overflow */
     }
     put(c, q, payload, path, token, size);
 }
 
-/* Has the wakeup say what there is. */
+/* Makes the wakeup match the state of the queue. */
 void queue_settle(struct connection *c, struct queue *q)
 {
     bool ready = q->head != NULL || q->woken || c->state != OPEN;
@@ -138,7 +138,7 @@ struct queue *connection_queue(struct connection *c, const char *prefix, size_t 
         *outcome = DONE;
         for (struct queue *other = c->queues; other != NULL; other = other->next)
             if (other->prefix_length == length && memcmp(other->prefix, prefix, length) == 0)
-                other->is_open = false; /* the later one has what comes */
+                other->is_open = false; /* the newer one gets the events */
         q->next = c->queues;
         c->queues = q;
     } else {
@@ -160,7 +160,7 @@ void queue_close(struct connection *c, struct queue *q)
     pthread_mutex_unlock(&c->lock);
 }
 
-/* The queue is no longer anybody's. */
+/* The owner no longer uses the queue. */
 void queue_free(struct connection *c, struct queue *q)
 {
     struct queue **at = &c->queues;

@@ -1,8 +1,8 @@
-/* Many lookups at once, over one or several connections: they are encoded, exchanged and decoded here.
+/* Many lookups at once, over one or several connections: encoded, exchanged and decoded here.
  *
- * A batch is sent over each connection in turn. While the daemon answers one round of batches, the next one is on its way
- * already, and the round before is decoded. No step of Python is taken from the first message to the last reply, but the
- * handlers of signals, while nothing is half done.
+ * A batch is sent over each connection in turn. While the daemon answers one round of batches, the next one is already in
+ * flight, and the previous one is decoded. No Python code runs between the first message and the last reply, except signal
+ * handlers, at points where nothing is half done.
  */
 
 #include "objects.h"
@@ -12,11 +12,11 @@
 
 #include "../plain.h"
 
-/* So few that, where they are of the usual size, the replies to a batch fit into the buffer of a socket: where the daemon
- * finds that full, it stops working for this connection, and waits. */
+/* Small enough that the replies to a batch, if of usual size, fit into a socket's buffer: once that is full, the daemon
+ * stops working for this connection, and waits. */
 #define BATCH_REQUESTS 32
 #define BATCH_BYTES 32768
-#define ROUNDS 2 /* batches on their way over each connection */
+#define ROUNDS 2 /* batches in flight over each connection */
 #define CONNECTIONS_MAX 16
 #define TYPES_MAX 3
 static const uint32_t TYPES[TYPES_MAX] = { READ, DIRECTORY, GET_PERMS };
@@ -25,20 +25,20 @@ static const uint32_t TYPES[TYPES_MAX] = { READ, DIRECTORY, GET_PERMS };
 struct fetch {
     Py_ssize_t width; /* connections */
     struct connection_object *connections[CONNECTIONS_MAX];
-    uint32_t kinds; /* of requests for each path: so many of TYPES */
+    uint32_t kinds; /* how many of TYPES are requested for each path */
     uint32_t tx_id;
     PyObject *paths;
-    PyObject *encoded;     /* as bytes, in a list */
-    PyObject *permissions; /* a dict: what replies to GET_PERMS mean, as far as it is known */
-    PyObject *node_type;   /* NULL: the values are looked up, and nothing else */
-    PyObject *outcomes;    /* for each path */
-    PyObject *undecoded;   /* places in them */
-    Py_ssize_t next;       /* of the paths, to be sent */
+    PyObject *encoded;     /* the paths as bytes, in a list */
+    PyObject *permissions; /* a dict: decoded replies to GET_PERMS */
+    PyObject *node_type;   /* NULL: look up the values only */
+    PyObject *outcomes;    /* one for each path */
+    PyObject *undecoded;   /* their indices in the outcomes */
+    Py_ssize_t next;       /* index of the next path to send */
     struct exchange *batches[ROUNDS * CONNECTIONS_MAX];
-    Py_ssize_t first, last; /* numbers of the batches on their way: they go round the array, and round the connections */
+    Py_ssize_t first, last; /* numbers of the batches in flight, modulo the array and the connections */
 };
 
-/* The paths as bytes; those that are not plain are for `encode`, which raises where they break the rules. */
+/* The paths as bytes; those that are not plain go to `encode`, which raises if they break the rules. */
 static PyObject *encode_paths(PyObject *paths, PyObject *encode)
 {
     const Py_ssize_t count = PyTuple_Size(paths);
@@ -51,7 +51,7 @@ static PyObject *encode_paths(PyObject *paths, PyObject *encode)
             each = PyObject_CallFunctionObjArgs(encode, path, NULL);
         if (each != NULL && !PyBytes_CheckExact(each)) {
             Py_CLEAR(each);
-            PyErr_SetString(PyExc_TypeError, "a path is encoded as bytes");
+            PyErr_SetString(PyExc_TypeError, "encode() must return bytes");
         } else if (each != NULL && PyBytes_Size(each) >= PAYLOAD_MAX) {
             Py_CLEAR(each);
             PyErr_SetString(PyExc_OverflowError, "a path is too long for a message");
@@ -97,7 +97,7 @@ static struct exchange *next_batch(struct fetch *f)
     return x;
 }
 
-/* Has as many batches on their way as may be; false with an exception. */
+/* Puts as many batches in flight as allowed; false with an exception. */
 static bool send_batches(struct fetch *f)
 {
     const Py_ssize_t before = f->last, total = PyList_Size(f->encoded);
@@ -110,7 +110,7 @@ static bool send_batches(struct fetch *f)
         *slot_of(f, f->last++) = x;
     }
     Py_BEGIN_ALLOW_THREADS
-    /* Where the connection is over, the wait tells. */
+    /* If the connection has ended, the wait reports it. */
     for (Py_ssize_t batch = before; batch < f->last; batch++)
         connection_send(&connection_of(f, batch)->c, *slot_of(f, batch));
     Py_END_ALLOW_THREADS
@@ -122,7 +122,7 @@ static PyObject *names(const char *payload, Py_ssize_t length)
     const char *end = payload + length;
     PyObject *list, *tuple;
 
-    if (length == 0) /* as of most nodes */
+    if (length == 0) /* as for most nodes */
         return PyTuple_New(0);
     list = PyList_New(0);
     while (list != NULL && payload < end) {
@@ -140,7 +140,7 @@ static PyObject *names(const char *payload, Py_ssize_t length)
     return tuple;
 }
 
-/* Whether a list of children has a name that none has. */
+/* Whether a list of children has an invalid name. */
 static bool is_strange(const char *payload, size_t length)
 {
     if (length == 0)
@@ -153,7 +153,7 @@ static bool is_strange(const char *payload, size_t length)
     return false;
 }
 
-/* What the reply says, where that is known here; else NULL, and an exception only where memory is short. */
+/* The decoded reply, if it can be decoded here; otherwise NULL, with an exception only if memory runs out. */
 static PyObject *decode(struct fetch *f, struct exchange *x, uint32_t place)
 {
     const struct reply *reply = &x->replies[place];
@@ -172,7 +172,7 @@ static PyObject *decode(struct fetch *f, struct exchange *x, uint32_t place)
     return known;
 }
 
-/* The replies as they came, from this place on: they are for Python to decode. */
+/* The raw replies from this index on, for Python to decode. */
 static PyObject *raw_replies(struct fetch *f, struct exchange *x, uint32_t place)
 {
     PyObject *replies = PyTuple_New(f->kinds);
@@ -186,8 +186,8 @@ static PyObject *raw_replies(struct fetch *f, struct exchange *x, uint32_t place
     return replies;
 }
 
-/* What is known of the node whose replies begin at this place: its value alone, or the node. NULL where a reply cannot be
- * decoded here, and an exception only where memory is short. */
+/* The outcome for the node whose replies start at this index: its value alone, or the node. NULL if a reply cannot be
+ * decoded here, with an exception only if memory runs out. */
 static PyObject *outcome_of(struct fetch *f, struct exchange *x, uint32_t place, PyObject *path)
 {
     PyObject *fields, *node;
@@ -208,7 +208,7 @@ static PyObject *outcome_of(struct fetch *f, struct exchange *x, uint32_t place,
         }
         PyTuple_SetItem(fields, 1 + kind, field);
     }
-    /* tuple's own __new__, since that of a named tuple is a function in Python. */
+    /* tuple's own __new__, since a named tuple's is a Python function. */
     node = PyObject_CallFunctionObjArgs(f->connections[0]->tuple_new, f->node_type, fields, NULL);
     Py_DECREF(fields);
     return node;
@@ -247,7 +247,7 @@ static bool take_round(struct fetch *f)
     for (Py_ssize_t batch = f->first; batch < end; batch++)
         if (!await_replies(connection_of(f, batch), *slot_of(f, batch), false, connection_of(f, batch)->timeout))
             return false;
-    /* One that came while nobody slept has ended no sleep. */
+    /* A signal that arrived while nobody slept has not ended a sleep. */
     if (PyErr_CheckSignals() < 0)
         return false;
     for (; f->first < end; f->first++) {
@@ -269,7 +269,7 @@ static bool run(struct fetch *f)
     return !PyErr_Occurred();
 }
 
-/* The connections as they are in the tuple; false with an exception. */
+/* The C connections of the objects in the tuple; false with an exception. */
 static bool take_connections(struct fetch *f, PyObject *self, PyObject *others)
 {
     f->width = 1 + PyTuple_Size(others);
@@ -281,7 +281,7 @@ static bool take_connections(struct fetch *f, PyObject *self, PyObject *others)
         PyObject *connection = i == 0 ? self : PyTuple_GetItem(others, i - 1);
 
         if (Py_TYPE(connection) != Py_TYPE(self)) {
-            PyErr_SetString(PyExc_TypeError, "connections in C are to be given");
+            PyErr_SetString(PyExc_TypeError, "the connections must be connections in C");
             return false;
         }
         f->connections[i] = (struct connection_object *)connection;
@@ -296,7 +296,7 @@ static bool take_node_type(struct fetch *f, PyObject *node_type)
     if (node_type == Py_None)
         return true;
     if (!PyType_Check(node_type) || !PyType_IsSubtype((PyTypeObject *)node_type, &PyTuple_Type)) {
-        PyErr_SetString(PyExc_TypeError, "the type of nodes is a named tuple");
+        PyErr_SetString(PyExc_TypeError, "the type of nodes must be a named tuple");
         return false;
     }
     f->node_type = node_type;

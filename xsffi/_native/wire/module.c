@@ -1,8 +1,8 @@
-/* The module xsffi._wire: connections in C for Python, see the protocol Connection in xsffi/backends/wire/native.py.
+/* The module xsffi._wire: connections in C for Python; see the protocol Connection in xsffi/backends/wire/native.py.
  *
- * The GIL is released while a thread sleeps. Python's signal handlers run by PyErr_CheckSignals alone, between two sleeps:
- * no lock is held then, and what is waited for is where anybody who reads meanwhile, the handler too, finds it. What a
- * finalizer does while an object is made here meets the same.
+ * The GIL is released while a thread sleeps. Python's signal handlers run only in PyErr_CheckSignals, between two sleeps:
+ * no lock is held then, and replies are stored where any reader, including the handler, can complete them. The same holds
+ * for finalizers that run when an object is allocated here.
  */
 
 #include "objects.h"
@@ -22,7 +22,7 @@ struct module {
 struct exchange_object {
     PyObject_HEAD
     struct connection_object *connection;
-    struct exchange *x; /* NULL once its replies were asked for */
+    struct exchange *x; /* NULL once its replies were taken */
 };
 
 struct events_object {
@@ -47,7 +47,7 @@ static void deallocate(PyObject *self)
 static PyObject *refuse_new(PyTypeObject *type, PyObject *args, PyObject *keywords)
 {
     (void)type, (void)args, (void)keywords;
-    PyErr_SetString(PyExc_TypeError, "it is to be had from open() alone");
+    PyErr_SetString(PyExc_TypeError, "it can only be created by open()");
     return NULL;
 }
 
@@ -73,11 +73,11 @@ PyObject *raise_outcome(struct connection_object *self, enum outcome outcome, in
         else if (self->c.to_tell)
             what = "protocol";
         if (self->c.text[0])
-            PyOS_snprintf(text, sizeof text, "%s%s", self->c.to_tell ? "" : "it was given up: ", self->c.text);
+            PyOS_snprintf(text, sizeof text, "%s%s", self->c.to_tell ? "" : "it was closed: ", self->c.text);
         self->c.to_tell = false;
         pthread_mutex_unlock(&self->c.lock);
     }
-    /* What is quoted of the other end may be anything. */
+    /* Text quoted from the other end may be anything. */
     exception = PyObject_CallFunction(self->explain, "sNi", what,
                                       PyUnicode_DecodeUTF8(text, (Py_ssize_t)strlen(text), "backslashreplace"), error);
     if (exception != NULL) {
@@ -110,7 +110,7 @@ static int64_t deadline_after(int64_t nanoseconds)
 
 /* Requests. */
 
-/* False with an exception: the exchange is its caller's still. */
+/* False with an exception: the caller still owns the exchange. */
 bool await_replies(struct connection_object *self, struct exchange *x, bool send, int64_t timeout)
 {
     int64_t deadline = deadline_after(timeout);
@@ -173,7 +173,7 @@ static PyObject *connection_read(PyObject *self, PyObject *path)
             return NULL;
         Py_RETURN_NONE;
     }
-    /* With the NUL, which is behind every bytes. */
+    /* With the NUL that terminates every bytes object. */
     reply = carry((struct connection_object *)self, READ, 0, PyBytes_AsString(encoded), (size_t)PyBytes_Size(encoded) + 1);
     Py_DECREF(encoded);
     return reply;
@@ -183,7 +183,7 @@ static bool is_too_long(Py_ssize_t length)
 {
     if (length <= (Py_ssize_t)REPLY_MAX)
         return false;
-    PyErr_SetString(PyExc_ValueError, "no messages are as long as that");
+    PyErr_SetString(PyExc_ValueError, "a message is too long");
     return true;
 }
 
@@ -220,7 +220,7 @@ static bool parse_message(PyObject *messages, Py_ssize_t place, unsigned long *t
     if (message == NULL)
         return false;
     if (!PyTuple_Check(message)) {
-        PyErr_SetString(PyExc_TypeError, "a message is a tuple of its type and its payload");
+        PyErr_SetString(PyExc_TypeError, "a message must be a tuple of its type and its payload");
         return false;
     }
     return PyArg_ParseTuple(message, "kS", type, payload) && !is_too_long(PyBytes_Size(*payload));
@@ -273,7 +273,7 @@ static PyObject *connection_send_many(PyObject *object, PyObject *args)
         return NULL;
     Py_INCREF(self);
     exchange->connection = self;
-    messages = PyList_AsTuple(messages); /* which nobody changes meanwhile */
+    messages = PyList_AsTuple(messages); /* a copy that nobody can change meanwhile */
     if (messages != NULL) {
         exchange->x = make_exchange(messages, (uint32_t)tx_id);
         Py_DECREF(messages);
@@ -294,20 +294,20 @@ static PyObject *connection_send_many(PyObject *object, PyObject *args)
     return (PyObject *)exchange;
 }
 
-/* What the exchange holds, which it does no longer; NULL with an exception. */
+/* Takes the exchange out of its object; NULL with an exception. */
 static struct exchange *take_exchange(struct connection_object *self, PyObject *object)
 {
     struct exchange_object *exchange = (struct exchange_object *)object;
     struct exchange *x;
 
     if ((PyObject *)Py_TYPE(object) != self->exchange_type || exchange->connection != self) {
-        PyErr_SetString(PyExc_TypeError, "what send_many() of this connection gave is to be given");
+        PyErr_SetString(PyExc_TypeError, "the argument must be the result of this connection's send_many()");
         return NULL;
     }
     x = exchange->x;
     exchange->x = NULL;
     if (x == NULL)
-        PyErr_SetString(PyExc_ValueError, "its replies were asked for before");
+        PyErr_SetString(PyExc_ValueError, "its replies were already taken");
     return x;
 }
 
@@ -381,11 +381,11 @@ static PyObject *connection_events(PyObject *object, PyObject *args)
     if (!PyArg_ParseTuple(args, "s#|n", &prefix, &length, &limit))
         return NULL;
     if (limit < 0) {
-        PyErr_SetString(PyExc_ValueError, "the most events that wait is a number from 0 on");
+        PyErr_SetString(PyExc_ValueError, "the limit must not be negative");
         return NULL;
     }
     if (length > PREFIX_MAX || (length > 0 && prefix[length - 1] != ':')) {
-        PyErr_Format(PyExc_ValueError, "a prefix ends with a colon, and has at most %d characters", PREFIX_MAX);
+        PyErr_Format(PyExc_ValueError, "a prefix must end with a colon, and have at most %d characters", PREFIX_MAX);
         return NULL;
     }
     events = (struct events_object *)allocate(self->events_type);
@@ -429,7 +429,7 @@ static PyObject *event_object(struct connection_object *self, const struct event
 {
     const char *token = event->text + event->path_length;
 
-    /* tuple's own __new__, since that of a named tuple is a function in Python. */
+    /* tuple's own __new__, since a named tuple's is a Python function. */
     return PyObject_CallFunction(self->tuple_new, "O(NN)", self->event_type,
                                  PyUnicode_DecodeUTF8(event->text, event->path_length, "surrogateescape"),
                                  PyUnicode_DecodeUTF8(token, event->token_length, "surrogateescape"));
@@ -480,7 +480,7 @@ static PyObject *events_put_back(PyObject *object, PyObject *pair)
     struct event *event = NULL;
 
     if (!PyTuple_Check(pair) || PyTuple_Size(pair) != 2) {
-        PyErr_SetString(PyExc_TypeError, "an event is a tuple of its path and its token");
+        PyErr_SetString(PyExc_TypeError, "an event must be a tuple of its path and its token");
         return NULL;
     }
     paths = PyUnicode_AsEncodedString(PyTuple_GetItem(pair, 0), "utf-8", "surrogateescape");
@@ -620,18 +620,18 @@ static PyObject *module_open(PyObject *module, PyObject *args)
 }
 
 static PyMethodDef connection_methods[] = {
-    {"read", connection_read, METH_O, "read(path): the reply to READ; None where the path is one to look at first."},
+    {"read", connection_read, METH_O, "read(path): the reply to READ; None if the path needs a closer look first."},
     {"carry", connection_carry, METH_VARARGS, "carry(type, payload, tx_id=0): send a request, and wait for its reply."},
-    {"post", connection_post_one, METH_VARARGS, "post(type, payload, tx_id=0): send a request, and wait for nothing."},
-    {"send_many", connection_send_many, METH_VARARGS, "send_many(messages, tx_id=0): send; gives what replies() takes."},
+    {"post", connection_post_one, METH_VARARGS, "post(type, payload, tx_id=0): send a request whose reply is ignored."},
+    {"send_many", connection_send_many, METH_VARARGS, "send_many(messages, tx_id=0): send; returns what replies() takes."},
     {"replies", connection_replies, METH_VARARGS,
-     "replies(exchange, within=None): wait for the replies to what was sent, so many seconds if those are fewer."},
-    {"forget", connection_forget, METH_O, "forget(exchange): nobody waits for these replies any more."},
+     "replies(exchange, within=None): wait for the replies, this many seconds if that is less than the timeout."},
+    {"forget", connection_forget, METH_O, "forget(exchange): ignore the replies."},
     {"fetch", connection_fetch, METH_VARARGS,
      "fetch(others, paths, tx_id, encode, node_type, permissions): many nodes, or their values alone."},
-    {"events", connection_events, METH_VARARGS, "events(prefix, limit=0): a new queue of events, of so many at most (0: any number)."},
-    {"close", connection_close_it, METH_NOARGS, "close(): end the connection, and wake who waits."},
-    {"after_fork_in_child", connection_after_fork, METH_NOARGS, "after_fork_in_child(): leave it to the parent."},
+    {"events", connection_events, METH_VARARGS, "events(prefix, limit=0): a new queue of at most so many events (0: no limit)."},
+    {"close", connection_close_it, METH_NOARGS, "close(): close the connection, and wake all waiters."},
+    {"after_fork_in_child", connection_after_fork, METH_NOARGS, "after_fork_in_child(): disable it in a child."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -648,7 +648,7 @@ static PyType_Spec connection_spec = {
 };
 
 static PyType_Slot exchange_slots[] = {
-    {Py_tp_doc, "Requests on their way."},
+    {Py_tp_doc, "Requests in flight."},
     {Py_tp_new, refuse_new},
     {Py_tp_dealloc, exchange_dealloc},
     {0, NULL},
@@ -659,13 +659,13 @@ static PyType_Spec exchange_spec = {
 };
 
 static PyMethodDef events_methods[] = {
-    {"new_token", events_new_token, METH_NOARGS, "new_token(): a token that no watch of the connection ever had."},
+    {"new_token", events_new_token, METH_NOARGS, "new_token(): a token that no watch of the connection has had."},
     {"next_event", events_next_event, METH_O, "next_event(timeout): the next event, or None."},
     {"put_back", events_put_back, METH_O, "put_back(event): make this the next event."},
-    {"drop", events_drop, METH_VARARGS, "drop(token): drop the events of a watch that was taken away."},
+    {"drop", events_drop, METH_VARARGS, "drop(token): discard the events of a watch that was removed."},
     {"wake", events_wake, METH_NOARGS, "wake(): end the wait of next_event(), or the next one."},
     {"fileno", events_fileno, METH_NOARGS, "fileno(): readable whenever next_event() would return an event or raise."},
-    {"close", events_close, METH_NOARGS, "close(): drop what is here, and what comes for it still."},
+    {"close", events_close, METH_NOARGS, "close(): discard pending and future events."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -1,4 +1,4 @@
-/* The Python objects of the module xsffi._wire, and what its files have of each other. */
+/* The Python objects of the module xsffi._wire, and functions shared between its files. */
 
 #ifndef XSFFI_OBJECTS_H
 #define XSFFI_OBJECTS_H
@@ -8,12 +8,12 @@
 
 #include "connection.h"
 
-/* What PyType_GetModuleState would give, which the limited API of Python 3.9 lacks, is kept by each connection. */
+/* Each connection points to the module's state, since Python 3.9's limited API lacks PyType_GetModuleState. */
 struct connection_object {
     PyObject_HEAD
     struct connection c;
     bool is_made;
-    int64_t timeout; /* of a reply, in nanoseconds; negative: none */
+    int64_t timeout; /* for a reply, in nanoseconds; negative: none */
     PyObject *explain;
     PyObject *event_type;
     PyObject *tuple_new;
@@ -21,13 +21,13 @@ struct connection_object {
     PyObject *events_type;
 };
 
-/* Raises what the outcome, which is no success, means. `error`: the errno where it is FAILED. */
+/* Raises the exception for an outcome other than success. `error`: the errno if it is FAILED. */
 PyObject *raise_outcome(struct connection_object *self, enum outcome outcome, int error);
 
-/* Sends the exchange, where `send`, waits for the replies, and lets Python run its handlers. False with an exception. */
+/* Sends the exchange if `send`, waits for the replies, and lets Python run signal handlers. False with an exception. */
 bool await_replies(struct connection_object *self, struct exchange *x, bool send, int64_t timeout);
 
-/* The payload of the reply, where it is of the type of its request; else its type and payload. */
+/* The payload of the reply if it has the type of its request; otherwise its type and payload. */
 PyObject *reply_object(struct exchange *x, uint32_t place);
 
 PyObject *connection_fetch(PyObject *self, PyObject *args);

@@ -1,4 +1,4 @@
-/* How threads sleep, and who wakes them. */
+/* How threads sleep, and how they are woken. */
 
 #define _GNU_SOURCE
 
@@ -13,14 +13,13 @@
 #include <unistd.h>
 
 #define SECOND INT64_C(1000000000)
-/* How long a reply with an id of ours may take, once one with another id has come. */
+/* How long to wait for a reply with an id of ours once one with another id has arrived. */
 #define GRACE (SECOND / 50)
-#define SPIN_OTHER_WAY 64 /* one wait in so many goes the way that was slower lately, to see whether that has changed */
-/* While more replies than this are missing, the reader naps instead of being woken for each: that would cost the daemon,
- * which does the waking, and us more than the work. A nap is for so many replies, or so many bytes of them, at most, since
- * the buffer of a socket of the usual size has room for little more (some 45 replies of one byte, 18 of 1000): there the
- * daemon stops. How long it takes for each is learnt. After so many naps in vain, no more: the daemon has other work, or
- * hangs. */
+#define SPIN_OTHER_WAY 64 /* one wait in this many uses the slower way, in case that has changed */
+/* While more replies than this are outstanding, the reader naps instead of being woken for each: a wakeup would cost the
+ * daemon and us more than the request itself. A nap lasts for at most so many replies, or bytes of them, since a socket's
+ * buffer of the usual size has room for little more (some 45 replies of one byte, 18 of 1000), and the daemon stops when it
+ * is full. The time that one reply takes is measured. After so many naps in vain it sleeps: the daemon is busy or hung. */
 #define NAP_MISSING 8
 #define NAP_REPLIES 24
 #define NAP_BYTES 8192
@@ -43,7 +42,7 @@ static int64_t one_wait(const struct connection *c, int64_t deadline)
     return left < 0 ? 0 : left < c->longest ? left : c->longest;
 }
 
-/* A semaphore would do, if it knew a clock that nobody sets. */
+/* A semaphore would do if it could wait by a monotonic clock. */
 static int futex_wait(uint32_t *word, int64_t time)
 {
     struct timespec left = { .tv_sec = (time_t)(time / SECOND), .tv_nsec = (long)(time % SECOND) };
@@ -94,14 +93,14 @@ static void unlink_waiter(struct connection *c, struct waiter *w)
         c->reader = NULL;
 }
 
-/* Whether the thread that waits for `exchange` or, NULL, for events may read: a request goes before events, since a reply
- * is expected at once. */
+/* Whether the thread that waits for `exchange` or, if NULL, for events may read: requests come first, since a reply is
+ * expected soon. */
 static bool may_read(const struct connection *c, const struct exchange *exchange)
 {
     return c->reader == NULL || (exchange != NULL && c->reader->exchange == NULL);
 }
 
-/* A thread leaves that may have been the reader: another is to read. */
+/* A thread leaves that may have been the reader: another must take over. */
 static void pass_on(struct connection *c)
 {
     struct waiter *next = NULL;
@@ -117,7 +116,7 @@ static void pass_on(struct connection *c)
             next = w;
     }
     if (next != NULL && next->polls)
-        c->reader = next; /* it sleeps on the socket still */
+        c->reader = next; /* it is still sleeping on the socket */
     else if (next != NULL)
         wake(c, next);
 }
@@ -134,14 +133,14 @@ static int64_t spin_time(struct connection *c)
 
 static void learn(struct connection *c, bool spun, int64_t trip)
 {
-    /* One that was very long says little about either way: the daemon had other work. */
+    /* A very slow reply says little about either way: the daemon was busy. */
     if (trip > 4 * c->spin.limit)
         trip = 4 * c->spin.limit;
     c->spin.trip[spun] += (trip - c->spin.trip[spun]) / 8;
 }
 
-/* Sleeps until the socket has something, or takes more where something is left to be sent, or the thread is woken; the
- * lock is released meanwhile. False where the time was up, or a signal came. */
+/* Sleeps until the socket is readable (or writable, if something is left to send), or the thread is woken; the lock is
+ * released meanwhile. False if the time is up, or a signal arrived. */
 static bool sleep_on_socket(struct connection *c, struct exchange *x, int64_t time, bool unsent, unsigned *naps)
 {
     struct pollfd polled[2] = {
@@ -170,7 +169,7 @@ static bool sleep_on_socket(struct connection *c, struct exchange *x, int64_t ti
     return ready > 0;
 }
 
-/* Reads until the exchange is complete or something else is to be looked at. DONE says no more than that. */
+/* Reads until the exchange is complete or the caller must check something else. DONE means no more than that. */
 static enum outcome read_for(struct connection *c, struct waiter *me, int64_t deadline, int64_t spin_until, unsigned *naps)
 {
     struct exchange *x = me->exchange;
@@ -268,14 +267,14 @@ enum outcome connection_wait(struct connection *c, struct exchange *x, int64_t d
     return outcome;
 }
 
-/* Takes the next event, and what has come in, unless somebody else is reading. */
+/* Takes the next event, after receiving what has arrived, unless another thread is reading. */
 static struct event *take_event(struct connection *c, struct queue *q)
 {
     struct event *event;
 
     if (q->head == NULL && c->state == OPEN && may_read(c, NULL)) {
         receive(c);
-        flush(c); /* a transaction that nobody waits for may be to be taken back */
+        flush(c); /* there may be a transaction to abort that nobody waits for */
     }
     event = q->head;
     if (event != NULL) {
@@ -287,7 +286,7 @@ static struct event *take_event(struct connection *c, struct queue *q)
     return event;
 }
 
-/* Sleeps until there may be an event. False where the time was up, or a signal came. */
+/* Sleeps until there may be an event. False if the time is up, or a signal arrived. */
 static bool sleep_for_events(struct connection *c, struct queue *q, int64_t time)
 {
     struct waiter me = { .queue = q };

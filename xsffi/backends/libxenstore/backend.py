@@ -1,7 +1,7 @@
-"""The backend over libxenstore: requests become calls of its functions.
+"""The backend over libxenstore: each request becomes a call of one of its functions.
 
-A request is libxenstore's affair from its start to its end: it can be ended by :meth:`LibraryBackend.close`, and by the
-daemon's death, but Ctrl-C takes effect only once the daemon has answered.
+A request runs inside libxenstore from start to end. :meth:`LibraryBackend.close` and the daemon's death end it, but
+Ctrl-C takes effect only once the daemon has replied.
 """
 
 from __future__ import annotations
@@ -45,20 +45,20 @@ class LibraryBackend:
     def __init__(self, place: Place, connections: int | None = None) -> None:
         """Open one of :func:`~xsffi.backends.libxenstore.opening.places`.
 
-        `connections`: see :func:`~xsffi.backends.wire.backend.open_wire`. Raises OSError or XenStoreError where that
-        fails: NotSupportedError where libxenstore would open another.
+        `connections`: see :func:`~xsffi.backends.wire.backend.open_wire`. Raises OSError or XenStoreError on failure;
+        NotSupportedError if libxenstore would open a different place.
         """
         self._connection = connection = Connection(place)
         self.kind = connection.kind
         self.path = place.path
         self.description = f"libxenstore at {place.path}"
         self._connections = connections
-        # What is in C has no step of Python; it gives an errno instead of a value where the usual way is to find out
-        # what is wrong.
+        # Calls into C run no bytecode that could be interrupted. They return an errno instead of a value when the
+        # general path must find out what is wrong.
         self._handle = connection.handle
-        #: What the drop-in reads through (see :class:`~xsffi.backends.libxenstore.reading.Reading`), None on PyPy.
+        #: What the drop-in reads through (see :class:`~xsffi.backends.libxenstore.reading.Reading`); None on PyPy.
         self.reader: Any = connection.xs.shortcut
-        # Each made when first wanted, by whoever is the first of several threads to put it there.
+        # Each is created on first use; if several threads race, the first to store its own wins.
         self._routers: list[events.Router] = []
         self._bulk: dict[str, wire.WireBackend] = {}
         tell_of_forks(self)
@@ -114,7 +114,7 @@ class LibraryBackend:
         try:
             self.call(request, tx_id)
         except XenStoreError:
-            pass  # with the connection all that was set up is gone; else there was nothing
+            pass  # gone with the connection, or never set up
 
     def events(self, prefix: str = "", limit: int = 0) -> Events:
         if not self._routers:
@@ -125,7 +125,7 @@ class LibraryBackend:
         connection = self._connection
         connection.check()
         if self.kind == Kind.DEVICE:
-            return self  # the kernel gives one connection only
+            return self  # the device allows only one connection
         bulk = self._bulk.get("bulk")
         if bulk is None:
             bulk = self._open_bulk()
@@ -145,19 +145,19 @@ class LibraryBackend:
             self.close()
 
     def _raise_refusal(self, number: int, path: bytes) -> None:
-        """Raise the error that a read in C came to, if the daemon said it; else the usual way is to find out."""
+        """Raise the error of a read in C if the daemon sent it; otherwise return, and the general path finds out."""
         connection = self._connection
         if connection.ended is not None:
-            connection.left()  # it may have been the last one inside
+            connection.left()  # it may have been the last user
         elif number not in SAYS_LOST:
             raise error_from_errno(number, path.decode("utf-8", "surrogateescape"))
 
     def _open_bulk(self) -> wire.WireBackend:
-        """Open it, without a lock: where two threads do so, or a signal handler comes in between, one is closed."""
+        """Open it without a lock: if two threads race, or a signal handler intervenes, one of the two is closed."""
         connection = self._connection
         user = object()
         try:
-            connection.enter(user)  # so that the descriptor which shows the daemon's death stays open
+            connection.enter(user)  # keeps open the descriptor that shows the daemon's death
             connection.check_alive()
             opened = wire.open_beside(self.path, connection.liveness.peer(), connection.check_alive, self._connections)
         finally:
@@ -167,6 +167,6 @@ class LibraryBackend:
         if bulk is not opened:
             opened.close()
         elif connection.ended is not None:
-            opened.close()  # close() may have looked before it was there
+            opened.close()  # close() may have run before it was stored
             connection.check()
         return bulk

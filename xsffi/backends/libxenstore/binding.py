@@ -1,8 +1,8 @@
-"""The binding: one method for each C function of xenstore.h, under its C name, with Python's types and exceptions.
+"""The binding: one method for each C function of xenstore.h, under its C name, with Python types and exceptions.
 
-libxenstore allocates what it returns, and the caller frees it. So that this happens on every path, also where Ctrl-C
-raises KeyboardInterrupt the moment a function returns, a pointer is put into a list by the very C call that returns it
-(``map`` runs no bytecode in between), and freed in a ``finally`` that knows the list.
+libxenstore allocates what it returns, and the caller frees it. Ctrl-C may raise KeyboardInterrupt the moment a function
+returns; so that nothing leaks even then, the very C call that returns a pointer also appends it to a list (``map`` runs
+no bytecode in between), and a ``finally`` frees what is in the list.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ __all__ = ["LibXenStore", "has_function"]
 
 _ACCESS = "nrwb"  # by enum xs_perm_type: READ is 1, WRITE is 2
 _BITS = {access: bits for bits, access in enumerate(_ACCESS)}
-# What errno a wait that succeeded after all may have left.
+# The errno that a wait which succeeded in the end may leave behind.
 _NO_ERROR = (0, errno.EINTR, errno.EAGAIN)
 
 
 def has_function(name: str) -> bool:
-    """Whether the libxenstore that is open has this function."""
+    """Whether the loaded libxenstore has this function."""
     return bool(lib.xsffi_has(name.encode("ascii")))
 
 
 class LibXenStore:
-    """One handle of libxenstore. A method raises XenStoreError with the errno of the C function where that fails.
+    """One handle of libxenstore. A method raises XenStoreError with the C function's errno if that fails.
 
-    Nothing here looks after threads or the handle's end: a method is not to be called after :meth:`xs_close` began.
+    There is no locking or lifetime management here: no method may be called after :meth:`xs_close` has started.
     """
 
     def __init__(self, flags: int) -> None:
-        """xs_open, at the place that the environment names."""
-        #: The object in C that owns the handle and does some things through it, None on PyPy.
+        """Call xs_open, which opens the place that the environment names."""
+        #: The C object that owns the handle and implements some operations itself; None on PyPy.
         self.shortcut: Any = None
         if shortcuts is None:
             self.handle = lib.xs_open(flags)
@@ -63,20 +63,20 @@ class LibXenStore:
 
     @property
     def is_open(self) -> bool:
-        """Whether the handle was not yet freed."""
+        """Whether the handle has not been freed yet."""
         return bool(self.handle)
 
     def xs_close(self) -> None:
         self._free(lib.xs_close)
 
     def xs_daemon_destroy_postfork(self) -> None:
-        """Free the handle in a child process, and close its copies of the descriptors."""
+        """Free the handle in a child process, and close the child's copies of the descriptors."""
         self._free(lib.xs_daemon_destroy_postfork)
 
     def _free(self, function: Callable[[Any], None]) -> None:
         handle, self.handle = self.handle, ffi.NULL
         if self.shortcut is not None:
-            self.shortcut.free()  # it knows whether this is a child process, and does it once
+            self.shortcut.free()  # it frees once, and knows whether this is a child process
         elif handle:
             function(handle)
 
@@ -130,7 +130,7 @@ class LibXenStore:
     # Watches.
 
     def xs_watch(self, path: bytes, token: bytes) -> None:
-        """Where Ctrl-C comes with the end of it, the watch is taken away again."""
+        """If Ctrl-C arrives as it returns, the watch is removed again."""
         done: list[bool] = []
         try:
             done.extend(map(lib.xs_watch, (self.handle,), (path,), (token,)))
@@ -142,25 +142,25 @@ class LibXenStore:
             raise
 
     def xs_watch_depth(self, path: bytes, token: bytes, depth: int) -> None:
-        """Raises NotSupportedError where the daemon knows no depth, or grants this domain none."""
+        """Raises NotSupportedError if the daemon does not support depth, or does not grant it to this domain."""
         _need("xs_watch_depth")
-        # It asks for the daemon's features itself, but once for the whole process, whichever daemon it was, and by a
-        # message that oxenstored never answers. So a question that every daemon answers goes first.
+        # libxenstore itself asks for the daemon's features only once per process, whichever daemon that was, with a
+        # message that oxenstored never answers. So ask first, by a message that every daemon answers.
         try:
             known = self.xs_get_features_domain(0)
         except AccessDeniedError:
-            known = wire.Feature.WATCH_DEPTH  # a guest may not ask of domain 0; the daemon knows the operation
+            known = wire.Feature.WATCH_DEPTH  # a guest may not query domain 0, but the daemon knows the operation
         except (NotSupportedError, InvalidArgumentError):
             known = wire.Feature(0)
         if known & wire.Feature.WATCH_DEPTH:
-            ffi.errno = 0  # where libxenstore finds that depth is not supported, it leaves errno as it was
+            ffi.errno = 0  # libxenstore leaves errno unchanged if it finds that depth is not supported
             if lib.xs_watch_depth(self.handle, path, token, depth):
                 return
             if ffi.errno != 0:
                 raise _error(path)
         raise NotSupportedError(
             errno.ENOSYS,
-            "the daemon knows no depth of a watch, or grants this domain none; xenstored has it since Xen 4.22",
+            "the daemon does not support depth-limited watches for this domain; xenstored does since Xen 4.22",
         )
 
     def xs_unwatch(self, path: bytes, token: bytes) -> None:
@@ -168,7 +168,7 @@ class LibXenStore:
             raise _error(path)
 
     def xs_fileno(self) -> int:
-        """A descriptor that is readable while an event waits for :meth:`xs_check_watch`."""
+        """A descriptor that is readable while :meth:`xs_check_watch` has an event to return."""
         descriptor: int = lib.xs_fileno(self.handle)
         if descriptor < 0:
             raise _error()
@@ -192,7 +192,7 @@ class LibXenStore:
     # Transactions.
 
     def xs_transaction_start(self) -> int:
-        """The id of a new transaction; where Ctrl-C comes with it, it is ended."""
+        """The id of a new transaction; if Ctrl-C arrives as it returns, the transaction is aborted."""
         started: list[int] = []
         try:
             started.extend(map(lib.xs_transaction_start, (self.handle,)))
@@ -233,18 +233,18 @@ class LibXenStore:
         ffi.errno = 0
         if lib.xs_is_domain_introduced(self.handle, domid):
             return True
-        if ffi.errno not in _NO_ERROR:  # the C function says false for a failure too
+        if ffi.errno not in _NO_ERROR:  # the C function also returns false on failure
             raise _error()
         return False
 
     # The daemon.
 
     def xs_control_command(self, command: bytes, data: bytes) -> str:
-        """`data`: the arguments, each ended by a NUL."""
+        """`data`: the arguments, each terminated by a NUL."""
         return _taken(lib.xs_control_command, (self.handle, command, data, len(data)), _text)
 
     def xs_get_features_supported(self) -> wire.Feature:
-        """What libxenstore was told first in this process, by whichever daemon and to whichever domain."""
+        """The first answer that libxenstore got in this process, from whichever daemon and for whichever domain."""
         return wire.Feature(self._number("xs_get_features_supported"))
 
     def xs_get_features_domain(self, domid: int) -> wire.Feature:
@@ -287,7 +287,7 @@ class LibXenStore:
 def _taken(
     function: Callable[..., Any], arguments: tuple[object, ...], take: Callable[[Any], T], path: bytes | None = None
 ) -> T:
-    """What `take` makes of what `function` allocated, which is freed then; raises where it gave NULL."""
+    """The result of `take` for what `function` allocated, which is then freed; raises if that returned NULL."""
     found: list[Any] = []
     try:
         found.extend(map(function, *zip(arguments)))
@@ -300,7 +300,7 @@ def _taken(
 
 
 def _error(path: bytes | None = None) -> XenStoreError:
-    """The error that the last C function left in errno."""
+    """The exception for the errno that the last C function set."""
     number = ffi.errno
     message = "the daemon does not know this request" if number == errno.ENOSYS else None
     return error_from_errno(number, None if path is None else path.decode("utf-8", "surrogateescape"), message)

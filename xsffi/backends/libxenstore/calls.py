@@ -1,4 +1,4 @@
-"""Which C function carries which request: all that is not a read of the usual kind, which the backend does itself."""
+"""Maps requests to C functions; the backend itself handles plain reads."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ __all__ = ["call_of"]
 
 
 def _own_features(xs: LibXenStore) -> Feature:
-    """What the daemon can do for this domain. libxenstore's own answer is that of the first daemon which the process
-    asked, so domain 0 asks of itself by its number."""
+    """What the daemon supports for this domain. libxenstore caches the answer of the first daemon that the process
+    asked, so domain 0 asks by its own domid instead."""
     try:
         return xs.xs_get_features_domain(0)
     except AccessDeniedError:
@@ -61,19 +61,20 @@ _CALLS: dict[type[r.Request[Any]], Call] = {
         xs.xs_set_global_quota(q.name, q.value) if q.domid is None else xs.xs_set_domain_quota(q.domid, q.name, q.value)
     ),
 }
-# The requests that may be longer than a message; the path alone never is.
+# The requests that may exceed the size of a message; a path alone never does.
 _MAY_BE_TOO_LONG = (r.Write, r.SetPermissions, r.Watch, r.Control, r.GetQuota, r.SetQuota)
 
 
 def call_of(request: r.Request[Any], kind: str) -> Call:
-    """What carries a request, given a handle, the id of a transaction and the request, over a socket or a device.
+    """The function that carries out a request over a socket or device, given a handle, a transaction id and the
+    request.
 
-    Raises NotSupportedError where libxenstore has no function for it, TooBigError where it is too long.
+    Raises NotSupportedError if libxenstore has no function for it, TooBigError if it is too long.
     """
     call = _CALLS.get(type(request))
     if call is None:
         raise NotSupportedError(
-            errno.ENOSYS, f"libxenstore has no call for {request.type.name}; the wire backend carries it"
+            errno.ENOSYS, f"libxenstore has no function for {request.type.name}; the wire backend supports it"
         )
     if isinstance(request, _MAY_BE_TOO_LONG):
         limit = PAYLOAD_MAX if kind == Kind.SOCKET else DEVICE_PAYLOAD_MAX

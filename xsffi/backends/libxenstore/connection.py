@@ -1,10 +1,10 @@
-"""A handle of libxenstore that threads share: who uses it, what has ended it, and how it is freed.
+"""A handle of libxenstore shared by threads: who uses it, why it ended, and how it is freed.
 
-libxenstore's functions may be called by several threads at a time, but not on a handle that was freed; and a thread
-that waits inside for a daemon that hangs comes back only when the stream ends. So whoever uses the handle, or one of
-the descriptors, is written down, and the last one out frees them.
+Several threads may call libxenstore's functions at once, but not on a freed handle; and a thread that waits inside for
+a hung daemon returns only when the stream ends. So every user of the handle, or of one of the descriptors, is recorded,
+and the last one to leave frees them.
 
-No lock is held in a call of libxenstore, or anywhere that a signal handler can come in between and need it.
+No lock is held during a call of libxenstore, nor anywhere that a signal handler could interrupt and then need it.
 """
 
 from __future__ import annotations
@@ -33,77 +33,76 @@ if TYPE_CHECKING:
 
 __all__ = ["SAYS_LOST", "Connection", "Waiter"]
 
-# What libxenstore says when it has lost the daemon, or given up the connection itself; the last is said of requests
-# too.
+# The errnos of libxenstore when it has lost the daemon or given up the connection; EINVAL may also refuse a request.
 SAYS_LOST = (errno.EBADF, errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN, errno.EINVAL)
 _GIVEN_UP = (
-    "libxenstore gave it up; it does so where a reply has more than 4096 bytes, "
-    "as oxenstored sends them for long directories (the wire backend takes them)"
+    "libxenstore gave it up, as it does on a reply of more than 4096 bytes, "
+    "which oxenstored sends for long directories (the wire backend accepts them)"
 )
-# How long, in seconds, the reader thread of libxenstore may take to hand on what came before the end of the stream.
+# How many seconds libxenstore's reader thread may take to deliver what arrived before the end of the stream.
 _LAST_EVENTS = 0.1
 _MOMENT = 1_000_000  # nanoseconds
 
 
 class Waiter(Protocol):
-    """Who waits for events."""
+    """A thread that waits for events."""
 
     def notify(self) -> None:
-        """End the wait, since the connection is over."""
+        """End the wait, since the connection has ended."""
 
     def release(self, in_child: bool) -> None:
-        """Close the descriptors, where `in_child` those of a child process, once nobody uses them any more."""
+        """Close the descriptors (those of a child process if `in_child`) once nobody uses them any more."""
 
 
 class Connection:
-    """See above. What ends it is raised by :meth:`check`."""
+    """See above. :meth:`check` raises the reason why it ended."""
 
     def __init__(self, place: Place) -> None:
-        """Raises OSError or XenStoreError where libxenstore cannot open there, or there are no descriptors left."""
+        """Raises OSError or XenStoreError if libxenstore cannot open `place`, or no descriptors are left."""
         self._forks = lib.xsffi_forks
         opened = open_at(place)
         self.xs = opened.xs
         self.kind = opened.kind
-        #: What is done through the handle in C alone.
+        #: For what is done with the handle entirely in C.
         self.handle: Any = self.xs.shortcut or PlainHandle(self.xs)
         try:
             self.liveness = Liveness(opened.descriptor, place.path if self.kind == Kind.SOCKET else None)
         except BaseException:
             self.xs.xs_close()
             raise
-        self.has_reader = False  # libxenstore has a reader thread, which the first watch starts
-        self.ended: Callable[[], XenStoreError] | None = None  # makes what every call raises, once it was closed
-        self.lost: Callable[[], XenStoreError] | None = None  # the same, once the daemon is gone
+        self.has_reader = False  # whether libxenstore's reader thread runs: the first watch starts it
+        self.ended: Callable[[], XenStoreError] | None = None  # makes the error of every call after close()
+        self.lost: Callable[[], XenStoreError] | None = None  # the same, once the connection is lost
         self.waiters: dict[object, Waiter] = {}
         self._end_of_events: float | None = None
         self._lifetime = Lifetime(self._release, self._is_read_in_c)
-        #: A thread in the middle of a call is here by its ident, so a call that interrupts one finds it.
+        #: Contains the ident of each thread in the middle of a call, so that a call that interrupts one can tell.
         self.users = self._lifetime.users
         self.enter = self._lifetime.enter
         self.left = self._lifetime.left
 
     @property
     def is_parents(self) -> bool:
-        """Whether this is a child process of the one that opened it. So it is before anything of Python runs there, be
-        it a finalizer that comes before :meth:`after_fork_in_child`."""
+        """Whether this is a child of the process that opened it. Accurate even in a finalizer that runs before
+        :meth:`after_fork_in_child`."""
         return bool(lib.xsffi_forks != self._forks)
 
     def check(self) -> None:
-        """Raise what has ended it, if it is over."""
+        """Raise the reason if the connection has ended."""
         self.check_open()
         if self.lost is not None:
             raise self.lost()
 
     def check_open(self) -> None:
-        """Raise what :meth:`check` does, but not that the daemon is gone: there may be events still."""
-        if lib.xsffi_forks != self._forks:  # as is_parents, in less time
+        """As :meth:`check`, but a lost daemon is no error: events may still be pending."""
+        if lib.xsffi_forks != self._forks:  # is_parents, but faster
             raise forked_error()
         if self.ended is not None:
             raise self.ended()
 
     def call(self, step: Callable[[], T]) -> T:
-        """Take a step as a call of this thread's, in the middle of which a signal handler or finalizer of it finds it:
-        that is refused with EDEADLK. The handle and its descriptors stay meanwhile, if they are there."""
+        """Run `step` as a call of this thread. A call from a signal handler or finalizer that interrupts it is refused
+        with EDEADLK. The handle and its descriptors, if still open, stay open meanwhile."""
         me = get_ident()
         if me in self.users:
             raise reentered_error()
@@ -116,7 +115,7 @@ class Connection:
                 self.left()
 
     def check_alive(self) -> None:
-        """Raise what :meth:`check` does, also where it is not yet known that the daemon is gone."""
+        """As :meth:`check`, but also look whether the daemon is still alive."""
         user = object()
         try:
             if self.enter(user) and self.lost is None and self.liveness.is_dead():
@@ -127,14 +126,14 @@ class Connection:
             self.left()
 
     def is_lost(self, error: XenStoreError) -> bool:
-        """Whether a request failed with this because the connection is lost or closed; it is over then."""
+        """Whether a request failed with this error because the connection was lost or closed; it is then marked so."""
         if self.ended is not None or self.lost is not None:
             return True
         if error.errno not in SAYS_LOST:
             return False
         if error.errno == errno.EINVAL and not self.liveness.is_dead():
-            # Once its reader thread has seen the end of the stream, libxenstore says EINVAL to everything; the daemon
-            # says it to a bad request. A good one tells.
+            # Once its reader thread has seen the end of the stream, libxenstore fails everything with EINVAL, which is
+            # also the daemon's answer to a bad request. A valid request tells them apart.
             path = lib.xs_get_domain_path(self.xs.handle, 0)
             lib.free(path)
             if path:
@@ -143,16 +142,16 @@ class Connection:
         return True
 
     def has_given_all(self) -> bool:
-        """Whether all events that came before the daemon's death are there: libxenstore's reader thread may not yet
-        have handed them on."""
+        """Whether all events that arrived before the daemon's death are available: libxenstore's reader thread may not
+        have delivered them yet."""
         if self._end_of_events is None:
             self._end_of_events = monotonic() + _LAST_EVENTS
         return not self.has_reader or monotonic() >= self._end_of_events
 
     def sleep(self, events: int, wakeup: int, liveness: int, seconds: float) -> int:
-        """Wait for so many seconds, or until one of them says something; which did.
+        """Wait until one of the descriptors is ready, or the time is up; return which is.
 
-        The thread is not in the middle of a call meanwhile, so that a signal handler may use the connection.
+        The thread does not count as in a call meanwhile, so a signal handler may use the connection.
         """
         me, sleeper = get_ident(), object()
         try:
@@ -163,14 +162,14 @@ class Connection:
             self.users[me] = me
             self.users.pop(sleeper, None)
 
-    # The end.
+    # Closing.
 
     def lose(self, reason: str | None = None) -> None:
-        """It is lost, for this reason; None: the daemon closed it."""
+        """Mark the connection as lost for this reason; None: the daemon closed it."""
         if self.lost is None:
             self.lost = lambda: lost_error(reason)
         if not self.liveness.is_own:
-            self.handle.end()  # its stream cannot be ended from here
+            self.handle.end()  # its stream cannot be shut down from here
         self._end()
 
     def close(self) -> None:
@@ -189,11 +188,11 @@ class Connection:
         self._lifetime.end()
 
     def _end(self) -> None:
-        """Have everybody come out; what has ended it is known already."""
+        """Make every thread leave; the reason is already recorded."""
         user = object()
         try:
             if self.enter(user) and not self.is_parents:
-                self.liveness.shut()  # a thread that waits inside libxenstore comes back from there
+                self.liveness.shut()  # makes a thread that waits inside libxenstore return
                 for waiter in list(self.waiters.values()):
                     waiter.notify()
         finally:
@@ -201,7 +200,7 @@ class Connection:
             self.left()
 
     def _is_read_in_c(self) -> bool:
-        # In a child, those inside were threads of the parent.
+        # In a child process, the threads inside were the parent's.
         return bool(self.handle.end()) and not self.is_parents
 
     def _release(self) -> None:
@@ -219,9 +218,9 @@ class Connection:
                 waiter.release(in_child)
 
     def _end_reader(self) -> None:
-        """Have libxenstore's reader thread see the end of the stream and go.
+        """Make libxenstore's reader thread see the end of the stream and exit.
 
-        xs_close cancels it where it is, and what it had allocated for the next message is lost then.
+        xs_close would cancel it wherever it is, and leak what it had allocated for the next message.
         """
         if not self.has_reader or not self.liveness.is_own or not self.xs.is_open:
             return
@@ -232,6 +231,6 @@ class Connection:
             if event:
                 lib.free(event)
             elif ffi.errno != errno.EAGAIN:
-                return  # it has gone
+                return  # it has exited
             else:
                 lib.xsffi_wait(-1, -1, -1, _MOMENT // 5)

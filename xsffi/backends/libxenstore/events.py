@@ -1,7 +1,7 @@
-"""Events over a handle of libxenstore, which has one list of them for all watches: here each goes to its queue.
+"""Events of a libxenstore handle, which has one list for all watches; here each goes to its own queue.
 
-An event that a thread takes for a queue other than its own is announced there by a wakeup; those that libxenstore still
-holds are announced by its pipe. So the descriptor of a queue combines both with the sign of the daemon's death.
+An event that a thread takes on behalf of another queue is announced there by a wakeup; those still inside libxenstore
+are announced by its pipe. So the descriptor of a queue combines both with the liveness descriptor.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class Router:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        # Of all below. It is taken by threads alone that are in the middle of a call, so that none can interrupt itself
-        # and need it again.
+        # Guards the fields below. Only a thread in the middle of a call takes it, so no thread can interrupt itself and
+        # need it again.
         self._lock = threading.Lock()
         self._queues = EventQueues()
-        self._taken: list[Any] = []  # what was taken from libxenstore and is in no queue yet: one event at most
-        self._strange = 0  # how many came of watches that nobody set
+        self._taken: list[Any] = []  # taken from libxenstore but not yet queued: at most one event
+        self._strange = 0  # how many events had the token of no watch of ours
 
     def open(self, prefix: str, limit: int = 0) -> LibraryEvents:
         """A new queue; see :meth:`~xsffi.backends.base.Backend.events`."""
@@ -56,18 +56,18 @@ class Router:
         return connection.call(step)
 
     def close(self, queue: EventQueue) -> None:
-        """A queue is closed. It takes no lock."""
+        """Forget a closed queue. Takes no lock."""
         self._connection.waiters.pop(queue, None)
         self._queues.close(queue)
 
     def next_token(self, queue: EventQueue) -> bytes:
-        """See :meth:`EventQueue.new_token`; the caller is in the middle of a call."""
+        """See :meth:`EventQueue.new_token`; call only in the middle of a call."""
         return self._locked(queue.new_token)
 
     def take(self, wanted: LibraryEvents, found: list[WatchEvent]) -> bool:
-        """Have `found` get the next event of a queue, if there is one; those of others go to theirs.
+        """Append the next event of queue `wanted`, if there is one, to `found`; events of other queues go to those.
 
-        False where libxenstore will never have another. The caller is in the middle of a call.
+        False if libxenstore will never have another. Call only in the middle of a call.
         """
         taken, events = self._taken, wanted.queue.events
         take_event = self._connection.handle.take_event
@@ -77,13 +77,13 @@ class Router:
                 if taken:
                     self._route(wanted)
                 if events:
-                    # In one call, so that no exception comes between taking the event and knowing it.
+                    # One call, so that no exception can come between taking the event and storing it.
                     found.extend(map(deque.popleft, (events,)))
                     return True
                 there_is_one = take_event(taken)
                 if not there_is_one:
                     return there_is_one is not None
-                if taken[0][1] in wanted.tokens:  # the shortest way, for most
+                if taken[0][1] in wanted.tokens:  # fast path
                     taken[0] = _new_tuple(WatchEvent, taken[0])
                     found.extend(map(list.pop, (taken,)))
                     return True
@@ -91,13 +91,13 @@ class Router:
         try:
             return self._locked(step)
         except IndexError:
-            return True  # the queue was closed just now
+            return True  # the queue has just been closed
         except BaseException:
             self._announce()
             raise
 
     def take_all(self, wanted: LibraryEvents) -> None:
-        """Put all that libxenstore holds into the queues. The caller is in the middle of a call."""
+        """Queue everything that libxenstore holds. Call only in the middle of a call."""
 
         def step() -> None:
             while self._taken or self._connection.handle.take_event(self._taken):
@@ -110,8 +110,8 @@ class Router:
             raise
 
     def _locked(self, step: Callable[[], T]) -> T:
-        """Take a step with the lock held. Not by a `with` statement: there, from Python 3.14 on, what a signal handler
-        raises may come between taking the lock and knowing it."""
+        """Run `step` with the lock held. Not with a `with` statement: from Python 3.14 on, an exception of a signal
+        handler may come between taking the lock and entering the block."""
         held: list[bool] = []
         try:
             held.extend(map(self._lock.acquire, (True,)))
@@ -121,24 +121,24 @@ class Router:
                 self._lock.release()
 
     def _announce(self) -> None:
-        """An exception came, and nobody knows what has come how far. It is not lost: whoever looks next goes on."""
+        """After an exception at an unknown point, wake every queue: nothing is lost, and the next reader continues."""
         for waiter in list(self._connection.waiters.values()):
             waiter.notify()
 
     def _route(self, wanted: LibraryEvents) -> None:
-        """Put the event that was taken into its queue; the lock is held."""
+        """Queue the event that was taken; the lock is held."""
         event = self._taken[0]
         if type(event) is tuple:
             event = self._taken[0] = WatchEvent(*event)
         elif any(event is other for queue in self._queues for other in list(queue.events)):
-            self._taken.clear()  # an exception came when it was there already
+            self._taken.clear()  # it was already queued when an exception came
             return
         try:
             queue = self._queues.route(event)
         except ProtocolError as error:
             self._strange += 1
             if self._strange >= STRANGE_EVENTS_MAX:
-                self._connection.lose(f"it was given up: {error.strerror}")
+                self._connection.lose(f"it was closed: {error.strerror}")
         else:
             if queue is wanted.queue:
                 wanted.tokens.add(event.token)
@@ -153,14 +153,14 @@ class LibraryEvents:
     """A queue of events (see :class:`~xsffi.backends.base.Events`)."""
 
     def __init__(self, connection: Connection, router: Router, queue: EventQueue) -> None:
-        """To be had from :meth:`Router.open`."""
+        """Create with :meth:`Router.open`."""
         self._connection = connection
         self._router = router
         self.queue = queue
-        #: Of its watches, as far as events of them have come.
+        #: The tokens of its watches that have had an event.
         self.tokens: set[str] = set()
-        self._wakes: list[None] = []  # one for each wake() that has ended no wait yet
-        # Each made when first wanted, and closed with the queue or the connection.
+        self._wakes: list[None] = []  # one for each wake() that has not ended a wait yet
+        # Each is created on first use, and closed with the queue or the connection.
         self._wakeup = ffi.new("int *", -1)
         self._combined = ffi.new("int *", -1)
         self._lifetime = Lifetime(self._close_descriptors)
@@ -189,7 +189,7 @@ class LibraryEvents:
         except BaseException:
             self.queue.events.extendleft(found)
             if self.queue.events:
-                self.notify()  # libxenstore, which held them before, no longer tells of them
+                self.notify()  # libxenstore no longer signals those it handed over
             raise
 
     def put_back(self, event: WatchEvent) -> None:
@@ -209,7 +209,7 @@ class LibraryEvents:
                     try:
                         events.remove(event)
                     except ValueError:
-                        pass  # another thread was faster
+                        pass  # another thread took it first
             if events:
                 self.notify()
 
@@ -245,7 +245,7 @@ class LibraryEvents:
         self._lifetime.end()
 
     def notify(self) -> None:
-        """Set the wakeup, if there is one yet."""
+        """Set the wakeup if it has been created."""
         user = object()
         try:
             if self._lifetime.enter(user):
@@ -261,7 +261,7 @@ class LibraryEvents:
         self._lifetime.end()
 
     def _wait_into(self, found: list[WatchEvent], timeout: float | None) -> None:
-        """Wait for the next event, and have `found` get it, if it comes in time."""
+        """Wait for the next event, and append it to `found` if it arrives in time."""
         connection, wakeup = self._connection, self._wakeup
         deadline = None if timeout is None else monotonic() + timeout
         user = object()
@@ -305,7 +305,7 @@ class LibraryEvents:
             self._renotify()
 
     def _renotify(self) -> None:
-        """Set the wakeup where there is a reason: one that came before it was there, or before it was cleared."""
+        """Set the wakeup if there is reason to: one may have come before it was created, or before it was cleared."""
         connection = self._connection
         if self.queue.events or self._wakes or connection.lost is not None or connection.ended is not None:
             lib.xsffi_set(self._wakeup[0])

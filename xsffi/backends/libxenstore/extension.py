@@ -1,6 +1,6 @@
-"""The one door to the compiled module: `ffi`, `lib` and `shortcuts`, or None where it was not built.
+"""The single place that imports the compiled module: `ffi`, `lib` and `shortcuts`, None if it was not built.
 
-``XSFFI_EXTENSION=no`` in the environment has it left alone, for a look at what is without it.
+``XSFFI_EXTENSION=no`` in the environment disables it, to see what works without.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ if TYPE_CHECKING:
 
 __all__ = ["LIBRARIES", "ffi", "lib", "load_libxenstore", "missed_library", "shortcuts", "why_missing"]
 
-LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.15, and before
+LIBRARIES = ("libxenstore.so.4", "libxenstore.so.3.0")  # since Xen 4.15, and earlier
 
 ffi: Any
 lib: Any
-_loading = RLock()  # may be entered again: a signal handler may open a client too
-why_missing = ""  # why there is no extension, if there is none
+_loading = RLock()  # re-entrant: a signal handler may open a client too
+why_missing = ""  # why the extension is missing, if it is
 
 if os.environ.get("XSFFI_EXTENSION") == "no":
     ffi = lib = None
-    why_missing = "the extension xsffi._xenstore is not used, by XSFFI_EXTENSION=no"
+    why_missing = "the extension xsffi._xenstore is disabled by XSFFI_EXTENSION=no"
 else:
     try:
         from ..._xenstore import ffi, lib
     except ImportError as error:
         ffi = lib = None
-        why_missing = f"the extension xsffi._xenstore is not there ({error})"
+        why_missing = f"the extension xsffi._xenstore is not available ({error})"
 
 
 def load_libxenstore() -> str | None:
-    """Open libxenstore for this process, unless that was done; give None, or why it can't be had.
+    """Load libxenstore into this process, once; return None, or why it cannot be loaded.
 
-    ``XSFFI_LIBXENSTORE`` names the one library to open, by soname or path; else those of :data:`LIBRARIES` are tried.
+    ``XSFFI_LIBXENSTORE`` names the only library to load, by soname or path; otherwise :data:`LIBRARIES` are tried.
     """
     if lib is None:
         return why_missing
@@ -62,14 +62,14 @@ def _names() -> tuple[str, ...]:
 
 
 def missed_library() -> str | None:
-    """The libxenstore that this host has and that cannot be used, since there is no extension; None where nothing is
-    missed, or the environment has it so."""
+    """The libxenstore that this host has but that cannot be used for lack of the extension; None if there is none, or
+    the environment disables the extension."""
     if lib is not None or os.environ.get("XSFFI_EXTENSION") == "no":
         return None
     try:
         from ctypes import CDLL
     except ImportError:
-        return None  # a Python without it
+        return None  # a Python built without ctypes
     for name in _names():
         try:
             CDLL(name)
@@ -81,7 +81,7 @@ def missed_library() -> str | None:
 
 def _after_fork_in_child() -> None:
     global _loading
-    _loading = RLock()  # another thread of the parent may have had it
+    _loading = RLock()  # another thread of the parent may have held it
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)
@@ -90,8 +90,8 @@ os.register_at_fork(after_in_child=_after_fork_in_child)
 def _load_shortcuts() -> Any:
     if lib is None:
         return None
-    # A second module in the extension's file, since it calls libxenstore through the same table. Its spec and loader
-    # are of the classes that those of the first are, which would be slow to import.
+    # A second module in the extension's file, since it calls libxenstore through the same table. The spec and loader
+    # are built from the classes of the first module's, since importing those would be slow.
     package = __name__.partition(".")[0]
     first: Any = sys.modules[f"{package}._xenstore"].__spec__
     name = f"{package}._shortcuts"
@@ -100,8 +100,8 @@ def _load_shortcuts() -> Any:
         module = loader.create_module(type(first)(name, loader, origin=first.origin))
         loader.exec_module(module)
     except ImportError:
-        return None  # PyPy has no such classes
+        return None  # PyPy does not support it
     return module
 
 
-shortcuts = _load_shortcuts()  # the module of xsffi/_native/shortcuts.c, or None where it was not built
+shortcuts = _load_shortcuts()  # the module in xsffi/_native/shortcuts.c; None if it was not built

@@ -1,4 +1,4 @@
-"""When what threads share may be released: once it is over, and the last of them is out."""
+"""When a resource shared by threads may be released: once it has ended and its last user has left."""
 
 from __future__ import annotations
 
@@ -12,33 +12,32 @@ __all__ = ["Lifetime"]
 
 
 class Lifetime:
-    """Who uses a thing, and its end.
+    """The users of a resource, and its end.
 
-    It takes no lock, so that a signal handler or a finalizer may come in between anywhere: it is made of single
-    operations on a dict and a list, none of which can be seen half done.
+    Takes no lock, so that a signal handler or finalizer may interrupt it anywhere: it consists of atomic operations on
+    a dict and a list.
     """
 
     def __init__(self, release: Callable[[], object], is_used_elsewhere: Callable[[], bool] | None = None) -> None:
-        """`release` is called once, by whoever is the last one out. `is_used_elsewhere` tells of users that are not
-        counted here."""
-        #: The users, each with its thread.
+        """`release` is called once, by the last user to leave. `is_used_elsewhere` reports users not counted here."""
+        #: Each user with the ident of its thread.
         self.users: dict[object, int] = {}
         self._is_over = False
         self._is_used_elsewhere = is_used_elsewhere
         self._release = [release]
 
     def enter(self, user: object) -> bool:
-        """Whether it is there, and stays so until the user takes itself out of :attr:`users`."""
+        """Whether the resource is still there; if so, it stays until `user` removes itself from :attr:`users`."""
         self.users[user] = get_ident()
         return bool(self._release)
 
     def left(self) -> None:
-        """A user took itself out: not by a function of ours, since an exception may come as one begins."""
+        """Call after a user has removed itself: not by a function of ours, since an exception may come on its entry."""
         if self._is_over:
             self.end()
 
     def end(self) -> None:
-        """Release it, at once or when the last user leaves. Where an exception came in the middle, again goes on."""
+        """Release it now, or when the last user leaves. If an exception interrupts this, calling again continues."""
         self._is_over = True
         mine: list[Callable[[], object]] = []
         while not self._is_used():
@@ -46,8 +45,8 @@ class Lifetime:
                 try:
                     mine.extend(map(list.pop, (self._release,)))
                 except IndexError:
-                    return  # it was done, or another thread is about to
-                # Whoever entered since must not find it gone; whoever enters from here on is told that it is.
+                    return  # already released, or another thread is about to
+                # Whoever entered before this must not find it gone; whoever enters after it is refused.
                 if not self._is_used():
                     mine[0]()
                     return
@@ -57,7 +56,7 @@ class Lifetime:
             self._release.append(mine.pop())
 
     def forget_other_threads(self) -> None:
-        """In a child process: they are the parent's."""
+        """In a child process: their users belong to the parent."""
         me = get_ident()
         for user, thread in list(self.users.items()):
             if thread != me:

@@ -1,9 +1,9 @@
-"""How a daemon's death is noticed, which no descriptor of libxenstore's shows.
+"""How to notice a daemon's death, which no descriptor that libxenstore exposes shows.
 
-By a duplicate of the handle's own socket, where that can be found: shutting it down ends, too, what waits inside
-libxenstore. A handle begins with its descriptor in every version so far, but no header says so, and it is taken only if
-it is a socket connected to the path. Else by a second connection, idle, to the same daemon; and not at all where the
-handle is of the kernel's device, behind which the daemon may change.
+Preferably by a duplicate of the handle's own socket: shutting it down also ends waits inside libxenstore. In every
+version so far a handle starts with its descriptor, but no header says so; it is used only if it is a socket connected
+to the right path. Otherwise by a second, idle connection to the same daemon. Not at all if the handle is of the
+kernel's device, behind which the daemon may be replaced.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ else:
 
 __all__ = ["Liveness"]
 
-_SHUT_RDWR = 2  # of socket.h
+_SHUT_RDWR = 2  # from sys/socket.h
 
 
 class Liveness:
-    """See above. Each method may be called where there is nothing to notice it by, and says that nothing is wrong then.
+    """See above. If there is nothing to monitor, every method reports that the daemon is alive.
 
-    None is to be called once :meth:`close` was.
+    No method may be called after :meth:`close`.
     """
 
     def __init__(self, descriptor: int, path: str | None) -> None:
-        """`descriptor`: what should be that of the handle's own socket, connected to `path`; None: it has no socket.
+        """`descriptor`: presumably the handle's own socket, connected to `path`; `path` None: it has no socket.
 
-        Raises XenStoreError where there are no descriptors left.
+        Raises XenStoreError if no descriptors are left.
         """
         self._handles = descriptor
-        self._place = ffi.new("int *", -1)  # which keeps the descriptor, so that it is closed once
-        #: Whether it is the handle's own.
+        self._place = ffi.new("int *", -1)  # holds the descriptor, so that it is closed only once
+        #: Whether it duplicates the handle's own.
         self.is_own = path is not None and bool(lib.xsffi_is_connected_to(descriptor, os.fsencode(path)))
         try:
             if self.is_own:
@@ -47,16 +47,16 @@ class Liveness:
             elif path is not None:
                 self._place[0] = transports.connect(path).detach()
         except (ConnectionError, FileNotFoundError):
-            pass  # it accepts no other
+            pass  # it accepts no further connection
         except OSError as error:
             raise error_from_errno(error.errno or errno.EIO) from error
 
     def fileno(self) -> int:
-        """What hangs up when the daemon dies; -1 where there is nothing."""
+        """A descriptor that hangs up when the daemon dies; -1 if there is none."""
         return int(self._place[0])
 
     def peer(self) -> int:
-        """The process id of the daemon; 0 where that is not to be seen."""
+        """The process id of the daemon; 0 if unknown."""
         return int(lib.xsffi_peer(self._place[0]))
 
     def is_dead(self) -> bool:
@@ -64,21 +64,22 @@ class Liveness:
         return bool(lib.xsffi_wait(-1, -1, self._place[0], 0))
 
     def shut(self) -> None:
-        """End the stream; a thread that waits inside libxenstore comes back from there, if it is the handle's own."""
+        """Shut the stream down; if it is the handle's own, threads waiting inside libxenstore return."""
         lib.shutdown(self._place[0], _SHUT_RDWR)
 
     def close_leftover(self) -> None:
-        """Close the socket of a handle that was freed, where libxenstore left it open.
+        """Close the socket of a freed handle if libxenstore left it open.
 
-        Its reader thread, woken by the end of the stream, forgets the descriptor and then closes it; xs_close cancels
-        that thread, in between at times. It is told by what it is, since its number may be anybody's by now.
+        Woken by the end of the stream, its reader thread clears the handle's descriptor and then closes it; xs_close
+        sometimes cancels that thread in between. The socket is recognised by its identity, since its number may have
+        been reused.
         """
         try:
             if self.is_own and os.path.sameopenfile(self._handles, self._place[0]):
                 os.close(self._handles)
         except OSError:
-            pass  # there is no such descriptor
+            pass  # it is closed
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the descriptor."""
         lib.xsffi_close(self._place)

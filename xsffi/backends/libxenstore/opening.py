@@ -1,4 +1,4 @@
-"""Where libxenstore opens: it says so itself, from the environment as C sees it, and nothing here changes that."""
+"""Which place libxenstore opens: it decides by the environment as C sees it, and nothing here changes that."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ __all__ = ["Opened", "Place", "open_at", "places"]
 
 
 class Place:
-    """One of the places where libxenstore looks."""
+    """One of the places that libxenstore tries."""
 
     def __init__(self, path: str, is_last: bool) -> None:
-        """`is_last`: it is tried where nothing else was there, which the kernel's device is."""
+        """`is_last`: tried only if nothing else is found, as the kernel's device is."""
         self.path = path
         self.is_last = is_last
 
 
 class Opened:
-    """A handle, and of what."""
+    """An open handle, and what it is connected to."""
 
     def __init__(self, xs: LibXenStore, kind: str) -> None:
         self.xs = xs
         self.kind = kind
-        #: What should be the descriptor of the handle's own connection.
+        #: Presumably the descriptor of the handle's own connection.
         self.descriptor = int(ffi.cast("int *", xs.handle)[0])
 
 
 def places(path: str | None = None) -> list[Place]:
-    """Where libxenstore looks, best first; of these, only what is the same file as `path`, if that is given.
+    """The places that libxenstore tries, in order; if `path` is given, only those that are the same file.
 
-    Raises :class:`~xsffi.errors.NotSupportedError` where it does not look there.
+    Raises :class:`~xsffi.errors.NotSupportedError` if there are none.
     """
     socket = lib.xs_daemon_socket()
     first = os.fsdecode(ffi.string(socket)) if socket else ""
@@ -51,7 +51,7 @@ def places(path: str | None = None) -> list[Place]:
         for device in DEVICES:
             found.append(Place(device, True))
             if os.path.exists(device):
-                break  # libxenstore takes it, and no other
+                break  # libxenstore takes this one and tries no other
     if path is None:
         return found
     wanted = absolute(path)
@@ -62,23 +62,22 @@ def places(path: str | None = None) -> list[Place]:
 
 
 def open_at(place: Place) -> Opened:
-    """Have libxenstore open one of its places.
+    """Have libxenstore open one of the places it tries.
 
-    Raises OSError where that fails; NotSupportedError where it does not come to this one, since it finds another
-    before.
+    Raises OSError on failure; NotSupportedError if it finds another place first.
     """
     kind = kind_of(place.path)
-    # Not XS_UNWATCH_FILTER: with it, xs_unwatch of 4.17 loses the text of each event that it drops.
+    # Without XS_UNWATCH_FILTER: with it, xs_unwatch of 4.17 leaks the text of each event that it drops.
     try:
         xs = LibXenStore(0 if place.is_last else lib.XS_OPEN_SOCKETONLY)
     except XenStoreError as error:
         if not place.is_last and kind == Kind.SOCKET and error.errno == errno.ENOENT:
-            # It says what was wrong with the device, which it tried too, since it does not look at the flag.
+            # libxenstore ignored the flag and tried the device too, so its errno is about that.
             transports.connect(place.path, 0.0).close()
         raise
     opened = Opened(xs, kind)
-    # With the flag it is the first place or none, without it the kernel's device may be taken too. A daemon may have
-    # come just now, though, and many a libxenstore does not look at the flag.
+    # With the flag it opens the first place or fails; without it, it may open the kernel's device. But the daemon may
+    # have started just now, and many versions of libxenstore ignore the flag.
     if place.is_last:
         first = lib.xs_daemon_socket()
         if first and lib.xsffi_is_connected_to(opened.descriptor, first):
@@ -94,21 +93,21 @@ def _is_same(path: str, other: str) -> bool:
     try:
         return path == other or os.path.samefile(path, other)
     except OSError:
-        return False  # one of them is not there
+        return False  # one of them does not exist
 
 
 def _is_device(descriptor: int) -> bool:
-    """Whether that is one of the kernel's devices."""
+    """Whether it is one of the kernel's devices."""
     try:
         status = os.fstat(descriptor)
         return any(os.path.samestat(status, os.stat(device)) for device in DEVICES if os.path.exists(device))
     except (OSError, OverflowError):
-        return False  # it is no descriptor
+        return False  # not a descriptor
 
 
 def _elsewhere_error(place: str, wanted: str) -> NotSupportedError:
     return NotSupportedError(
         errno.ENOSYS,
-        f"libxenstore opens {place}, as the environment says, and not {wanted}: "
+        f"libxenstore opens {place}, chosen by the environment, not {wanted}: "
         f"set XENSTORED_PATH={wanted} before the program starts, or use the wire backend",
     )

@@ -1,5 +1,5 @@
-"""What reads through a handle in C where the extension is there (see xsffi/_native/reading.c), and what stands for it
-where Python has no such classes."""
+"""Reading through a handle in C if the extension is available (see xsffi/_native/reading.c), and its replacement if
+Python does not support that."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["PlainHandle", "Reading"]
 
 
 class Reading:
-    """The base class of the drop-in: it has ``read(transaction, path)``, in C where that was built and is told of a
-    handle; else by ``_read``."""
+    """The base class of the drop-in. Its ``read(transaction, path)`` runs in C if that was built and has been given a
+    handle; otherwise it calls ``_read``."""
 
     __slots__ = ()
 
     def read(self, *args: Any, **keywords: Any) -> bytes | None:
-        """read(transaction, path): the value of a node, or None where there is none."""
+        """read(transaction, path): the value of a node, or None if there is none."""
         return self._read(*args, **keywords)
 
     def _read(self, *args: Any, **keywords: Any) -> bytes | None:
-        """All that is not the plain case, also where the handle is closed or its daemon gone."""
+        """Every case but the plain one, including a closed handle and a lost daemon."""
         raise NotImplementedError
 
     def _read_through(self, reader: Any) -> None:
-        """Read through this from here on (see :attr:`LibraryBackend.reader`); None: through none.
+        """Read through this from now on (see :attr:`LibraryBackend.reader`); None: through nothing.
 
-        Raises TypeError where it is anything else.
+        Raises TypeError for anything else.
         """
 
 
@@ -42,20 +42,20 @@ if shortcuts is not None:
 
 
 class PlainHandle:
-    """In the place of the handle in C: it leaves to the binding what that would do faster."""
+    """Replaces the C handle: it leaves everything to the binding."""
 
     def __init__(self, xs: LibXenStore) -> None:
         self._xs = xs
 
     def read(self, path: str) -> None:
-        """None: the path is for Python to look at."""
+        """None: Python must handle this path."""
 
     def value(self, tx_id: int, path: bytes) -> int:
-        """An errno that says nothing of the node: the binding is to be asked."""
+        """An errno that says nothing about the node: the caller must ask the binding."""
         return errno.EBADF
 
     def take_event(self, into: list[Any]) -> bool | None:
-        """Whether the next event was appended; None where libxenstore will never have another."""
+        """Whether the next event was appended; None if libxenstore will never have another."""
         try:
             into.extend(map(tuple, filter(None, map(LibXenStore.xs_check_watch, (self._xs,)))))
         except XenStoreError:
@@ -63,5 +63,5 @@ class PlainHandle:
         return bool(into)
 
     def end(self) -> bool:
-        """Let nobody in any more; whether somebody is inside."""
+        """Refuse new users; whether any are inside."""
         return False

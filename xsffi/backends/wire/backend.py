@@ -1,4 +1,4 @@
-"""The backend that speaks the protocol itself: requests become messages, and replies what they say."""
+"""The backend that implements the protocol itself: encodes requests, sends them, and decodes the replies."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ __all__ = ["WireBackend", "open_wire"]
 
 class WireBackend:
     """A connection to the daemon's socket or the kernel's device (see :class:`~xsffi.backends.base.Backend`), and
-    further ones to the same socket where there is much to do."""
+    further connections to the same socket for bulk work."""
 
     name = "wire"
 
     def __init__(self, opened: Opened, path: str, timeout: float | None, connections: int | None) -> None:
-        """What was `opened` at `path` is the backend's from here on. `connections`: how many there may be in all; None:
-        as many as are worth it."""
+        """Takes ownership of `opened`, which is connected to `path`. `connections`: the most to use in all; None: as
+        many as pay off."""
         self.kind = opened.kind
         self._payload_max = PAYLOAD_MAX if self.kind == Kind.SOCKET else DEVICE_PAYLOAD_MAX
         self._connection = opened.connection
-        self._fetch: Any = getattr(opened.connection, "fetch", None)  # it has this in C
+        self._fetch: Any = getattr(opened.connection, "fetch", None)  # only the connection in C has it
         self._several = Several(opened.connection, self._number(connections), self._open_another)
         self.path = path
         self.description = f"the wire at {path}, {opened.description}"
@@ -92,20 +92,20 @@ class WireBackend:
         self._several.after_fork_in_child()
 
     def _over_several(self, requests: int, work: Callable[[Sequence[Connection]], list[Outcome]]) -> list[Outcome]:
-        """Do work of so many requests over as many connections as are worth it."""
+        """Run `work` for this many requests, over as many connections as pay off."""
         connections = self._several.for_work(requests)
         try:
             return work(connections)
-        except (ConnectionLostError, ClientClosedError):  # closed: by another thread that has found it lost
+        except (ConnectionLostError, ClientClosedError):  # closed by another thread that found it lost
             if len(connections) == 1:
                 raise
-            # If only a further one is lost, the first can do all of it; else it says what happened.
+            # If only a further connection is lost, the first can do all the work; otherwise it raises the reason.
             self._several.drop()
             return work((self._connection,))
 
     def _look_up(self, connections: Sequence[Connection], lookups: Lookups, tx_id: int) -> list[Outcome]:
         of_nodes = isinstance(lookups, Nodes)
-        if self._fetch is None or (of_nodes and tx_id):  # where a list of children may be wrong: see node_of()
+        if self._fetch is None or (of_nodes and tx_id):  # a list of children may be wrong then: see node_of()
             return self._look_up_in_python(connections, lookups, tx_id)
         outcomes: list[Outcome]
         try:
@@ -117,7 +117,7 @@ class WireBackend:
                 Node if of_nodes else None,
                 KNOWN_PERMISSIONS,
             )
-        except OverflowError:  # a path that is too long for a message, which no daemon should list
+        except OverflowError:  # a path too long for a message, which no daemon should list
             return self._look_up_in_python(connections, lookups, tx_id)
         for place in undecoded:
             one = type(lookups)([lookups.paths[place]], lookups.encode)
@@ -125,21 +125,21 @@ class WireBackend:
         return outcomes
 
     def _look_up_in_python(self, connections: Sequence[Connection], lookups: Lookups, tx_id: int) -> list[Outcome]:
-        requests = list(lookups)  # all are checked before any is sent
+        requests = list(lookups)  # validates all before any is sent
         share = -(-len(requests) // len(connections)) or 1
         parts = [requests[start : start + share] for start in range(0, len(requests), share)]
         return lookups.combine(carry(connections, parts, self._payload_max, tx_id))
 
     def _number(self, connections: int | None) -> int:
         if self.kind == Kind.DEVICE:
-            return 1  # the kernel gives one connection only
+            return 1  # the device allows only one connection
         if connections is None:
-            # One keeps a connection in Python busy.
+            # A connection in Python is busy with one.
             return 1 if self._fetch is None else CONNECTIONS_DEFAULT
         return connections
 
     def _open_another(self) -> Connection:
-        # That the first is answered after this one was made says that its daemon is still the same.
+        # If the first connection answers after this one was made, the daemon is still the same.
         return open_further(
             self.path, self._timeout, self._peer, lambda: self._connection.read("/"), FURTHER_PATIENCE
         ).connection
@@ -155,13 +155,13 @@ def _decoded(request: Request[T], reply: Reply) -> T | XenStoreError:
 def open_wire(
     path: str, timeout: float | None = None, connections: int | None = None, patience: float | None = None
 ) -> WireBackend:
-    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where it
-    fails. `timeout`: how many seconds a reply, and connecting, may take (None: any time). `connections`: how many may
-    be opened in all for bulk work (None: as many as are worth it). `patience`: how many seconds connecting may take, if
-    not as many."""
+    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, on failure.
+    `timeout`: how many seconds connecting, and each reply, may take (None: no limit). `connections`: the most to open
+    in all for bulk work (None: as many as pay off). `patience`: how many seconds connecting may take, if not
+    `timeout`."""
     return WireBackend(open_connection(path, timeout, patience=patience), path, timeout, connections)
 
 
 def open_beside(path: str, peer: int, check: Callable[[], object], connections: int | None) -> WireBackend:
-    """A backend beside another one that is open, over :func:`~xsffi.backends.wire.opening.open_further`."""
+    """A further backend for the same daemon as an open one, by :func:`~xsffi.backends.wire.opening.open_further`."""
     return WireBackend(open_further(path, None, peer, check), path, None, connections)

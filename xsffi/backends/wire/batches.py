@@ -1,4 +1,4 @@
-"""Many requests over one connection, or over several at the same time: each of these carries its own in order."""
+"""Many requests over one connection, or over several at once, each of which carries its own requests in order."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["carry"]
 
-_BATCHES_OF_SEVERAL = 2  # over each of several connections: the daemon has work enough with fewer
+_BATCHES_OF_SEVERAL = 2  # in flight over each of several connections: fewer suffice to keep the daemon busy
 
 
 def carry(
@@ -27,8 +27,8 @@ def carry(
     tx_id: int = 0,
     within: float | None = None,
 ) -> list[Outcome]:
-    """Carry all parts, which the connections take in turn; what their requests come to, in order. `within`: how many
-    seconds each batch may take, if that is less than the timeout of its connection."""
+    """Carry out all parts, distributed over the connections; return the outcomes in order. `within`: how many seconds
+    each batch may take, if less than the timeout of its connection."""
     count = len(connections)
     lanes = [
         (connection, _lane(connection, parts[place::count], payload_max, tx_id))

@@ -1,12 +1,12 @@
-"""The wire's connection in plain Python: one lock, and one thread at a time that reads.
+"""The wire's connection in pure Python: one lock, and one reader at a time.
 
-Whoever makes a request takes the lock, sends, and reads until its reply is there. What comes meanwhile for others is
-put where they find it: replies into their exchange, events into their queue. A thread that waits for events sleeps
-without the lock.
+A thread that makes a request takes the lock, sends, and reads until its reply arrives. What arrives for others
+meanwhile is put where they find it: replies into their exchange, events into their queue. A thread that waits for
+events sleeps without the lock.
 
-Python may run a signal handler between any two bytecodes. One that raises while a thread sleeps ends that wait, and
-nothing else. One that raises in the middle of a step leaves a connection of which nobody knows how far it got: so that
-ends it, and every later call says so.
+Python may run a signal handler between any two bytecodes. If one raises while a thread sleeps, it ends that wait and
+nothing else. If one raises in the middle of a step, the state of the connection is unknown, so the connection is
+closed, and every later call says why.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 _READ = int(MessageType.READ)
-# How much is taken in at once when events are looked for: a peer that never stops must hold up nobody.
+# How many reads one look for events makes at most: a peer that never stops sending must not block the caller.
 _ROUNDS_MAX = 16
 
 
@@ -62,8 +62,8 @@ def _always_readable() -> Wakeup | None:
     return wakeup
 
 
-# What closed descriptors were in an epoll is forgotten there, though somebody may be polling that still. So this, which
-# stays open as long as the process, takes their place.
+# An epoll silently drops descriptors that are closed, though somebody may still be polling it. This descriptor, open
+# for the life of the process and always readable, replaces them.
 _EVER_READY = _always_readable()
 
 
@@ -71,9 +71,9 @@ class Connection:
     """A connection to the daemon's socket or the kernel's device."""
 
     def __init__(self, transport: Transport, timeout: float | None) -> None:
-        """`transport` is the connection's from here on; `timeout`: how many seconds a reply may take (None: any time).
+        """Takes ownership of `transport`. `timeout`: how many seconds a reply may take (None: no limit).
 
-        Raises XenStoreError where there are no descriptors left.
+        Raises XenStoreError if no descriptors are left.
         """
         self._closers: list[Callable[[], None]] = []
         self._transport = transport
@@ -81,26 +81,26 @@ class Connection:
         self._patience = -1.0 if timeout is None else min(timeout, threading.TIMEOUT_MAX)
         self._pid = getpid()
         self._session = Session(transport.joined)
-        self._lock = threading.Lock()  # of session and transport
-        self._incoming: list[bytes] = []  # received, and not yet handed on
-        self._inside: set[int] = set()  # the threads that are in the middle of a call; one asleep for events is not
-        self._asleep: set[object] = set()  # who else uses the descriptors
-        self._busy = False  # the thread that has the lock is in the middle of a step
-        # What every call raises once it was closed, or in a child process; and once it is lost. Two of them, so that a
-        # close() is not forgotten that comes while it is found lost.
+        self._lock = threading.Lock()  # guards session and transport
+        self._incoming: list[bytes] = []  # received but not yet processed
+        self._inside: set[int] = set()  # threads in the middle of a call; those asleep for events do not count
+        self._asleep: set[object] = set()  # other users of the descriptors
+        self._busy = False  # the thread that holds the lock is in the middle of a step
+        # The error of every call once closed, or in a child process; and once lost. Two fields, so that a close()
+        # during the discovery of a loss is not forgotten.
         self._ended: Callable[[], XenStoreError] | None = None
         self._lost: Callable[[], XenStoreError] | None = None
         self._spin = Spin()
         self._queues: set[Queue] = set()
-        self._followers: set[Queue] = set()  # those whose reader waits until it may look after the stream
-        self._free_wakeups: list[Wakeup] = []  # of queues that are gone
-        self._epolls: dict[Wakeup, select.epoll] = {}  # what each queue's fileno() is of, once it was asked for
-        self._wakeup = self._new_wakeup()  # ends the wait of the thread that has the lock
+        self._followers: set[Queue] = set()  # queues whose reader waits for its turn to read the stream
+        self._free_wakeups: list[Wakeup] = []  # of closed queues
+        self._epolls: dict[Wakeup, select.epoll] = {}  # behind each queue's fileno(), created on first use
+        self._wakeup = self._new_wakeup()  # ends the wait of the thread that holds the lock
         self._closers.append(transport.close)
         self._poller = Poller(transport.fileno(), self._wakeup.fileno())
 
     def __del__(self) -> None:
-        if hasattr(self, "_closers"):  # else it was never made
+        if hasattr(self, "_closers"):  # otherwise __init__ failed
             self._close_descriptors()
 
     # Requests.
@@ -115,7 +115,7 @@ class Connection:
         return self._locked(lambda: self._complete(self._session.send(((type, payload),), tx_id), deadline))[0]
 
     def post(self, type: int, payload: bytes, tx_id: int = 0) -> None:
-        """Send a request for whose reply nobody waits; nothing is done where the connection is over."""
+        """Send a request whose reply is ignored; does nothing on a closed or lost connection."""
 
         def step() -> None:
             self._session.post(type, payload, tx_id)
@@ -135,20 +135,20 @@ class Connection:
         return self._locked(step)
 
     def replies(self, exchange: Exchange, within: float | None = None) -> list[Reply]:
-        """The replies to what was sent, in order. `within`: how many seconds they may take, if that is less than the
-        timeout of the connection; with that of a thread that reads meanwhile, if it does."""
+        """The replies to an exchange, in order. `within`: how many seconds they may take, if less than the timeout of
+        the connection; includes the time of any other thread that reads meanwhile."""
         deadline = self._deadline()
         if within is not None:
             deadline = min(monotonic() + within, inf if deadline is None else deadline)
         return self._locked(lambda: self._complete(exchange, deadline))
 
     def forget(self, exchange: Exchange) -> None:
-        """Nobody waits for these replies any more; what was not yet sent, is not."""
+        """Ignore the replies to an exchange; requests not yet sent are dropped."""
         if not self.is_over:
             self._locked(lambda: self._session.abandon(exchange))
 
     def _complete(self, exchange: Exchange, deadline: float | None) -> list[Reply]:
-        """Send, and read until nothing of the exchange is missing; the lock is held."""
+        """Send, and read until the exchange is complete; the lock is held."""
         session = self._session
         try:
             unsent = self._flush()
@@ -158,7 +158,7 @@ class Connection:
                 if not exchange.missing:
                     if len(exchange.messages) == 1:
                         self._spin.learn(spin > 0, begin)
-                    return exchange.replies  # type: ignore[return-value]  # none is missing
+                    return exchange.replies  # type: ignore[return-value]  # complete
                 self._busy = False
                 if self._ended is not None or self._lost is not None:
                     self.check()
@@ -182,7 +182,7 @@ class Connection:
             raise
 
     def _sleep(self, spin_until: float, deadline: float | None, unsent: bool) -> bool:
-        """Wait for what comes in, or for room to send; the lock is held, and nothing is half done."""
+        """Wait for input, or for room to send; the lock is held, but not in the middle of a step."""
         while monotonic() < spin_until:
             if self._receive():
                 return True
@@ -194,7 +194,7 @@ class Connection:
         return bool(self._poller.wait(seconds, self._transport.fileno() if unsent else None))
 
     def _flush(self) -> bool:
-        """Send what can be sent at once; whether something is left. The lock is held."""
+        """Send what can be sent without blocking; whether something is left. The lock is held."""
         session = self._session
         while (data := session.data_to_send()) is not None:
             try:
@@ -210,20 +210,20 @@ class Connection:
         return False
 
     def _take_in(self) -> bool:
-        """Receive what has come, and hand it on; whether something had. The lock is held."""
+        """Receive and process what has arrived; whether something had. The lock is held."""
         if not self._incoming:
             self._receive()
         return self._process()
 
     def _receive(self) -> bool:
-        """Put what has come where :meth:`_process` finds it; whether something had."""
+        """Append what has arrived to what :meth:`_process` takes; whether something had."""
         try:
             return self._transport.receive(self._incoming)
         except ConnectionLostError as error:
             raise self._find_lost(error) from None
 
     def _process(self) -> bool:
-        """Hand on what was received."""
+        """Dispatch what was received."""
         incoming = self._incoming
         if not incoming:
             return False
@@ -258,13 +258,13 @@ class Connection:
             return queue
 
     def look(self) -> bool:
-        """Take in what has come; False where another thread is reading."""
+        """Process what has arrived; False if another thread is reading."""
 
         def step() -> bool:
             for _ in range(_ROUNDS_MAX):
                 if not self._take_in():
                     break
-            self._flush()  # a transaction that nobody waits for may be to be taken back
+            self._flush()  # there may be a transaction to abort that nobody waits for
             return True
 
         try:
@@ -273,21 +273,20 @@ class Connection:
             return False
 
     def sleep(self, queue: Queue, wakeup: Wakeup, timeout: float | None, look: bool) -> None:
-        """Wait until the wakeup is set, or, where `look`, something comes in. It is to be called without the lock, and
-        within :meth:`used`."""
+        """Wait until the wakeup is set or, if `look`, input arrives. Call without the lock, within :meth:`used`."""
         if self.is_over:
             return
         if look:
             Poller(self._transport.fileno(), wakeup.fileno()).wait(one_wait(timeout))
             return
-        # Whoever reads wakes the followers once it no longer does.
+        # A reader wakes the followers when it stops reading.
         self._followers.add(queue)
         if self._lock.locked():
             Poller(wakeup.fileno()).wait(one_wait(timeout))
         self._followers.discard(queue)
 
     def descriptor(self, wakeup: Wakeup) -> int:
-        """What is readable while the wakeup is set, or something has come in."""
+        """A descriptor that is readable while the wakeup is set, or input has arrived."""
         with self.used():
             if self._ended is not None:
                 raise self._ended()
@@ -298,33 +297,33 @@ class Connection:
             return epoll.fileno()
 
     def new_token(self, queue: EventQueue) -> bytes:
-        """A token for the queue; two threads never get the same."""
+        """A token for the queue, unique across threads."""
         return queue.new_token() if self.is_over else self._locked(queue.new_token)
 
     def close_queue(self, queue: Queue, of: EventQueue) -> None:
-        """The queue is closed."""
+        """Forget a closed queue."""
         self._session.queues.close(of)
         self._queues.discard(queue)
 
     def take_back(self, wakeup: Wakeup) -> None:
-        """The wakeup of a queue that is closed, and that nobody waits for any more, is for another one."""
+        """Reuse the wakeup of a closed queue that nobody waits for any more."""
         self._free_wakeups.append(wakeup)
 
-    # The way in and out.
+    # Entry and exit.
 
     def _locked(self, step: Callable[[], T], wait: bool = True) -> T:
-        """Take a step with the lock held; without `wait`, raise BlockingIOError where another thread has it."""
+        """Run `step` with the lock held; without `wait`, raise BlockingIOError if another thread holds it."""
         if getpid() != self._pid:
-            self.after_fork_in_child()  # a finalizer may come before all are told of the fork
+            self.after_fork_in_child()  # a finalizer may run before the fork hooks
         me = get_ident()
         if me in self._inside:
             raise reentered_error()
-        lock = self._lock  # which is another one in a child that a signal handler forks meanwhile
+        lock = self._lock  # a signal handler may fork meanwhile, and the child has a new one
         held: list[bool] = []
         try:
             self._inside.add(me)
             try:
-                # In one call, so that no exception comes between taking the lock and knowing it.
+                # One call, so that no exception can come between taking the lock and recording that.
                 held.extend(map(lock.acquire, (wait,), (self._patience if wait else -1,)))
                 if not held[0]:
                     raise timeout_error(self._timeout) if wait else BlockingIOError()
@@ -361,7 +360,7 @@ class Connection:
 
     @contextmanager
     def used(self) -> Iterator[None]:
-        """Keep the descriptors open meanwhile, without the lock."""
+        """Keep the descriptors open meanwhile, without taking the lock."""
         user = object()
         try:
             self._asleep.add(user)
@@ -371,20 +370,20 @@ class Connection:
             self._release()
 
     def check(self) -> None:
-        """Raise what ended the connection, if it is over."""
+        """Raise the reason if the connection has ended."""
         over = self._ended or self._lost
         if over is not None:
             raise over()
 
     @property
     def is_over(self) -> bool:
-        """Whether it was closed or is lost."""
+        """Whether it was closed or lost."""
         return self._ended is not None or self._lost is not None
 
     def _deadline(self) -> float | None:
         return None if self._timeout is None else monotonic() + self._timeout
 
-    # The end.
+    # Closing.
 
     def close(self) -> None:
         """See :meth:`~xsffi.backends.base.Backend.close`."""
@@ -395,7 +394,7 @@ class Connection:
             queue.clear()
         if _EVER_READY is not None:
             for epoll in list(self._epolls.values()):
-                with suppress(OSError, ValueError):  # it was closed before
+                with suppress(OSError, ValueError):  # already closed
                     epoll.register(_EVER_READY.fileno(), select.EPOLLIN)
         self._end()
 
@@ -403,7 +402,7 @@ class Connection:
         """See :meth:`~xsffi.forks.Forkable.after_fork_in_child`."""
         self._ended = forked_error
         self._pid = getpid()
-        self._lock = threading.Lock()  # another thread of the parent may have had it
+        self._lock = threading.Lock()  # another thread of the parent may have held it
         self._inside.clear()
         self._asleep.clear()
         self._close_descriptors()
@@ -411,25 +410,26 @@ class Connection:
             queue.clear()
 
     def _lose(self, error: XenStoreError) -> XenStoreError:
-        """The connection is over for this reason, if it was not before. Gives what to raise; the lock is held."""
+        """Mark the connection as lost for this reason, if it has not ended yet. Returns what to raise; the lock is
+        held."""
         over = self._ended or self._lost
         if over is not None:
             error = over()
         elif isinstance(error, ConnectionLostError):
             self._lost = partial(ConnectionLostError, error.errno, error.strerror)
         else:
-            self._lost = partial(lost_error, f"it was given up: {error.strerror}")
-        self._end()  # perhaps again: what it does may have been interrupted
+            self._lost = partial(lost_error, f"it was closed: {error.strerror}")
+        self._end()  # perhaps again: it may have been interrupted
         return error
 
     def _find_lost(self, error: ConnectionLostError) -> XenStoreError:
-        """The other end is gone: gives what to raise, once all that came before is taken in. The lock is held."""
+        """The other end is gone: returns what to raise, once all that it sent has been processed. The lock is held."""
         self._busy = True
         self._take_the_rest()
         return self._lose(error)
 
     def _take_the_rest(self) -> None:
-        """Take in what came before the end."""
+        """Process what arrived before the end."""
         try:
             while self._transport.receive(self._incoming):
                 pass
@@ -438,10 +438,10 @@ class Connection:
         try:
             self._process()
         except XenStoreError:
-            pass  # it ended with nonsense
+            pass  # it ended with garbage
 
     def _end(self) -> None:
-        """Nothing goes on from here, as is told already: wake who waits."""
+        """Wake every waiter; the reason is already recorded."""
         with self.used():
             self._transport.shut()
             self._wakeup.set()
@@ -449,7 +449,7 @@ class Connection:
                 queue.notify()
 
     def _release(self) -> None:
-        """After close, the last thread out closes the descriptors."""
+        """After close(), the last thread to leave closes the descriptors."""
         if self._ended is closed_error and not self._inside and not self._asleep:
             self._close_descriptors()
 
@@ -459,4 +459,4 @@ class Connection:
             try:
                 closers.pop()()
             except IndexError:
-                pass  # another thread was faster
+                pass  # another thread took it first

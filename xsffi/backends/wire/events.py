@@ -1,4 +1,4 @@
-"""The queues of events of the connection in Python: what a thread does that waits for events."""
+"""The event queues of the connection in Python: how a thread waits for events."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ class Stream(Protocol):
 
     @property
     def is_over(self) -> bool:
-        """Whether it was closed or is lost."""
+        """Whether it was closed or lost."""
 
     def check(self) -> None:
-        """Raise what ended the connection, if it is over."""
+        """Raise the reason if the connection has ended."""
 
     def look(self) -> bool:
-        """Take in what has come; False where another thread is reading."""
+        """Process what has arrived; False if another thread is reading."""
 
     def sleep(self, queue: Queue, wakeup: Wakeup, timeout: float | None, look: bool) -> None:
-        """Wait until the wakeup is set, or, where `look`, something comes in."""
+        """Wait until the wakeup is set or, if `look`, input arrives."""
 
     def used(self) -> AbstractContextManager[None]:
         """Keep the descriptors open meanwhile."""
 
     def descriptor(self, wakeup: Wakeup) -> int:
-        """What is readable while the wakeup is set, or something has come in."""
+        """A descriptor that is readable while the wakeup is set, or input has arrived."""
 
     def new_token(self, queue: EventQueue) -> bytes:
         """A token for the queue."""
 
     def close_queue(self, queue: Queue, of: EventQueue) -> None:
-        """The queue is closed."""
+        """Forget a closed queue."""
 
     def take_back(self, wakeup: Wakeup) -> None:
         """Nobody waits for this wakeup any more."""
@@ -57,12 +57,12 @@ class Queue:
     """A queue of events (see :class:`~xsffi.backends.base.Events`)."""
 
     def __init__(self, connection: Stream, queue: EventQueue, wakeup: Wakeup) -> None:
-        """To be had from :meth:`Connection.events`. `wakeup` is set while there are events, or the wait is to end."""
+        """Create with :meth:`Connection.events`. `wakeup` is set while there are events, or when a wait is to end."""
         self._connection = connection
         self._queue = queue
         self._events = queue.events
-        self._wakeup: Wakeup | None = wakeup  # None once it is another queue's
-        self._is_set = False  # the wakeup is, as far as is known
+        self._wakeup: Wakeup | None = wakeup  # None once given back
+        self._is_set = False  # whether the wakeup is, as far as we know
         self._woken = False  # by wake()
         self._is_closed = False
         self._waiters: set[object] = set()
@@ -92,12 +92,12 @@ class Queue:
         finally:
             self._waiters.discard(me)
             if self._waiters:
-                self.notify()  # this thread looked after the stream, perhaps, so another one must
+                self.notify()  # this thread may have been the reader: another must take over
             elif self._is_closed:
                 self._let_go()
 
     def _wait(self, taken: list[WatchEvent], deadline: float | None) -> None:
-        """Take an event once there is one, unless the time is up before, or :meth:`wake` is called."""
+        """Take the next event, unless the time runs out, or :meth:`wake` is called, first."""
         connection = self._connection
         while not self._take(taken):
             connection.check()
@@ -108,7 +108,7 @@ class Queue:
             try:
                 is_free = connection.look()
             except XenStoreError:
-                if not self._events:  # what came before the end is given first
+                if not self._events:  # events that arrived before the end come first
                     raise
                 continue
             if self._events:
@@ -130,7 +130,7 @@ class Queue:
         name = token.decode("ascii")
         events = self._events
         for event in [event for event in events.copy() if event.token == name]:
-            with suppress(ValueError):  # another thread took it
+            with suppress(ValueError):  # another thread took it first
                 events.remove(event)
         with self._connection.used():
             self._settle()
@@ -160,11 +160,11 @@ class Queue:
             self._connection.take_back(wakeup)
 
     def clear(self) -> None:
-        """Drop what is here."""
+        """Discard all pending events."""
         self._events.clear()
 
     def update(self) -> None:
-        """Something came in, for this queue perhaps."""
+        """Call when something arrived, possibly for this queue."""
         if self._events and not self._is_set:
             self.notify()
 
@@ -176,9 +176,9 @@ class Queue:
             wakeup.set()
 
     def _take(self, taken: list[WatchEvent]) -> bool:
-        """Put the next event there; False where none is here."""
+        """Append the next event to `taken`; False if there is none."""
         try:
-            # In one call, so that no exception comes between taking the event and knowing it.
+            # One call, so that no exception can come between taking the event and storing it.
             taken.extend(islice(iter(self._events.popleft, None), 1))
         except IndexError:
             return False
@@ -188,7 +188,7 @@ class Queue:
         return True
 
     def _settle(self) -> None:
-        """Have the wakeup say what there is: first cleared, then set, since something may come in between."""
+        """Make the wakeup match the state: clear first, then set, since something may arrive in between."""
         self._is_set = False
         if self._wakeup is not None:
             self._wakeup.clear()

@@ -1,6 +1,6 @@
-"""The door to the wire's connection in C, the module ``xsffi._wire``; and which connection is opened.
+"""The single place that imports the wire's connection in C, the module ``xsffi._wire``; chooses between C and Python.
 
-``XSFFI_CONNECTION=python`` in the environment has it left alone, as ``XSFFI_EXTENSION=no`` does with all that is in C.
+``XSFFI_CONNECTION=python`` in the environment disables it, as ``XSFFI_EXTENSION=no`` does everything in C.
 """
 
 from __future__ import annotations
@@ -42,32 +42,32 @@ __all__ = ["Connection", "Opened", "made", "open_connection"]
 
 
 class Connection(Protocol):
-    """What a connection does, in C or in Python. Its requests are messages; nothing here knows what they mean."""
+    """The interface of a connection, in C or in Python. It carries messages, and knows nothing of what they mean."""
 
     def read(self, path: str) -> Reply | None:
-        """The reply to READ; None where the path is one to look at first."""
+        """The reply to READ; None if the path needs a closer look first."""
 
     def carry(self, type: int, payload: bytes, tx_id: int = 0) -> Reply:
-        """Send a request, and wait for its reply. Where that wait ends before, a watch or a transaction that was to be
-        set up is taken back."""
+        """Send a request, and wait for its reply. If the wait is cut short, a watch or transaction it was to set up is
+        undone."""
 
     def post(self, type: int, payload: bytes, tx_id: int = 0) -> None:
-        """Send a request for whose reply nobody waits; nothing is done where the connection is over."""
+        """Send a request whose reply is ignored; does nothing on a closed or lost connection."""
 
     def send_many(self, messages: Sequence[Message], tx_id: int = 0) -> Any:
-        """Send requests; gives what :meth:`replies` takes."""
+        """Send requests; returns what :meth:`replies` takes."""
 
     def replies(self, exchange: Any, within: float | None = None) -> list[Reply]:
         """Wait for the replies to what was sent; they are in the order of the requests. `within`: how many seconds they
-        may take, if that is less than the timeout of the connection."""
+        may take, if less than the timeout of the connection."""
 
     def forget(self, exchange: Any) -> None:
-        """Nobody waits for these replies any more; what was not yet sent, is not."""
+        """Ignore the replies to an exchange; requests not yet sent are dropped."""
 
     def events(self, prefix: str, limit: int = 0) -> Events:
         """See :meth:`~xsffi.backends.base.Backend.events`."""
 
-    # And, in C alone, see fetch.c:
+    # In C only, see fetch.c:
     # fetch(others, paths, tx_id, encode, node_type, permissions): lookups over this connection and others.
 
     def close(self) -> None:
@@ -78,34 +78,34 @@ class Connection(Protocol):
 
 
 class Opened:
-    """A connection that was opened, and what is known of it."""
+    """An open connection, and what is known about it."""
 
     def __init__(self, connection: Connection, kind: str, description: str, peer: int = 0) -> None:
         self.connection = connection
         self.kind = kind
-        self.description = description  # for people
+        self.description = description  # human-readable
         self.peer = peer  # the daemon's process, see peer_of()
 
 
 def _choice() -> str:
     choice = os.environ.get("XSFFI_CONNECTION") or "c"
     if choice not in ("c", "python"):
-        raise InvalidArgumentError(errno.EINVAL, f"XSFFI_CONNECTION is c or python, not {choice!r}")
+        raise InvalidArgumentError(errno.EINVAL, f"XSFFI_CONNECTION must be c or python, not {choice!r}")
     return choice
 
 
-open_in_c: Callable[..., Connection] | None = None  #: a connection over a socket, in C; None: it is not to be had
-_why_in_python = "as the environment asks for"
+open_in_c: Callable[..., Connection] | None = None  #: opens a connection over a socket, in C; None if not available
+_why_in_python = "as the environment requests"
 if os.environ.get("XSFFI_EXTENSION") != "no" and _choice() == "c":
     try:
         from ..._wire import open as open_in_c
     except ImportError as error:
-        # It was not built, or this interpreter has no use for it: PyPy, or one with a GIL of its own.
-        _why_in_python = f"since the one in C cannot be imported: {error}"
+        # Not built, or this interpreter cannot use it: PyPy, or a subinterpreter with a GIL of its own.
+        _why_in_python = f"since the C module cannot be imported: {error}"
 
 
 def made() -> str:
-    """How a connection over a socket is made here, for people."""
+    """How connections over a socket are implemented here, human-readable."""
     return "in C" if open_in_c is not None else f"in Python, {_why_in_python}"
 
 
@@ -115,12 +115,11 @@ def open_connection(
     accept: Callable[[socket.socket | None], object] | None = None,
     patience: float | None = None,
 ) -> Opened:
-    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, where that
-    fails.
+    """Connect to the socket, or open the device, at `path`; raises OSError, with `path` as its filename, on failure.
 
-    `timeout`: how many seconds a reply, and connecting, may take (None: any time). `accept` may refuse by raising: it
-    is called with None before each try, and with what is connected in the end. `patience`: how many seconds connecting
-    may take, if not as many.
+    `timeout`: how many seconds connecting, and each reply, may take (None: no limit). `accept` may refuse by raising:
+    it is called with None before each try, and finally with the connected socket. `patience`: how many seconds
+    connecting may take, if not `timeout`.
     """
     kind = kind_of(path)
     if kind == Kind.DEVICE:
@@ -143,12 +142,12 @@ def open_connection(
     except BaseException:
         connection.close()
         raise
-    connection.close()  # it has a duplicate of its own, so that no exception can come between two owners
+    connection.close()  # the C object has its own duplicate, so that ownership never changes hands
     return Opened(in_c, kind, made(), peer)
 
 
 def _explain(timeout: float | None) -> Callable[[str, str, int], XenStoreError]:
-    """What makes an exception of what a connection in C tells: a word, a text, and an errno, where there are such."""
+    """Makes the exception for what a connection in C reports: a word, a text and an errno, each if there is one."""
 
     def explain(what: str, text: str, number: int) -> XenStoreError:
         if what == "closed":

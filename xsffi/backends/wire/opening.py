@@ -1,4 +1,4 @@
-"""Further connections to the daemon of one that is open."""
+"""Further connections to the daemon of an open connection."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ __all__ = ["open_further"]
 def open_further(
     path: str, timeout: float | None, peer: int, check: Callable[[], object], patience: float | None = None
 ) -> Opened:
-    """A further connection to the daemon at the socket `path`, whose process is `peer`.
+    """A further connection to the daemon at the socket `path`, whose process id is `peer`.
 
-    `check` raises what is to be raised once the first connection is over, or its daemon is gone. It is called before
-    each try and once connected, so that another daemon, which has taken the place of the first, is never used.
-    `patience`: how many seconds the daemon may take to accept it, and to answer it (None: any time, and it is not asked
-    anything). Raises XenStoreError where it fails: ConnectionLostError where that daemon is gone.
+    `check` raises if the first connection has ended or its daemon is gone. It is called before each try and once
+    connected, so that a daemon that has replaced the first is never used. `patience`: how many seconds the daemon may
+    take to accept the connection and answer on it (None: no limit, and no request is made to check). Raises
+    XenStoreError on failure: ConnectionLostError if that daemon is gone.
     """
 
     def accept(connection: socket.socket | None) -> None:
         check()
         if connection is not None and peer_of(connection) != peer:
-            raise lost_error("another daemon has taken its place")
+            raise lost_error("another daemon has replaced it")
         if connection is not None and patience is not None:
             _see_it_answered(connection, patience)
 
@@ -45,7 +45,7 @@ def open_further(
         raise
     except OSError as error:
         check()
-        text = f"no further connection to the store can be opened: {error.strerror}"
+        text = f"cannot open a further connection to the store: {error.strerror}"
         if error.errno in (errno.ECONNREFUSED, errno.ENOENT):
             raise ConnectionLostError(errno.ECONNRESET, text) from error
         if error.errno == errno.ETIMEDOUT:
@@ -54,7 +54,7 @@ def open_further(
 
 
 def _see_it_answered(connection: socket.socket, patience: float) -> None:
-    """Ask for something, since what is connected need not be accepted; raises WaitTimeoutError where no reply comes in
+    """Make a request, since a connected socket may not be accepted yet; raises WaitTimeoutError if no reply arrives in
     time."""
     deadline = monotonic() + patience
     connection.send(encode_packet(MessageType.READ, 1, 0, b"/\0"))

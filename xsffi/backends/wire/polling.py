@@ -1,4 +1,4 @@
-"""Waiting for descriptors, and ending such a wait from elsewhere; for the connection in Python."""
+"""Waiting for descriptors, and ending such a wait from elsewhere; used by the connection in Python."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _LONGEST = 0.5  # seconds
 
 
 def one_wait(timeout: float | None) -> float:
-    """How many seconds to wait in one go for what may take as long as `timeout` (None: for ever): never very long.
+    """How many seconds to wait at a time, for a wait of up to `timeout` in total (None: no limit): never very long.
 
-    A signal that comes just before the kernel begins to wait does not end that, and Python runs its handler, also that
-    of Ctrl-C, only once the wait is over.
+    A signal that arrives just before the kernel starts to wait does not end the wait, and Python runs its handler, that
+    of Ctrl-C too, only afterwards.
     """
     return _LONGEST if timeout is None else min(max(0.0, timeout), _LONGEST)
 
 
 class Wakeup:
-    """Set by one thread, or by a signal handler, to end the wait of another. An eventfd, or a pipe where Python has
-    none: before 3.10, and PyPy.
+    """Set by one thread or signal handler to end the wait of another thread. An eventfd, or a pipe where Python has
+    none: before 3.10, and on PyPy.
 
-    Raises XenStoreError where there are no descriptors left.
+    Raises XenStoreError if no descriptors are left.
     """
 
     def __init__(self) -> None:
@@ -40,26 +40,26 @@ class Wakeup:
             raise error_from_errno(error.errno or errno.EMFILE) from error
 
     def set(self) -> None:
-        """Make the descriptor readable; it takes no lock."""
+        """Make the descriptor readable. Takes no lock."""
         try:
             os.write(self._write_end, b"\1\0\0\0\0\0\0\0")
         except OSError:
-            pass  # full: it is readable; closed: so is the connection, and nobody waits any more
+            pass  # full: already readable; closed: nobody waits any more
 
     def clear(self) -> None:
-        """Make the descriptor not readable, however often it was set."""
+        """Make the descriptor unreadable, however often it was set."""
         try:
             while len(os.read(self._read_end, 4096)) == 4096:
                 pass
         except OSError:
-            pass  # it is empty, or closed
+            pass  # empty, or closed
 
     def fileno(self) -> int:
         """The descriptor to poll for reading."""
         return self._read_end
 
     def close(self) -> None:
-        """Close the descriptors; it is not to be waited for any more."""
+        """Close the descriptors; nobody may wait for it any more."""
         read_end, write_end, self._read_end, self._write_end = self._read_end, self._write_end, -1, -1
         if read_end >= 0:
             os.close(read_end)
@@ -68,8 +68,8 @@ class Wakeup:
 
 
 class Poller:
-    """Waits until one of some descriptors is readable: by poll, or by select where that was taken away, as eventlet's
-    monkey patching does."""
+    """Waits until one of some descriptors is readable: with poll, or with select where that is missing, as after
+    eventlet's monkey patching."""
 
     def __init__(self, *descriptors: int) -> None:
         self._descriptors = descriptors
@@ -79,19 +79,19 @@ class Poller:
                 self._poll.register(descriptor, select.POLLIN)
 
     def wait(self, seconds: float, writing: int | None = None) -> list[int]:
-        """The descriptors that are readable, after `seconds` at most; also `writing`, once it takes more."""
+        """The descriptors that became readable within `seconds`; also `writing`, once it is writable."""
         if self._poll is None:
             try:
                 ready, writable, _ = select.select(
                     self._descriptors, () if writing is None else (writing,), (), seconds
                 )
-            except ValueError as error:  # select knows the first 1024 alone
+            except ValueError as error:  # select is limited to the first 1024
                 raise error_from_errno(errno.EMFILE, None, str(error)) from error
             return ready + writable
         try:
             if writing is not None:
                 self._poll.modify(writing, select.POLLIN | select.POLLOUT)
-            # Rounded up: to ask again and again in the last millisecond would be no wait.
+            # Rounded up: polling with 0 in the last millisecond would be a busy loop.
             return [descriptor for descriptor, _ in self._poll.poll(-int(-seconds * 1000 // 1))]
         finally:
             if writing is not None:
@@ -99,9 +99,9 @@ class Poller:
 
 
 def combine(*descriptors: int) -> select.epoll:
-    """What is readable, by its fileno(), while one of these descriptors is.
+    """An epoll whose descriptor is readable while one of these descriptors is.
 
-    Raises NotSupportedError where Python has no epoll, and XenStoreError where there are no descriptors left.
+    Raises NotSupportedError if Python has no epoll, and XenStoreError if no descriptors are left.
     """
     if not hasattr(select, "epoll"):
         raise NotSupportedError(

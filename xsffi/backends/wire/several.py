@@ -1,6 +1,6 @@
-"""The connections of one backend: the first, and further ones to the same daemon, over which much is read at once.
+"""The connections of one backend: the first, and further ones to the same daemon for bulk reads.
 
-xenstored serves a request of each connection in each round of its loop, so what a round costs is shared.
+xenstored serves one request of each connection per round of its loop, so connections share the cost of a round.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ if TYPE_CHECKING:
 
 __all__ = ["CONNECTIONS_DEFAULT", "FURTHER_PATIENCE", "Several"]
 
-# By benchmarks/several.py: more gain little, and others wait longer.
+# Measured by benchmarks/several.py: more gain little, and delay other clients.
 CONNECTIONS_DEFAULT = 4
-# So many requests at once, at least, are worth opening connections for, and so many to use those that there are.
+# How many requests at once justify opening further connections, and how many justify using those already open.
 _WORTH_OPENING = 2000
 _WORTH_USING = 256
-# How many seconds a further one may take to be answered, since a daemon without descriptors accepts nobody; and for how
-# many it is not tried again then.
+# How many seconds a further connection may take to be answered (a daemon out of descriptors accepts none), and how long
+# to wait after a failure before trying again.
 FURTHER_PATIENCE = 1.0
 _PAUSE = 10.0
 
 
 class Several:
-    """Opens further connections when there is enough to do for them, and keeps them."""
+    """Opens further connections when there is enough work for them, and keeps them."""
 
     def __init__(self, first: Connection, number: int, open_another: Callable[[], Connection]) -> None:
-        """`number`: how many there may be, with the first. `open_another` raises XenStoreError where it fails."""
+        """`number`: the most connections, with the first. `open_another` raises XenStoreError on failure."""
         self._first = first
         self._number = number
         self._open_another = open_another
         self._further: dict[int, Connection] = {}
         self._is_closed = False
-        self._not_before = 0.0  # the time from which on it is tried to open one
+        self._not_before = 0.0  # no connection is opened before this time
 
     def for_work(self, requests: int) -> tuple[Connection, ...]:
-        """Those for so many requests, the first among them; fewer than wanted where no more can be had.
+        """The connections to use for this many requests, the first among them; fewer than wanted if no more can be had.
 
-        Raises what ended the first, if it is over.
+        Raises the reason if the first has ended.
         """
         wanted = requests >= _WORTH_OPENING and len(self._further) < self._number - 1
         if wanted and monotonic() >= self._not_before:
@@ -53,8 +53,8 @@ class Several:
         return (self._first, *self._further.values())
 
     def _open(self) -> None:
-        """Open what is missing, without a lock: where two threads do so, or a signal handler comes in between, one of
-        the two connections is closed."""
+        """Open the missing ones, without a lock: if two threads race, or a signal handler intervenes, one of two
+        connections is closed."""
         for place in range(1, self._number):
             if place in self._further:
                 continue
@@ -63,22 +63,22 @@ class Several:
             except XenStoreError as error:
                 if isinstance(error, WaitTimeoutError):
                     self._not_before = monotonic() + _PAUSE
-                self._first.read("/")  # which raises what has ended the first, if it is over
-                return  # so it takes longer
-            # close() may have looked before it was there.
+                self._first.read("/")  # raises the reason if the first has ended
+                return  # the work just takes longer
+            # close() may have run before it was stored.
             if self._further.setdefault(place, opened) is not opened or self._is_closed:
                 opened.close()
 
     def drop(self) -> None:
-        """Close the further ones; they are opened anew when wanted."""
+        """Close the further connections; they are reopened when needed."""
         while self._further:
             try:
                 self._further.popitem()[1].close()
             except KeyError:
-                return  # another thread was faster
+                return  # another thread took it first
 
     def close(self) -> None:
-        """Close all; it takes no lock."""
+        """Close all. Takes no lock."""
         self._is_closed = True
         self._first.close()
         for connection in list(self._further.values()):

@@ -1,5 +1,5 @@
-"""What carries bytes for the connection in Python: the daemon's unix socket, or the kernel's device. And how to connect
-to the socket."""
+"""The byte streams of the connection in Python: the daemon's unix socket, or the kernel's device; and how to connect to
+the socket."""
 
 from __future__ import annotations
 
@@ -21,49 +21,49 @@ if TYPE_CHECKING:
 
 __all__ = ["DeviceTransport", "SocketTransport", "Transport", "connect", "open_device", "peer_of"]
 
-# PyPy has no names for these; the numbers are those of Linux on each processor that Xen runs on.
+# PyPy lacks these names; the numbers are Linux's on every architecture that Xen supports.
 _MSG_NOSIGNAL: int = getattr(socket, "MSG_NOSIGNAL", 0x4000)
 _SO_PEERCRED: int = getattr(socket, "SO_PEERCRED", 17)
-_RECEIVE_SIZE = (65536,)  # bytes at most in one call
+_RECEIVE_SIZE = (65536,)  # the most bytes to read in one call
 _CONNECT_RETRY = 0.01  # seconds
 _PEER = struct.Struct("=iII")  # struct ucred of unix(7): pid, uid, gid
-# What a device says that is gone, other than of one message.
+# The errnos of a device that is gone, as opposed to those about one message.
 _GONE = (errno.EIO, errno.ENXIO, errno.ENODEV, errno.EPIPE, errno.EBADF)
 
 
 class Transport(Protocol):
-    """A stream of bytes, both ways. It never blocks, and raises ConnectionLostError where the other end is gone."""
+    """A stream of bytes, both ways. It never blocks, and raises ConnectionLostError if the other end is gone."""
 
     kind: str
     payload_max: int  # the longest payload of a request
-    joined: bool  # whether several messages may be sent as one piece
-    write_retry: float | None  # where it cannot be polled for room: after how many seconds to try again
+    joined: bool  # whether several messages may be sent in one write
+    write_retry: float | None  # if it cannot be polled for writing: seconds until the next try
 
     def send(self, data: bytes | memoryview) -> int:
-        """Send what can be sent at once, and give its length; raises another XenStoreError where the kernel refused
-        this very message."""
+        """Send what can be sent without blocking; return its length. Raises another XenStoreError if the kernel refuses
+        this particular message."""
 
     def receive(self, into: list[bytes]) -> bool:
-        """Append some of what came in; False where nothing did."""
+        """Append input that has arrived; False if there is none."""
 
     def fileno(self) -> int:
         """The descriptor."""
 
     def shut(self) -> None:
-        """End the stream, so that the other end notices, and keep the descriptor."""
+        """Shut the stream down, so that the other end notices, but keep the descriptor."""
 
     def close(self) -> None:
-        """Close the descriptor; the stream of a parent process goes on where this is its child."""
+        """Close the descriptor; in a child process this does not end the parent's stream."""
 
 
 class _Receiving:
-    """The half that both kinds share."""
+    """What both transports share."""
 
-    _recv: Callable[[int], bytes]  # receives so many bytes at most
+    _recv: Callable[[int], bytes]  # given the most bytes to receive
 
     def receive(self, into: list[bytes]) -> bool:
         try:
-            # In one call, so that no exception comes between receiving and knowing it.
+            # One call, so that no exception can come between receiving and storing.
             into.extend(map(self._recv, _RECEIVE_SIZE))
         except BlockingIOError:
             return False
@@ -84,14 +84,14 @@ class SocketTransport(_Receiving):
     write_retry: float | None = None
 
     def __init__(self, connection: socket.socket) -> None:
-        """`connection`: connected and non-blocking, which is the transport's from here on."""
+        """Takes ownership of `connection`, connected and non-blocking."""
         self._socket = connection
         self._recv = connection.recv
         self._send = connection.send
 
     def send(self, data: bytes | memoryview) -> int:
         try:
-            # A daemon that died is an error, also in a program that lets SIGPIPE end it.
+            # EPIPE, not SIGPIPE, even in a program where that has its default action.
             return self._send(data, _MSG_NOSIGNAL)
         except BlockingIOError:
             return 0
@@ -105,7 +105,7 @@ class SocketTransport(_Receiving):
         try:
             self._socket.shutdown(socket.SHUT_RDWR)
         except OSError:
-            pass  # the other end was faster
+            pass  # the other end shut it first
 
     def close(self) -> None:
         self._socket.close()
@@ -116,11 +116,11 @@ class DeviceTransport(_Receiving):
 
     kind = Kind.DEVICE
     payload_max = DEVICE_PAYLOAD_MAX
-    joined = False  # the kernel takes a second message behind the first for garbage
+    joined = False  # the kernel rejects a second message in the same write
     write_retry: float | None = 0.01  # Linux's xenbus never polls as writable
 
     def __init__(self, descriptor: int) -> None:
-        """`descriptor`: of the opened device, non-blocking, which is the transport's from here on."""
+        """Takes ownership of `descriptor`, of the opened device, non-blocking."""
         self._descriptor = descriptor
         self._recv = partial(os.read, descriptor)
 
@@ -138,7 +138,7 @@ class DeviceTransport(_Receiving):
         return self._descriptor
 
     def shut(self) -> None:
-        """A device has no such thing: its stream ends as the descriptor is closed."""
+        """Nothing: a device's stream ends when the descriptor is closed."""
 
     def close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -147,17 +147,17 @@ class DeviceTransport(_Receiving):
 
 
 def open_device(path: str) -> DeviceTransport:
-    """Open the device at `path`; raises OSError, with `path` as its filename, where that fails."""
-    # Non-blocking, since a read must be; never a controlling terminal, if it is a terminal.
+    """Open the device at `path`; raises OSError, with `path` as its filename, on failure."""
+    # Non-blocking, since receive() must be; O_NOCTTY in case `path` is a terminal.
     return DeviceTransport(os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY))
 
 
 def connect(path: str, timeout: float | None = None, check: Callable[[], object] | None = None) -> socket.socket:
-    """A non-blocking connection to the unix socket at `path`, not inherited by programs that this one starts.
+    """A non-blocking connection to the unix socket at `path`, not inherited by child programs.
 
-    A daemon that hangs accepts nobody, and only so many may wait for it: `timeout` is how many seconds to be one of
-    them (None: for ever). `check` is called before each try: what it raises ends them. Raises OSError, with `path` as
-    its filename, where it fails.
+    A hung daemon accepts no connections, and only a limited number may be queued: `timeout` is how many seconds to try
+    to be queued (None: no limit). `check` is called before each try, and may end them by raising. Raises OSError, with
+    `path` as its filename, on failure.
     """
     deadline = None if timeout is None else monotonic() + timeout
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -166,12 +166,12 @@ def connect(path: str, timeout: float | None = None, check: Callable[[], object]
         while True:
             if check is not None:
                 check()
-            # There is nothing to poll for; and the kernel's wait, once a signal has ended it, looks to Python like
+            # A full queue cannot be polled for; and when a signal interrupts the kernel's own wait, Python takes it for
             # success.
             if _connected(connection, path):
                 return connection
             if deadline is not None and monotonic() >= deadline:
-                raise OSError(errno.ETIMEDOUT, "too many wait for the daemon to accept them")
+                raise OSError(errno.ETIMEDOUT, "too many clients are waiting for the daemon to accept them")
             sleep(_CONNECT_RETRY)
     except BaseException as error:
         connection.close()
@@ -189,9 +189,9 @@ def _connected(connection: socket.socket, path: str) -> bool:
 
 
 def peer_of(connection: socket.socket) -> int:
-    """The process id of the daemon at the other end of a unix socket, 0 where it is not to be seen from here.
+    """The process id of the daemon at the other end of a unix socket, 0 if it is not visible from here.
 
-    It stays the same when a daemon updates itself while it runs.
+    A live update of the daemon does not change it.
     """
     pid: int = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, _SO_PEERCRED, _PEER.size))[0]
     return pid
