@@ -1,16 +1,17 @@
-"""Makes what is in C: ``xsffi._xenstore``, libxenstore through cffi, without linking to it; and ``xsffi._wire``, the
-wire's connection, which is written by hand and has nothing of libxenstore.
+"""Builds the C extensions: ``xsffi._xenstore``, which binds libxenstore through cffi without linking to it; and
+``xsffi._wire``, the hand-written connection of the wire backend, independent of libxenstore.
 
-One table, FUNCTIONS, describes the C API. From it come the declarations that Python sees, a slot for the address of
-each function, and a wrapper for each slot that fails with ENOSYS while the slot is empty. The library is opened at run
-time, by ``lib.xsffi_load``, so one build serves every host, whichever libxenstore is installed there. In Python the
-functions have their C names: ``lib.xs_read(...)``; ``ffi.errno`` holds the errno that they leave.
+One table, FUNCTIONS, describes the C API. From it are generated the declarations that Python sees, a slot for the
+address of each function, and a wrapper for each slot that fails with ENOSYS while the slot is empty. The library is
+loaded at run time, by ``lib.xsffi_load``, so one build serves every host, whichever libxenstore is installed there. In
+Python the functions have their C names: ``lib.xs_read(...)``; ``ffi.errno`` holds the errno that they set.
 
-Where the compiler finds <xenstore.h>, it compares every row of the tables with it and refuses what disagrees; functions
-that an older header lacks pass. The header is looked for in the standard places and in $XSFFI_XENSTORE_INCLUDE.
+If the compiler finds <xenstore.h>, it compares every row of the tables with it and rejects any disagreement; functions
+that an older header lacks are accepted. The header is searched for in the standard places and in
+$XSFFI_XENSTORE_INCLUDE.
 
-Run by hand, ``python build_ffi.py`` builds both in place, beside xsffi/__init__.py. An ordinary installation needs no
-such step: setup.py builds them too.
+Run by hand, ``python build_ffi.py`` builds both in place, beside xsffi/__init__.py. An ordinary installation does not
+need this: setup.py builds them too.
 """
 
 from __future__ import annotations
@@ -27,14 +28,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-# setuptools must be there first: the compilation by cffi 1.15 takes py_limited_api only then.
+# setuptools must be imported first: only then does compilation by cffi 1.15 accept py_limited_api.
 from setuptools import Distribution, Extension  # isort: skip
 from cffi import FFI
 
 ROOT = Path(__file__).resolve().parent
 NATIVE = ROOT / "xsffi" / "_native"
 
-# One binary for every CPython from 3.9 on. The builds of CPython that have no stable ABI get a binary of their own.
+# One binary for every CPython from 3.9 on. Builds of CPython without a stable ABI get a binary of their own.
 STABLE_ABI = (
     platform.python_implementation() == "CPython"
     and not sysconfig.get_config_var("Py_GIL_DISABLED")
@@ -48,12 +49,12 @@ class Function(NamedTuple):
     returns: str
     name: str
     parameters: str
-    on_failure: str  # what it returns when it fails, in C; empty where it returns nothing
+    on_failure: str  # the C expression it returns on failure; empty if void
     version: str  # the version of its symbol in the library
 
 
 class Constant(NamedTuple):
-    """An integer that xenstore.h names, as a macro or in an enum."""
+    """An integer named in xenstore.h, as a macro or in an enum."""
 
     name: str
     value: int
@@ -66,17 +67,17 @@ class Struct(NamedTuple):
     fields: Sequence[tuple[str, str]]  # (type, name)
 
 
-# The Xen release that brought a symbol version. 4.0 is as old as libxenstore.so.4: nothing to tell a user about.
+# The Xen release that introduced a symbol version. 4.0 is as old as libxenstore.so.4, so not worth mentioning.
 RELEASES = {"4.0": "", "4.1": "4.21", "4.2": "4.22"}
 
-# What many functions take.
+# Common parameters.
 HANDLE = "struct xs_handle *h"
 NODE = f"{HANDLE}, xs_transaction_t t, const char *path"
 WATCH = f"{HANDLE}, const char *path, const char *token"
 DOMAIN = f"{HANDLE}, unsigned int domid"
 COMMAND = f"{HANDLE}, const char *cmd, void *data, unsigned int len"
 
-# All that xenstore.h declares, with the xenstore_lib.h that it includes.
+# Everything declared in xenstore.h and in xenstore_lib.h, which it includes.
 FUNCTIONS = (
     Function("struct xs_handle *", "xs_open", "unsigned long flags", "NULL", "4.0"),
     Function("void", "xs_close", HANDLE, "", "4.0"),
@@ -127,7 +128,7 @@ FUNCTIONS = (
     Function("bool", "xs_set_domain_quota", f"{DOMAIN}, const char *quota, unsigned int value", "false", "4.2"),
     Function("char *", "xs_control_command", COMMAND, "NULL", "4.0"),
     Function("char *", "xs_debug_command", COMMAND, "NULL", "4.0"),  # deprecated in C: xs_control_command's old name
-    # Helpers that talk to no daemon
+    # Helpers that do not talk to a daemon
     Function("const char *", "xs_daemon_rundir", "void", "NULL", "4.0"),
     Function("const char *", "xs_daemon_socket", "void", "NULL", "4.0"),
     Function("const char *", "xs_daemon_socket_ro", "void", "NULL", "4.0"),
@@ -154,12 +155,12 @@ CONSTANTS = (
     Constant("XS_PERM_WRITE", 2),
 )
 
-# Older headers declare perms as an enum, which is as wide.
+# Older headers declare perms as an enum of the same width.
 PERMISSIONS = Struct("xs_permissions", (("unsigned int", "id"), ("unsigned int", "perms")))
 
 TRANSACTION_TYPE = "typedef uint32_t xs_transaction_t;"
 
-# Hand-written C, in xsffi/_native, and what it offers to Python. It may call libxenstore's functions by their names.
+# The hand-written C in xsffi/_native, and what it exports to Python. It may call libxenstore's functions by name.
 OWN_SOURCES = ("loader.c", "waiting.c", "reading.c", "shortcuts.c")
 OWN_FUNCTIONS = """
 const char *xsffi_load(const char *soname);
@@ -187,7 +188,7 @@ int shutdown(int fd, int how);
 
 
 def declaration(function: Function, name: str) -> str:
-    """The C declaration of a function of this type under the name given: also of a pointer, as ``(*slot)``."""
+    """The C declaration of a function of this type under the given name: also of a pointer, as ``(*slot)``."""
     space = "" if function.returns.endswith("*") else " "
     return f"{function.returns}{space}{name}({function.parameters})"
 
@@ -198,7 +199,7 @@ def struct_definition(struct: Struct, name: str) -> str:
 
 
 def python_declarations(functions: Sequence[Function], constants: Sequence[Constant], permissions: Struct) -> str:
-    """What cffi is told: all that ``lib`` has."""
+    """The declarations for cffi: everything in ``lib``."""
     return "\n".join(
         [
             "struct xs_handle;",
@@ -212,7 +213,7 @@ def python_declarations(functions: Sequence[Function], constants: Sequence[Const
 
 
 def types_in_c(constants: Sequence[Constant], permissions: Struct) -> str:
-    """Our types and constants: defined where xenstore.h is absent, compared with its own where it is there."""
+    """Our types and constants: defined if xenstore.h is absent, otherwise compared with its own."""
     ours = f"xsffi_{permissions.name}"
     checks = [
         f'_Static_assert({constant.name} == {constant.value}, "{constant.name} has another value in xenstore.h");'
@@ -241,7 +242,7 @@ def types_in_c(constants: Sequence[Constant], permissions: Struct) -> str:
 
 
 def wrapper_in_c(function: Function) -> str:
-    """The slot of a function, the wrapper that calls what is in it, and the wrapper's right to the function's name."""
+    """The slot of a function, the wrapper that calls it, and a macro that gives the wrapper the function's name."""
     slot, wrapper = f"xsffi_slot_{function.name}", f"xsffi_call_{function.name}"
     names = [] if function.parameters == "void" else re.findall(r"(\w+)(?:,|$)", function.parameters)
     nothing = function.returns == "void"
@@ -262,12 +263,12 @@ def wrapper_in_c(function: Function) -> str:
 
 
 def c_source(functions: Sequence[Function], constants: Sequence[Constant], permissions: Struct) -> str:
-    """The C that goes before what cffi generates."""
+    """The C that precedes what cffi generates."""
     return "\n".join(
         [
             '#include "native.h"',
             types_in_c(constants, permissions),
-            # Never called, so never linked to. The compiler refuses those that disagree with xenstore.h.
+            # Never called, so never linked to. The compiler rejects those that disagree with xenstore.h.
             *(f"extern {declaration(function, function.name)};" for function in functions),
             *map(wrapper_in_c, functions),
             "static const struct xsffi_function xsffi_functions[] = {",
@@ -282,12 +283,12 @@ def c_source(functions: Sequence[Function], constants: Sequence[Constant], permi
 
 
 def header_directories() -> list[str]:
-    """Where to look for xenstore.h beside the standard places."""
+    """Where to look for xenstore.h besides the standard places."""
     directory = os.environ.get("XSFFI_XENSTORE_INCLUDE", "")
     if not directory:
         return []
     if not Path(directory, "xenstore.h").is_file():
-        raise FileNotFoundError(f"XSFFI_XENSTORE_INCLUDE={directory}: there is no xenstore.h in it")
+        raise FileNotFoundError(f"XSFFI_XENSTORE_INCLUDE={directory}: it does not contain xenstore.h")
     return [os.path.abspath(directory)]
 
 
@@ -303,7 +304,7 @@ def make_ffi(
         c_source(functions, constants, permissions),
         include_dirs=[str(NATIVE), *header_directories()],
         depends=[str(path) for path in sorted(NATIVE.glob("*.[ch]"))],
-        # dlopen and the mutexes are in the C library itself since glibc 2.34; before, they were in two of their own.
+        # Since glibc 2.34 dlopen and the mutexes are in the C library itself; before, they were in separate libraries.
         libraries=["dl", "pthread"] if sys.platform == "linux" else [],
         py_limited_api=STABLE_ABI,
         define_macros=[("Py_LIMITED_API", "0x03090000")] if STABLE_ABI else [],
@@ -312,13 +313,13 @@ def make_ffi(
 
 
 def wire_extensions() -> list[Extension]:
-    """The wire's connection, where it is of use: PyPy and builds without a GIL take the one in Python."""
+    """The wire's connection, where it is useful: PyPy and builds without a GIL use the one in Python."""
     if platform.python_implementation() != "CPython" or sysconfig.get_config_var("Py_GIL_DISABLED"):
         return []
     return [
         Extension(
             "xsffi._wire",
-            # From the folder of the project on, as setuptools wants it.
+            # Relative to the project's directory, as setuptools requires.
             [str(path.relative_to(ROOT)) for path in sorted(NATIVE.glob("wire/*.c"))],
             depends=[str(path.relative_to(ROOT)) for path in sorted(NATIVE.glob("**/*.h"))],
             extra_compile_args=["-fvisibility=hidden"],
@@ -341,11 +342,11 @@ def build_wire(directory: str) -> list[Path]:
 
 
 def build_in_place(ffi: FFI) -> list[Path]:
-    """Compile both; the paths of what was made."""
+    """Compile both; returns the paths of the results."""
     with tempfile.TemporaryDirectory() as directory:
         built = [Path(ffi.compile(tmpdir=directory)), *build_wire(directory)]
-        # Away with older builds: under another name one may be preferred to the new one, and a running program may have
-        # it mapped, so that it must not be written into.
+        # Remove older builds: one with another name may be preferred to the new one, and a running program may have one
+        # mapped, so it must not be overwritten.
         for name in ("_xenstore", "_wire"):
             for old in (ROOT / "xsffi").glob(f"{name}.*.so"):
                 old.unlink()
@@ -354,7 +355,7 @@ def build_in_place(ffi: FFI) -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Builds the C extensions xsffi._xenstore and xsffi._wire in place.")
-    parser.add_argument("--emit-c", metavar="FILE", help="write the C source of the first there instead, to be read")
+    parser.add_argument("--emit-c", metavar="FILE", help="write the C source of xsffi._xenstore to this file instead")
     arguments = parser.parse_args()
     if arguments.emit_c:
         ffibuilder.emit_c_code(arguments.emit_c)

@@ -1,12 +1,13 @@
-"""Builds xsffi, and what is in C where that can be built; pyproject.toml holds everything else.
+"""Builds xsffi, and its C extensions if possible; everything else is in pyproject.toml.
 
 $XSFFI_BUILD_EXTENSION decides about the two extensions, xsffi._xenstore and xsffi._wire:
 
-    auto    build them where a compiler, Python's headers and cffi are there, else say why not and do without (default)
-    yes     build them; where that is impossible, the build fails and says why
-    no      do without
+    auto    build them if a compiler, Python's headers and cffi are available, otherwise say why not and continue
+    (default)
+    yes     build them; if that is impossible, the build fails and says why
+    no      do not build them
 
-Without them, xsffi talks to the daemon by its wire protocol alone, and the wheel serves every platform.
+Without them, xsffi only uses its own implementation of the wire protocol, and the wheel serves every platform.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ VARIABLE = "XSFFI_BUILD_EXTENSION"
 FILES = "https://github.com/xsffi/xsffi/blob/main"
 PICTURES = "https://raw.githubusercontent.com/xsffi/xsffi/main"
 
-# These describe or pack the sources. They must work where nothing can be compiled, and need not tell of it.
+# These describe or pack the sources. They must work without a compiler, and need not mention it.
 COMMANDS_WITHOUT_BUILD = {"egg_info", "dist_info", "sdist"}
 
 PROBE = """
@@ -39,7 +40,7 @@ PyMODINIT_FUNC PyInit_probe(void) { return NULL; }
 
 @contextmanager
 def stderr_into(file: IO[bytes]) -> Iterator[None]:
-    """Sends what this process and its children say on standard error into the file."""
+    """Redirects standard error of this process and its children to the file."""
     sys.stderr.flush()
     saved = os.dup(2)
     os.dup2(file.fileno(), 2)
@@ -51,7 +52,7 @@ def stderr_into(file: IO[bytes]) -> Iterator[None]:
 
 
 def why_not() -> str | None:
-    """Why the extension cannot be built here, or None where it can: found out by building a tiny one."""
+    """Why the extension cannot be built here, or None if it can: determined by building a tiny one."""
     if importlib.util.find_spec("cffi") is None:
         return "the Python package cffi is missing"
     with tempfile.TemporaryDirectory() as directory, tempfile.TemporaryFile() as said:
@@ -63,7 +64,7 @@ def why_not() -> str | None:
             with stderr_into(said):
                 command.ensure_finalized()
                 command.run()
-        except Exception as problem:  # setuptools has no one class for "the compiler is missing or fails"
+        except Exception as problem:  # setuptools has no single class for "the compiler is missing or fails"
             said.seek(0)
             errors = [line.strip() for line in said.read().decode(errors="replace").splitlines() if "error:" in line]
             return errors[0] if errors else str(problem)
@@ -73,7 +74,7 @@ def why_not() -> str | None:
 def extension_wanted() -> bool:
     choice = os.environ.get(VARIABLE) or "auto"
     if choice not in ("auto", "yes", "no"):
-        raise SystemExit(f"xsffi: {VARIABLE}={choice} is none of auto, yes, no")
+        raise SystemExit(f"xsffi: {VARIABLE}={choice} must be auto, yes or no")
     if choice == "no" or COMMANDS_WITHOUT_BUILD.intersection(sys.argv):
         return False
     reason = why_not()
@@ -81,12 +82,12 @@ def extension_wanted() -> bool:
         return True
     if choice == "yes":
         raise SystemExit(f"xsffi: {VARIABLE}=yes, but the C extension cannot be built: {reason}")
-    print(f"xsffi: left out the C extension, which cannot be built here: {reason}", file=sys.stderr)
+    print(f"xsffi: building without the C extension, which cannot be built here: {reason}", file=sys.stderr)
     return False
 
 
 def extension_options() -> dict[str, Any]:
-    # A build front end need not have this directory on the path.
+    # A build front end need not put this directory on the path.
     sys.path.insert(0, str(Path(__file__).resolve().parent))
     from build_ffi import STABLE_ABI, wire_extensions
 
@@ -95,7 +96,7 @@ def extension_options() -> dict[str, Any]:
 
 
 def readme() -> str:
-    """README, its links to files of the repository as addresses: on PyPI there is nothing beside it."""
+    """The README, with links to repository files as absolute URLs: PyPI has no files beside it."""
     text = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
     text = re.sub(r"(!\[[^\]]*\]\()(?![a-z]+:|#)", rf"\1{PICTURES}/", text)
     return re.sub(r"(?<!\])(\]\()(?![a-z]+:|#)", rf"\1{FILES}/", text)

@@ -25,11 +25,13 @@ from .peers import build_ceiling, packages_or_exit, prepare
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each contender takes its turn, at least 7")
-    parser.add_argument("--output", type=Path, default=Path("benchmarks/results"), help="where results and plots go")
-    parser.add_argument("--no-growth", action="store_true", help="the tables alone")
+    parser.add_argument("--rounds", type=int, default=9, help="how many turns each contender takes, at least 7")
     parser.add_argument(
-        "--part", choices=PARTS, help="this alone; what an earlier run has found of the others stays in results.json"
+        "--output", type=Path, default=Path("benchmarks/results"), help="where to write results and plots"
+    )
+    parser.add_argument("--no-growth", action="store_true", help="only the tables")
+    parser.add_argument(
+        "--part", choices=PARTS, help="only this part; earlier results of the others are kept in results.json"
     )
     options = parser.parse_args()
     packages = packages_or_exit(parser)
@@ -49,7 +51,7 @@ def main() -> None:
 
 
 class Run(NamedTuple):
-    """What each part needs, and where it puts what it finds."""
+    """What each part needs, and where it stores its results."""
 
     packages: Packages
     rounds: int
@@ -76,7 +78,7 @@ def _several(run: Run) -> None:
 
 
 def _of_module(module: Any) -> Callable[[Run], None]:
-    """The part that a module measures on a xenstored of its own; it has the module's name."""
+    """The part measured by a module on a xenstored of its own; named after the module."""
     name = module.__name__.rpartition(".")[2]
 
     def part(run: Run) -> None:

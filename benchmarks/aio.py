@@ -1,4 +1,4 @@
-"""The client for asyncio: thousands of tasks that read at once, and many reads by one call, each side a process of its
+"""The asyncio client: thousands of tasks that read at once, and many reads in one call, each side in a process of its
 own.
 
 Usage: PYTHONPATH=tests:. python -m benchmarks.aio [--rounds N]
@@ -28,7 +28,7 @@ MANY = 10_000
 TASKS = f"{MANY:,} tasks that read, asyncio"
 READ_MANY = f"read_many of {MANY:,}, asyncio"
 UVLOOP = " with uvloop"
-# Whose rate is told in times of whose, and the least that it is to be; None: for information.
+# The rate of the first as a multiple of the second's, and the required minimum; None: for information.
 RATIOS = (
     (TASKS, PYXS, 2.0),
     (TASKS + UVLOOP, PYXS, None),
@@ -36,7 +36,7 @@ RATIOS = (
     (READ_MANY + UVLOOP, PURE_PYTHON, None),
 )
 
-# Each program does its work once for each line that it reads, and prints how many seconds that took.
+# Each program does its work once per line of input, and prints how many seconds that took.
 _BEGINNING = f"""
 import asyncio, sys, time
 NODE = {NODE!r}
@@ -79,7 +79,7 @@ loop.close()
 
 
 def measure(daemon: Daemon, rounds: int) -> list[dict[str, Any]]:
-    """The rates and ratios of :data:`RATIOS`; without uvloop where that is not installed."""
+    """The rates and ratios of :data:`RATIOS`; without uvloop if that is not installed."""
     with ExitStack() as stack:
 
         def contender(program: str, **environment: str) -> Callable[[], float]:
@@ -109,7 +109,7 @@ def measure(daemon: Daemon, rounds: int) -> list[dict[str, Any]]:
 
 
 def text(rows: list[dict[str, Any]]) -> str:
-    """What was found, in lines."""
+    """The results as lines of text."""
     lines = []
     for row in rows:
         least = "" if row["least"] is None else f" (at least {row['least']})"
@@ -120,7 +120,7 @@ def text(rows: list[dict[str, Any]]) -> str:
 
 @contextmanager
 def _process(program: str, environment: dict[str, str]) -> Iterator[Callable[[], float]]:
-    """A contender that has a process of its own do the work, and gives the seconds for one of MANY."""
+    """A contender that does the work in a process of its own, and returns the seconds for one of MANY."""
     command = [sys.executable, "-c", _BEGINNING + program, environment["XENSTORED_PATH"]]
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -134,7 +134,7 @@ def _process(program: str, environment: dict[str, str]) -> Iterator[Callable[[],
             commands.flush()
             return float(answers.readline()) / MANY
 
-        yield contender  # it ends when its input does
+        yield contender  # it exits at the end of its input
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-/* How far a client comes that has nothing else to do: requests that are encoded already, over the daemon's socket. And what
- * libxenstore does from C, one at a time. Each prints how many seconds it took.
+/* The upper bound for a client: sends requests that are already encoded over the daemon's socket. And calls libxenstore from
+ * C, one request at a time. Each mode prints how many seconds it took.
  *
- *   ceiling several SOCKET FILE WINDOW CONNECTIONS  the messages in FILE over so many connections, on each of which up to
- *                                                   WINDOW are on their way; it prints its user and system time too
+ *   ceiling several SOCKET FILE WINDOW CONNECTIONS  the messages in FILE over this many connections, up to WINDOW in
+ *                                                   flight on each; also prints its user and system time
  *   ceiling transaction SOCKET FILE WINDOW  the same in a transaction, which FILE neither starts nor ends
- *   ceiling single SOCKET FILE COUNT        the first message in FILE so often, polling for its reply
- *   ceiling libxenstore LIBRARY PATH COUNT  xs_read so often, at $XENSTORED_PATH
+ *   ceiling single SOCKET FILE COUNT        the first message in FILE COUNT times, polling for its reply
+ *   ceiling libxenstore LIBRARY PATH COUNT  xs_read COUNT times, at $XENSTORED_PATH
  */
 
 #include <dlfcn.h>
@@ -59,10 +59,10 @@ static void send_all(int fd, const char *data, size_t size)
     }
 }
 
-/* Receives so many whole replies; the last of them stays at the start of the buffer until the next call. */
+/* Receives this many whole replies; the last of them stays at the start of the buffer until the next call. */
 static void receive(int fd, long count, int flags)
 {
-    static size_t done; /* bytes at the start that were seen before */
+    static size_t done; /* bytes at the start already processed */
 
     memmove(replies, replies + done, have - done);
     have -= done;
@@ -175,7 +175,7 @@ struct connection {
 
 static struct connection connections[CONNECTIONS_MAX];
 
-/* Sends the next half of a window; gives what is left. */
+/* Sends the next half of a window; returns what is left. */
 static char *send_half(struct connection *c, char *data, const char *end, long window)
 {
     char *stop = data;

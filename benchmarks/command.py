@@ -1,4 +1,4 @@
-"""The command with a large tree: whole processes of dump, load, diff and tree beside what the library itself takes for
+"""The command on a large tree: whole processes of dump, load, diff and tree, compared with the library's own time for
 reading, or writing, that tree; and their memory.
 
 Usage: PYTHONPATH=tests:. python -m benchmarks.command [--rounds N]
@@ -28,8 +28,8 @@ TOP = "/command"
 OWNER = (Permission(0, "n"),)
 READING, WRITING = "Client.dump", "Client.load"
 
-# Runs a command and tells the most memory that it had, in kibibytes: a process begins with the mark of the one that
-# has started it, so that has to be small.
+# Runs a command and prints its peak memory in kibibytes: a process inherits the peak of the one that started it, so
+# that must be small.
 _MEMORY = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
@@ -39,8 +39,8 @@ _DUMP = "import sys, xsffi; xsffi.Client(sys.argv[1], 'wire').dump(sys.argv[2])"
 
 
 def measure(daemon: Daemon, rounds: int) -> list[dict[str, Any]]:
-    """For each command the ratio of its time to that of the library's call, and of its memory to that of a process
-    that makes a dump and keeps it."""
+    """For each command, its time as a ratio to the library call's, and its memory as a ratio to that of a process that
+    makes a dump and keeps it."""
     with tempfile.TemporaryDirectory() as folder, Client(daemon.socket_path, backend="wire") as xs:
         file = Path(folder) / "dump"
         nodes = [Node(f"{TOP}/{number // 1000}/{number % 1000}", b"value", (), OWNER) for number in range(NODES)]
@@ -76,7 +76,7 @@ def measure(daemon: Daemon, rounds: int) -> list[dict[str, Any]]:
 
 
 def text(rows: list[dict[str, Any]]) -> str:
-    """What was found, in lines."""
+    """The results as lines of text."""
     return "\n".join(
         f"xsffi {row['work']}, {NODES:,} nodes: {row['seconds']:.1f} s, {row['ratio']:.2f} times {row['against']}, "
         f"{row['memory']:.2f} times the memory of a dump"

@@ -1,9 +1,9 @@
-"""How fast the embedded store is, beside C xenstored in the same run; and what its size costs.
+"""The speed of the embedded store, compared with C xenstored in the same run; and how it depends on its size.
 
     python benchmarks/embedded.py [--rounds N]
 
-Prints ratios, each the median of several rounds in which both sides take turns: on a machine that others use too, only
-those mean anything. C xenstored is left out where ci/fetch-xen has not unpacked it.
+Prints ratios, each the median of several rounds in which both sides take turns: on a machine with other load, only
+ratios are meaningful. C xenstored is left out if ci/fetch-xen has not unpacked it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def reads(rounds: int) -> None:
-    """Requests and answers a second, with 512 requests under way."""
+    """Requests and answers per second, with 512 requests in flight."""
     path = b"/local/domain/1/device/vif/0/state\0"
     batch = encode_packet(MessageType.READ, 1, 0, path) * PIPELINE
     with embedded() as place, socket_to(place) as ours:
@@ -65,7 +65,7 @@ def reads(rounds: int) -> None:
 
 
 def read_rate(connection: socket.socket, batch: bytes) -> float:
-    """One batch is always under way while the next is made ready, so that the server never waits."""
+    """One batch is always in flight while the next is prepared, so that the server never waits."""
     answer = 16 + 10
     batches = READS // PIPELINE
     begin = time.perf_counter()
@@ -89,7 +89,7 @@ def write_over(connection: socket.socket, path: bytes, value: bytes) -> None:
 
 @contextmanager
 def embedded() -> Iterator[str]:
-    """An embedded store as a process of its own; where it is."""
+    """An embedded store in a process of its own; returns its path."""
     with tempfile.TemporaryDirectory(prefix="xs-") as folder:
         place = os.path.join(folder, "socket")
         ready, writing = os.pipe()
@@ -113,11 +113,11 @@ def socket_to(place: str) -> Iterator[socket.socket]:
         yield connection
 
 
-# What size costs, without a socket: there, its own cost would hide that.
+# The cost of size, without a socket, whose cost would hide it.
 
 
 def size_of_the_tree(rounds: int) -> None:
-    """A write in a large tree beside one in a small tree, of both shapes that stores have."""
+    """A write in a large tree compared with one in a small tree, for both typical shapes."""
     for shape, fill in (("flat", flat), ("as a host has it", host)):
         small, large = prepared(fill(100)), prepared(fill(100_000))
         for what, request in (("a write", write), ("a new node", create)):
@@ -125,7 +125,7 @@ def size_of_the_tree(rounds: int) -> None:
 
 
 def watches_elsewhere(rounds: int) -> None:
-    """A write where 10 000 watches are set on other nodes beside one where none are."""
+    """A write with 10 000 watches set on other nodes compared with one without any."""
     none, many = prepared(host(1000)), prepared(host(1000))
     watcher = Connection(many[0])
     for number in range(10_000):
@@ -146,7 +146,7 @@ def prepared(paths: Iterator[bytes]) -> tuple[Store, Connection]:
 
 
 def flat(count: int) -> Iterator[bytes]:
-    """Nodes side by side, beside the one that is written."""
+    """Siblings of the node that is written."""
     for number in range(count):
         yield b"/local/domain/1/device/vif/0/node-%d" % number
 

@@ -1,4 +1,4 @@
-"""How cost grows: with the number of nodes, watches and threads, and the length of values."""
+"""How cost grows with the number of nodes, watches and threads, and the length of values."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def measure(daemon: Daemon, rounds: int) -> dict[str, Series]:
         }
 
 
-# Prints by how many bytes a dump raised the peak of its process, and how many nodes there were. Not ru_maxrss, which a
-# process takes over from the one that started it.
+# Prints by how many bytes a dump raised the peak memory of its process, and how many nodes there were. Not ru_maxrss,
+# which a process inherits from the one that started it.
 _DUMP = """
 import sys
 from xsffi import Client
@@ -51,7 +51,8 @@ print(peak() - before, len(nodes))
 
 
 def dump_memory(daemon: Daemon, count: int) -> tuple[int, int]:
-    """The memory, in bytes, that a dump of about so many nodes takes with its result, and how many they are."""
+    """The memory in bytes that a dump of about `count` nodes takes, including its result, and the exact number of
+    nodes."""
     with Client(daemon.socket_path, backend="wire") as xs:
         xs.load(Node(f"/growth/{n // 100}/{n % 100}", b"value", (), OWNER) for n in range(count))
         said = subprocess.check_output([sys.executable, "-c", _DUMP, daemon.socket_path, "/growth"])
@@ -61,7 +62,7 @@ def dump_memory(daemon: Daemon, count: int) -> tuple[int, int]:
 
 
 def plot(found: dict[str, Series], directory: Path) -> None:
-    """A picture of each series."""
+    """Plot each series."""
     import matplotlib
 
     matplotlib.use("Agg")

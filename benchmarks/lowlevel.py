@@ -1,13 +1,13 @@
-"""Reads through the drop-in and through the C module, side by side in one process, as ratios.
+"""Reads through the drop-in and through the C module, in turns in one process, as ratios.
 
-To be run by the interpreter that xen.lowlevel.xs was compiled for, with both modules to be found and a daemon running::
+Run it with the interpreter that xen.lowlevel.xs was compiled for, with both modules importable and a daemon running::
 
     PYTHONPATH=/usr/lib/xen-4.17/lib/python:. python3.11 benchmarks/lowlevel.py
 
-``--daemon`` starts a daemon of its own, from what ci/fetch-xen unpacked, and does all that by itself.
+``--daemon`` starts a daemon from what ci/fetch-xen unpacked, and sets up all of that.
 
-Each round measures every contender once, in an order of chance, so that whatever else the machine does hits all alike.
-What counts is the ratio of the medians over the rounds.
+Each round measures every contender once, in random order, so that other load affects all alike. The result is the ratio
+of the medians over the rounds.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PATH = "/xsffi-benchmark"
-EVENTS = 200  # that wait to be taken, in a round
+EVENTS = 200  # pending events to take in a round
 
 
 def seconds_per_call(call: Callable[[], object], count: int) -> float:
@@ -37,14 +37,14 @@ def seconds_per_call(call: Callable[[], object], count: int) -> float:
 
 
 def reads(theirs: Any, ours: Any, rounds: int, count: int) -> None:
-    """A node of ten bytes, and one that is missing.
+    """A node of ten bytes, and a missing one.
 
-    Each round has new connections, opened in an order of chance too: xenstored looks at its connections one after the
-    other, so that the first one is served faster than the next.
+    Each round has new connections, also opened in random order: xenstored serves its connections one after another, the
+    first faster than the next.
     """
     connects: dict[str, Callable[[], Any]] = {
         "xen.lowlevel.xs": theirs.xs,
-        "xen.lowlevel.xs, again": theirs.xs,  # what differs between these two is chance
+        "xen.lowlevel.xs, again": theirs.xs,  # the difference between these two is noise
         "ours, libxenstore": lambda: _connect(ours, "libxenstore"),
         "ours, wire": lambda: _connect(ours, "wire"),
     }
@@ -88,7 +88,7 @@ def _reader(handle: Any, path: str) -> Callable[[], object]:
 
 
 def events(theirs: Any, ours: Any, rounds: int) -> None:
-    """To take events that have come already, with one watch and with ten thousand; without the daemon's part."""
+    """Taking pending events, with one watch and with ten thousand; without the daemon's part."""
     os.environ["XSFFI_BACKEND"] = "libxenstore"
     writer = theirs.xs()
     writer.rm("", PATH)
@@ -96,7 +96,7 @@ def events(theirs: Any, ours: Any, rounds: int) -> None:
         few, many = module.xs(), module.xs()
         for handle, watches in ((few, 1), (many, 10_000)):
             for number in range(watches):
-                # The one that fires is the last one set.
+                # The last watch is the one that fires.
                 handle.watch(f"{PATH}/{watches}/{number}", [number])
                 handle.read_watch()
         times: dict[int, list[float]] = {1: [], 10_000: []}
@@ -104,7 +104,7 @@ def events(theirs: Any, ours: Any, rounds: int) -> None:
             for handle, watches in ((few, 1), (many, 10_000)):
                 for event in range(EVENTS):
                     writer.write("", f"{PATH}/{watches}/{watches - 1}/{event}", "")
-                time.sleep(0.05)  # all are here, and the daemon is at rest
+                time.sleep(0.05)  # all have arrived, and the daemon is idle
                 times[watches].append(seconds_per_call(handle.read_watch, EVENTS))
         medians = {watches: statistics.median(measured) * 1e6 for watches, measured in times.items()}
         ratio = medians[10_000] / medians[1]
@@ -116,14 +116,14 @@ def events(theirs: Any, ours: Any, rounds: int) -> None:
 
 
 def start_with_daemon(arguments: list[str]) -> int:
-    """Run this again, under the right interpreter, with a daemon."""
+    """Run this again, with the right interpreter and a daemon."""
     sys.path.insert(0, str(ROOT / "tests"))
     daemons = importlib.import_module("daemons")
     packages = daemons.load_packages()
     if packages is None or packages.lowlevel_interpreter is None:
         print("the daemons (see ci/fetch-xen) or the interpreter of xen.lowlevel.xs is missing", file=sys.stderr)
         return 1
-    # The interpreter may not be this one: it needs to find the packages of this one, of the same version.
+    # That may be another interpreter of the same version: it needs this one's packages.
     path = [str(packages.lowlevel_python), str(ROOT), *(place for place in sys.path if "site-packages" in place)]
     with daemons.start_daemon("xenstored") as daemon:
         environment = {**daemon.environment(), "PYTHONPATH": os.pathsep.join(path)}
@@ -133,9 +133,9 @@ def start_with_daemon(arguments: list[str]) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--daemon", action="store_true", help="start a daemon for it")
+    parser.add_argument("--daemon", action="store_true", help="start a daemon")
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--count", type=int, default=1000, help="calls a round")
+    parser.add_argument("--count", type=int, default=1000, help="calls per round")
     parser.add_argument("--only", choices=("reads", "events"))
     options = parser.parse_args()
     if options.daemon:

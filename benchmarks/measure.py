@@ -1,4 +1,4 @@
-"""How to compare: contenders take turns, round by round, and what counts is the median of the ratios within a round."""
+"""How to compare: contenders take turns, round by round, and the result is the median of the ratios within a round."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = [
     "timed",
 ]
 
-# Those that xsffi is compared with.
+# What xsffi is compared with.
 OLD = "xen.lowlevel.xs"
 PYXS = "pyxs"
 INTERPRETER = "the interpreter alone"
@@ -37,7 +37,7 @@ C_PIPELINED = "C, pipelined"
 
 
 class Result(NamedTuple):
-    """What a contender needed: seconds for one operation, in each round."""
+    """A contender's seconds per operation, in each round."""
 
     seconds: list[float]
 

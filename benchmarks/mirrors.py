@@ -32,7 +32,7 @@ DUMP = f"a dump of {NODES:,} nodes"
 
 
 def measure(daemon: Daemon, rounds: int) -> list[dict[str, Any]]:
-    """Medians, in seconds, on one daemon: each line with its name, and what it is to take at most, if that is known."""
+    """Median seconds on one daemon: each row with its name, and the maximum allowed, if any."""
     with Client(daemon.socket_path, backend="wire") as writer:
         writer.load(Node(path, b"value", (), OWNER) for path in PATHS)
         found: list[dict[str, Any]] = []
@@ -44,7 +44,7 @@ def measure(daemon: Daemon, rounds: int) -> list[dict[str, Any]]:
 
 
 def text(rows: list[dict[str, Any]]) -> str:
-    """What was found, in lines."""
+    """The results as lines of text."""
     lines = []
     for row in rows:
         most = "" if row["most"] is None else f" (at most {row['most'] * 1e6:g})"

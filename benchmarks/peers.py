@@ -1,4 +1,4 @@
-"""Those that xsffi is compared with, and xsffi in its forms."""
+"""What xsffi is compared with, and xsffi in its forms."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = [
 
 
 def prepare(packages: Packages) -> None:
-    """Have this process find libxenstore and what it needs: the loader looks at LD_LIBRARY_PATH only as a process
+    """Make this process find libxenstore and its dependencies: the loader only reads LD_LIBRARY_PATH when a process
     starts."""
     for place in packages.library_path.split(":"):
         for name in ("libxentoolcore.so.1", "libxenstore.so.4"):
@@ -41,7 +41,7 @@ def prepare(packages: Packages) -> None:
 
 
 def packages_or_exit(parser: argparse.ArgumentParser) -> Packages:
-    """Xen's packages; without them, the program of `parser` says what to do, and ends."""
+    """Xen's packages; without them, the program of `parser` exits with a hint."""
     packages = load_packages()
     if packages is None:
         parser.error("Xen's store daemons are not unpacked: run ci/fetch-xen")
@@ -54,9 +54,9 @@ def measure_alone(
     measure: Callable[[Daemon, int], list[dict[str, Any]]],
     text: Callable[[list[dict[str, Any]]], str],
 ) -> None:
-    """What a part of the benchmarks that needs no more than a daemon does as a program of its own."""
+    """Runs a part of the benchmarks that only needs a daemon as a program."""
     parser = argparse.ArgumentParser(prog=program, description=description)
-    parser.add_argument("--rounds", type=int, default=9, help="how often each takes its turn")
+    parser.add_argument("--rounds", type=int, default=9, help="how many turns each takes")
     options = parser.parse_args()
     packages_or_exit(parser)
     with start_xenstored() as daemon:
@@ -64,7 +64,7 @@ def measure_alone(
 
 
 def lowlevel(packages: Packages) -> Any:
-    """A new handle of the real xen.lowlevel.xs at $XENSTORED_PATH, or None where this Python cannot load it."""
+    """A new handle of the real xen.lowlevel.xs at $XENSTORED_PATH, or None if this Python cannot load it."""
     sys.path.append(str(packages.lowlevel_python))
     try:
         return importlib.import_module("xen.lowlevel.xs").xs()
@@ -75,7 +75,7 @@ def lowlevel(packages: Packages) -> Any:
 
 
 def pyxs_client(daemon: Daemon) -> Any:
-    """A connected client of pyxs, or None where it is not installed."""
+    """A connected client of pyxs, or None if it is not installed."""
     try:
         pyxs = importlib.import_module("pyxs")
     except ImportError:
@@ -101,7 +101,7 @@ def clients(daemon: Daemon) -> Iterator[dict[str, xsffi.Client]]:
 
 
 def pure_python_client(daemon: Daemon) -> xsffi.Client:
-    """A client that was opened as where the extension was not built."""
+    """A client opened as if the extension were not built."""
     in_c, native.open_in_c = native.open_in_c, None
     try:
         return xsffi.Client(daemon.socket_path, backend="wire")
@@ -110,12 +110,12 @@ def pure_python_client(daemon: Daemon) -> xsffi.Client:
 
 
 def processor_time(daemon: Daemon) -> float:
-    """How many seconds of a processor the daemon has used."""
+    """How many seconds of processor time the daemon has used."""
     return int(Path(f"/proc/{daemon.pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def build_ceiling(directory: Path) -> Path:
-    """The C program of ceiling.c, compiled."""
+    """Compile ceiling.c; returns the program."""
     program = directory / "ceiling"
     source = Path(__file__).with_name("ceiling.c")
     subprocess.run([os.environ.get("CC", "gcc"), "-O2", "-Wall", "-o", program, source, "-ldl"], check=True)

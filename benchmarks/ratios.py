@@ -1,4 +1,4 @@
-"""The table: each piece of work in its forms, against those that do the same."""
+"""The table: each operation in xsffi's forms, compared with others that do the same."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from .peers import clients, lowlevel, processor_time, pyxs_client
 __all__ = ["Ceiling", "Row", "all_rows"]
 
 NODE = "/local/domain/5/name"
-SINGLES = 500  # requests in one turn; there are ten times the rounds, since a trip is short and noise lasts long
+SINGLES = 500  # requests per turn; with ten times the rounds, since a round trip is short and noise lasts long
 MANY = 10_000
 TREE = 20_000
-EVENTS = 1000  # oxenstored leaves a connection alone that has more than some 1,100 of them unread
+EVENTS = 1000  # oxenstored stops serving a connection with more than some 1,100 unread events
 OWNER = (Permission(0, "n"),)
 WINDOW = 64  # requests
 
@@ -37,15 +37,15 @@ class Row(NamedTuple):
 
     work: str
     against: str
-    rate: float  # operations a second
+    rate: float  # operations per second
     their_rate: float
     ratio: float
-    cpu: float  # seconds of this process's time for one operation
-    daemon: float  # seconds of the daemon's time for one operation: the least that it takes, whoever asks
+    cpu: float  # seconds of this process's processor time per operation
+    daemon: float  # seconds of the daemon's processor time per operation: a lower bound for any client
 
 
 class Ceiling:
-    """The C program: what is done there is done with nothing else to do."""
+    """The C program ceiling.c, which does nothing besides the requests."""
 
     def __init__(self, program: Path, daemon: Daemon, packages: Packages) -> None:
         self._program = program
@@ -54,7 +54,7 @@ class Ceiling:
         self._files = 0
 
     def libxenstore(self, path: str, count: int) -> Callable[[], float]:
-        """So many xs_read."""
+        """`count` calls of xs_read."""
         return program(
             "env",
             f"LD_LIBRARY_PATH={self._packages.library_path}",
@@ -67,15 +67,15 @@ class Ceiling:
         )
 
     def pipelined(self, requests: Sequence[Request[Any]], operations: int) -> Callable[[], float]:
-        """All of them, pipelined over as many connections as a client of ours opens."""
+        """All requests, pipelined over as many connections as our client opens."""
         return self._contender("several", requests, operations, WINDOW, CONNECTIONS_DEFAULT)
 
     def in_a_transaction(self, requests: Sequence[Request[Any]], operations: int) -> Callable[[], float]:
-        """All of them in a transaction, pipelined."""
+        """All requests in a transaction, pipelined."""
         return self._contender("transaction", requests, operations, WINDOW)
 
     def one_by_one(self, request: Request[Any], count: int) -> Callable[[], float]:
-        """One, so many times, each after the reply to the one before."""
+        """One request `count` times, each after the reply to the previous one."""
         return self._contender("single", [request], count, count)
 
     def _contender(
@@ -129,7 +129,7 @@ def _rows(
 
 
 def _processor_times(contender: Callable[[], float], daemon: Daemon) -> tuple[float, float]:
-    """The processor's time for one operation, of this process and of the daemon: medians of a few turns."""
+    """Processor time per operation, of this process and of the daemon: medians of a few turns."""
     ours, theirs = [], []
     for _ in range(5):
         cpu, daemons, wall = time.process_time(), processor_time(daemon), time.perf_counter()
@@ -141,7 +141,7 @@ def _processor_times(contender: Callable[[], float], daemon: Daemon) -> tuple[fl
 
 
 def program(*arguments: object, operations: int) -> Callable[[], float]:
-    """A contender that is a program and prints how many seconds it took."""
+    """A contender that is a program which prints how many seconds it took."""
 
     def contender() -> float:
         told = subprocess.check_output([str(argument) for argument in arguments])
@@ -241,7 +241,7 @@ def _trees(forms: dict[str, Client], daemon: Daemon, ceiling: Ceiling, rounds: i
     contenders = {
         name: timed(lambda client=client: client.dump(top), count)  # type: ignore[misc]
         for name, client in forms.items()
-        if name != "libxenstore"  # the same connection as the wire's
+        if name != "libxenstore"  # uses the same connection as the wire
     }
     contenders[XENSTORE_LS] = timed(listed, count)
     paths = [node.path.encode() for node in nodes]
@@ -254,7 +254,7 @@ def _trees(forms: dict[str, Client], daemon: Daemon, ceiling: Ceiling, rounds: i
     return rows
 
 
-# Writes so many nodes, pipelined, for each line that it reads.
+# Writes so many nodes, pipelined, for each line of input.
 _WRITER = """
 import sys, xsffi
 with xsffi.Client(sys.argv[1], backend="wire") as xs:
@@ -266,7 +266,7 @@ with xsffi.Client(sys.argv[1], backend="wire") as xs:
 
 
 def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> list[Row]:
-    """From the first write, by another process, to the last callback: the daemon's work and the way of the events."""
+    """From the first write, by another process, to the last callback: includes the daemon's work and the transport."""
     top = "/events"
     rows = []
     forms["wire"].mkdir(top)
@@ -291,7 +291,7 @@ def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> 
                     client.stop()
 
             with client.watch(top, callback=count):
-                client.read_watch()  # the one that comes at once
+                client.read_watch()  # the immediate one
                 begin = time.perf_counter()
                 fire()
                 client.run(timeout=60)
@@ -324,7 +324,7 @@ def _events(forms: dict[str, Client], old: Any, daemon: Daemon, rounds: int) -> 
                         list(crowded.events(timeout=0))
                 list(crowded.events(timeout=0.1))
                 pair = {"crowd": called_back(crowded), ONE_WATCH: called_back(client)}
-                # The daemon looks through all watches at each write: both sides wait for that.
+                # The daemon searches all watches at each write: both sides wait for that.
                 rows += _rows({"crowd": f"events with {MANY:,} watches set, {name}"}, pair, rounds, daemon, ONE_WATCH)
     finally:
         commands.close()

@@ -1,5 +1,5 @@
-"""Bulk work over several connections: how far a C program comes over as many, what a request takes of the processor,
-and how long another client waits meanwhile. A fresh daemon for each turn, since an old one is slower.
+"""Bulk work over several connections: compared with a C program over as many, its processor time per request, and how
+long another client waits meanwhile. A fresh daemon for each turn, since an old one is slower.
 
 Usage: PYTHONPATH=tests:. python -m benchmarks.several [--rounds N]
 """
@@ -35,12 +35,12 @@ T = TypeVar("T")
 READ = "/local/domain/5/name"
 MANY = 10_000
 CONNECTIONS = (1, 2, 4, 8)
-WINDOW = 64  # requests on their way over each connection of the C program
+WINDOW = 64  # requests in flight over each connection of the C program
 REPEAT = 8  # times in a turn
 SINGLES = 500
 OTHERS = 2000  # reads of another client
 OWNER = (Permission(0, "n"),)
-# What is to be reached, as times as fast: the work, against whom, with the connections that there are by default.
+# The required ratios of speed: the work and what it is compared with, with the default number of connections.
 FLOORS = {
     ("read_many of 10,000", "C"): 0.85,
     ("read_many of 10,000", OLD): 4.0,
@@ -50,7 +50,7 @@ FLOORS = {
 
 
 class Turn(NamedTuple):
-    """What one turn took, in seconds for each request or node."""
+    """The seconds per request or node in one turn."""
 
     wall: float
     user: float
@@ -58,13 +58,13 @@ class Turn(NamedTuple):
 
 
 def _best(turns: Sequence[Turn]) -> Turn:
-    """The shortest time, and the mean of the processor's: the kernel tells user and system apart by its ticks."""
+    """The shortest wall time, and the mean processor times: the kernel splits user and system time by ticks."""
     walls, users, systems = zip(*turns)
     return Turn(min(walls), statistics.mean(users), statistics.mean(systems))
 
 
 def measure(packages: Packages, ceiling: Path, rounds: int) -> dict[str, Any]:
-    """Medians of so many rounds: microseconds of each contender by connections, ratios, and what others wait."""
+    """Medians over the rounds: microseconds of each contender by connections, ratios, and the waits of others."""
     turns: dict[str, list[Turn]] = {}
     waits: dict[str, list[float]] = {}
     paths = [node.path for node in _tree()]
@@ -109,7 +109,7 @@ def measure(packages: Packages, ceiling: Path, rounds: int) -> dict[str, Any]:
 
 
 def text(found: dict[str, Any]) -> str:
-    """What was found, in lines."""
+    """The results as lines of text."""
     lines = ["µs a request, or a node: wall, user, system"]
     for name, (wall, user, system) in found["microseconds"].items():
         lines.append(f"  {name:16} {wall:7.2f} {user:7.2f} {system:7.2f}")
@@ -144,7 +144,7 @@ def _loaded(daemon: Daemon) -> None:
 
 
 def _fresh(prepare: Callable[[Daemon], None], turn: Callable[[Daemon], T]) -> T:
-    """A turn on a daemon of its own."""
+    """A turn on a fresh daemon."""
     with start_daemon("xenstored") as daemon:
         os.environ["XENSTORED_PATH"] = daemon.socket_path
         prepare(daemon)
@@ -163,7 +163,7 @@ def _wait(waits: dict[str, list[float]], name: str, turn: Callable[[Daemon], flo
 
 
 def _timed_client(daemon: Daemon, connections: int, work: Callable[[Client], int]) -> Turn:
-    """A few times, with the further connections open."""
+    """A few times, with the further connections already open."""
     with Client(daemon.socket_path, backend="wire", connections=connections) as xs:
         work(xs)
         turns = []
@@ -226,8 +226,8 @@ def _old(packages: Packages) -> Turn | None:
 
 
 def _another(ceiling: Path, packages: Packages, daemon: Daemon, connections: int) -> float:
-    """Seconds that a read over libxenstore takes, while read_many goes on here over so many connections; 0: it does
-    not."""
+    """Seconds that a read over libxenstore takes while read_many runs here over this many connections; 0: it does not
+    run."""
     environment = {**os.environ, "LD_LIBRARY_PATH": packages.library_path, "XENSTORED_PATH": daemon.socket_path}
     command = [str(ceiling), "libxenstore", str(packages.libxenstore), READ, str(OTHERS)]
     with xsffi.Client(daemon.socket_path, backend="wire", connections=connections or 1) as xs:
@@ -242,7 +242,7 @@ def _another(ceiling: Path, packages: Packages, daemon: Daemon, connections: int
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.several", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5, help="how often each contender takes its turn")
+    parser.add_argument("--rounds", type=int, default=5, help="how many turns each contender takes")
     options = parser.parse_args()
     packages = packages_or_exit(parser)
     prepare(packages)

@@ -1,5 +1,5 @@
-"""How long a script takes that reads one node and ends, and the command that does: whole processes, side by side, as
-ratios, and what they import.
+"""The run time of a script that reads one node and exits, and of the equivalent command: whole processes, compared in
+turns, as ratios, and what they import.
 
 Usage: PYTHONPATH=tests:. python -m benchmarks.starts [--rounds N]
 """
@@ -29,8 +29,8 @@ DROP_IN = "xsffi.lowlevel.xs"
 CLIENT = "xsffi.Client"
 XENSTORE_READ = "xenstore-read"
 READ = "read('', '/tool')"
-# Each begins with what the site module imports anyway: that is left out, since its hooks, of an editable installation
-# for one, may import half of the standard library.
+# Each starts with what the site module imports anyway, to exclude that: its hooks, for example of an editable
+# installation, may import half of the standard library.
 PROGRAMS = {
     INTERPRETER: "import os",
     OLD: f"import os; from xen.lowlevel import xs; xs.xs().{READ}",
@@ -38,7 +38,7 @@ PROGRAMS = {
     DROP_IN: f"import os; from xsffi.lowlevel import xs; xs.xs().{READ}",
     CLIENT: "import os, xsffi; c = xsffi.Client(); c.read('/tool'); c.close()",
 }
-# What pip makes of [project.scripts].
+# The script that pip generates from [project.scripts].
 SCRIPT = """\
 import sys
 from xsffi.cli.start import main
@@ -46,7 +46,7 @@ if __name__ == '__main__':
     sys.argv[0] = sys.argv[0].removesuffix('.exe')
     sys.exit(main())
 """
-# Whose time is told in times of whose, and the most that it may be, if there is such a limit.
+# The time of the first as a multiple of the second's, and the maximum allowed, if any.
 RATIOS: tuple[tuple[str, str, float | None], ...] = (
     (DROP_IN, OLD, 2.0),
     (CLIENT, PYXS, 0.8),
@@ -58,8 +58,8 @@ IMPORT_ROUNDS = 9
 
 
 def measure(daemon: Daemon, packages: Packages, rounds: int) -> dict[str, Any]:
-    """The median seconds of each program, the ratios, each with the most that it may be, and the dearest imports of
-    ours, each with the seconds that are its own."""
+    """The median seconds of each program, the ratios with their maxima, and our most expensive imports, each with its
+    own seconds."""
     with tempfile.TemporaryDirectory() as folder:
         environment = _environment(daemon, packages, folder)
         commands = _commands(Path(folder))
@@ -82,7 +82,7 @@ def measure(daemon: Daemon, packages: Packages, rounds: int) -> dict[str, Any]:
 
 
 def text(found: dict[str, Any]) -> str:
-    """What was found, in lines."""
+    """The results as lines of text."""
     lines = [f"{name}: {seconds * 1000:.1f} ms" for name, seconds in found["seconds"].items()]
     for row in found["ratios"]:
         most = "" if row["most"] is None else f" (at most {row['most']})"
@@ -108,7 +108,7 @@ def _environment(daemon: Daemon, packages: Packages, compiled: str) -> dict[str,
 
 
 def _commands(folder: Path) -> dict[str, list[str]]:
-    """What follows the interpreter and its options, for each program."""
+    """The arguments to the interpreter for each program."""
     script = folder / "xsffi"
     script.write_text(SCRIPT)
     return {**{name: ["-c", program] for name, program in PROGRAMS.items()}, COMMAND: [str(script), "read", "/tool"]}
@@ -134,7 +134,7 @@ def _dearest(name: str, commands: dict[str, list[str]], environment: dict[str, s
 
 
 def _imports(command: list[str], environment: dict[str, str]) -> dict[str, float]:
-    """How many seconds each import takes, without those that it makes in its turn."""
+    """How many seconds each import takes, without nested imports."""
     timed = [sys.executable, "-S", "-X", "importtime", *command]
     told = subprocess.run(
         timed, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
@@ -145,7 +145,7 @@ def _imports(command: list[str], environment: dict[str, str]) -> dict[str, float
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.starts", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=25, help="how often each program runs")
+    parser.add_argument("--rounds", type=int, default=25, help="how many times each program runs")
     options = parser.parse_args()
     packages = packages_or_exit(parser)
     with start_xenstored() as daemon:

@@ -1,5 +1,4 @@
-"""The demo on the embedded store (see ci/demo): the examples, each in a process of its own, and the tree that they
-leave."""
+"""The demo on the embedded store (see ci/demo): the examples, each as a process, and the resulting tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the tests on releases of Xen, and tells what passed on which (see ci/every-xen)."""
+"""Runs the tests on releases of Xen, and shows what passed on which (see ci/every-xen)."""
 
 from __future__ import annotations
 
@@ -25,26 +25,26 @@ from daemons.releases import order  # noqa: E402
 RESULTS = REPOSITORY / ".cache/every-xen.json"
 OF_DEBIAN = ("4.14", "4.17", "4.20", "testing", "unstable")
 STORES = ("xenstored", "oxenstored", "embedded")
-OTHERS = "none by name"  # tests that no parameter tells the daemon of
-LONGEST = 3600  # seconds for the tests on one release
+OTHERS = "none by name"  # tests without a parameter that names the daemon
+LONGEST = 3600  # time limit in seconds for the tests on one release
 OUTCOMES = ("passed", "failed", "skipped", "xfailed")
 
 
 def fetch(name: str) -> str:
-    """Has a release, or that of a suite, in place; gives the release."""
+    """Make a release, or that of a suite, available; returns the release."""
     subprocess.run([str(REPOSITORY / "ci/fetch-xen"), name], stdout=subprocess.DEVNULL, check=True)
     manifest = json.loads((RELEASES / name / "manifest.json").read_text())
     return str(manifest["xen"])
 
 
 def built_elsewhere() -> list[str]:
-    """The releases in place that none of Debian's suites is asked for."""
+    """The available releases that are not from one of Debian's suites."""
     found = (path.name for path in RELEASES.iterdir() if (path / "manifest.json").exists())
     return [name for name in found if name not in OF_DEBIAN]
 
 
 def test(release: str, arguments: list[str]) -> dict[str, Any]:
-    """Run pytest on a release. Gives what the table shows."""
+    """Run pytest on a release; returns the data for the table."""
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
@@ -65,7 +65,7 @@ def test(release: str, arguments: list[str]) -> dict[str, Any]:
 
 
 def outcomes(report: ElementTree.ElementTree) -> dict[str, dict[str, Any]]:
-    """Of each store, how many tests passed, failed and so on, and how many were skipped, or failed as is known, for
+    """For each store, how many tests passed, failed and so on, and how many were skipped, or failed as expected, for
     which reason."""
     counts: dict[str, Counter[str]] = {}
     reasons: dict[str, Counter[str]] = {}
@@ -87,7 +87,7 @@ def outcomes(report: ElementTree.ElementTree) -> dict[str, dict[str, Any]]:
 
 
 def write(results: list[dict[str, Any]]) -> None:
-    """Write them to the file, beside those of other releases that are there."""
+    """Write the results to the file, keeping those of other releases."""
     known = {result["release"]: result for result in json.loads(RESULTS.read_text())} if RESULTS.exists() else {}
     known.update((result["release"], result) for result in results)
     RESULTS.write_text(json.dumps([known[release] for release in sorted(known, key=order)], indent=1) + "\n")
@@ -115,7 +115,7 @@ def main() -> int:
     names = sys.argv[1:separator] or (*OF_DEBIAN, *built_elsewhere())
     releases = {fetch(name) for name in names}
     results = [test(release, sys.argv[separator + 1 :]) for release in sorted(releases, key=order)]
-    if separator == len(sys.argv):  # all tests, which is what others may tell of
+    if separator == len(sys.argv):  # only results of all tests are stored
         write(results)
     show(results)
     return any(result["status"] != 0 for result in results)

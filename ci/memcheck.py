@@ -1,4 +1,4 @@
-"""Runs programs under memcheck and tells the errors that are libxenstore's or the extension's (see ci/memcheck)."""
+"""Runs programs under memcheck and reports the errors in libxenstore or the extension (see ci/memcheck)."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from daemons import load_packages, start_xenstored  # noqa: E402
 
-# The tests that exercise what is in C, on one daemon: what is allocated there does not depend on which. Not those in
-# which no descriptors are left, to which valgrind does not keep; nor those that make an allocator fail; nor those with
-# threads that never rest, since valgrind lets one run at a time, and not each in its turn.
+# The tests that exercise the C code, on one daemon: what is allocated does not depend on which. Without those that run
+# out of descriptors, a limit that valgrind does not obey; those that make an allocator fail; and those with busy
+# threads, since valgrind runs one at a time, and not fairly.
 TESTS = [
     "tests/conformance",
     "tests/backends",
@@ -27,7 +27,7 @@ TESTS = [
     " and not (no_descriptors_left or memory or flood or forks)",
 ]
 
-# A program that does what must be found: it loses a value, and reads one after it was freed.
+# A program with errors that must be found: it leaks a value, and reads one after it was freed.
 FAULTY = """
 from xsffi.backends.libxenstore.extension import ffi, lib, load_libxenstore
 assert load_libxenstore() is None
@@ -44,7 +44,7 @@ lib.xs_close(handle)
 
 
 class Finding(NamedTuple):
-    """An error that memcheck tells, with the functions that were being called, innermost first."""
+    """An error reported by memcheck, with the call stack, innermost first."""
 
     kind: str
     what: str
@@ -67,7 +67,7 @@ def memcheck(arguments: list[str], environment: dict[str, str]) -> tuple[int, li
             sys.executable,
             *arguments,
         ]
-        # Python's own allocator would hide from memcheck what happens within its arenas.
+        # Python's own allocator would hide what happens within its arenas from memcheck.
         status = subprocess.run(command, env={**environment, "PYTHONMALLOC": "malloc"}, cwd=REPOSITORY).returncode
         return status, [finding for finding in _parse(report) if _is_ours(finding)]
 
@@ -85,8 +85,8 @@ def _parse(report: Path) -> list[Finding]:
 
 
 def _is_ours(finding: Finding) -> bool:
-    """Whether libxenstore or what is in C here is involved, other than in the import of the extension that cffi makes,
-    which is done once."""
+    """Whether libxenstore or our C code is involved, other than in cffi's import of the extension, which happens
+    once."""
     if any(frame.startswith("_cffi_init ") for frame in finding.frames):
         return False
     return any(name in frame for frame in finding.frames for name in ("libxenstore.so", "_xenstore.", "_wire."))
@@ -116,7 +116,7 @@ def main() -> int:
 
 
 def _syscall_reads(findings: list[Finding]) -> set[str]:
-    """A freed value that is handed to the kernel is told as a bad parameter of the system call."""
+    """A freed value passed to the kernel is reported as a bad parameter of the system call."""
     return {"InvalidRead"} if any(finding.kind == "SyscallParam" for finding in findings) else set()
 
 

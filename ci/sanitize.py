@@ -1,5 +1,5 @@
-"""Runs the tests of what is in C in a copy of this folder that is built with sanitizers, and threads that share
-connections without Python (see ci/sanitize). Arguments go to pytest, in place of the tests that are run."""
+"""Runs the tests of the C code in a copy of this directory built with sanitizers, and threads that share connections
+without Python (see ci/sanitize). Arguments go to pytest, instead of the list of tests."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ MEMORY = [*PLAIN, "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 RACES = [*PLAIN, "-fsanitize=thread"]
 SECONDS = os.environ.get("XSFFI_RACES_SECONDS", "20")
 
-# On one daemon, since what is allocated does not depend on which. An allocator that fails, and how much memory is
-# taken, are not for an allocator of a sanitizer's own.
+# On one daemon, since what is allocated does not depend on which. Without the tests of failing allocators and of memory
+# use, which do not work with a sanitizer's own allocator.
 TESTS = (
     "tests/backends",
     "tests/conformance",
@@ -35,10 +35,10 @@ TESTS = (
     "(libxenstore or wire) and not (Python or oxenstored or embedded or memory)",
 )
 
-# A test may take as long as it does.
+# No time limit for a test.
 PYTEST = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0")
 
-# A program that carries a request.
+# A program that makes a request.
 CARRY = """
 import socket
 from xsffi.backends.wire.native import open_in_c
@@ -54,7 +54,7 @@ except TimeoutError:
 
 
 class Fault(NamedTuple):
-    """A line of a file, what is wrong in its place, and what must be told of that."""
+    """A line of a file, the wrong line to replace it, and what must be reported then."""
 
     file: str
     right: str
@@ -77,7 +77,7 @@ RACE = Fault(
 
 
 class Copy:
-    """A copy of this folder, with this fault if there is to be one."""
+    """A copy of this directory, with this fault if given."""
 
     def __init__(self, directory: Path, fault: Fault | None = None) -> None:
         self.directory = directory
@@ -93,7 +93,7 @@ class Copy:
         if fault is not None:
             path = self.native / fault.file
             text = path.read_text()
-            assert fault.right in text, f"what is to be made wrong is no longer there: {fault.right}"
+            assert fault.right in text, f"the line to replace no longer exists: {fault.right}"
             path.write_text(text.replace(fault.right, fault.wrong))
 
     @property
@@ -101,7 +101,7 @@ class Copy:
         return self.directory / "xsffi" / "_native" / "wire"
 
     def build(self) -> None:
-        """Both extensions, with what looks after memory."""
+        """Build both extensions with the sanitizers."""
         flags = shlex.join(MEMORY)
         environment = {**os.environ, "CFLAGS": flags, "LDFLAGS": flags}
         command = [sys.executable, "build_ffi.py"]
@@ -120,7 +120,7 @@ class Copy:
             "LD_PRELOAD": _library_of_sanitizer(),
             "LD_LIBRARY_PATH": packages.library_path,
             "XSFFI_LIBXENSTORE": str(packages.libxenstore),
-            # Not all that Python allocates is freed at its end. What leaks is memcheck's affair.
+            # Python does not free everything on exit. Leaks are for memcheck to find.
             "ASAN_OPTIONS": "detect_leaks=0:detect_stack_use_after_return=1:quarantine_size_mb=32",
             "UBSAN_OPTIONS": "print_stacktrace=1",
         }
@@ -143,7 +143,7 @@ class Copy:
 
 
 def _library_of_sanitizer() -> str:
-    """What must be loaded before all else, where the program itself was not built so."""
+    """The library that must be preloaded if the program itself was not built with the sanitizer."""
     command = [*compiler(), "-print-file-name=libasan.so"]
     return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.strip()
 
@@ -151,12 +151,12 @@ def _library_of_sanitizer() -> str:
 def _is_found(fault: Fault, result: subprocess.CompletedProcess[str]) -> bool:
     found = result.returncode != 0 and fault.told in result.stderr
     if not found:
-        print(f"no {fault.told} was found in a program that has one (status {result.returncode}):\n{result.stderr}")
+        print(f"no {fault.told} was reported for a program that has one (status {result.returncode}):\n{result.stderr}")
     return found
 
 
 def all_faults_are_found(directory: Path) -> bool:
-    """Whether the sanitizers tell what is wrong with faulty programs."""
+    """Whether the sanitizers report the errors of faulty programs."""
     overflow = Copy(directory / "overflow", OVERFLOW)
     overflow.build()
     found = [_is_found(OVERFLOW, overflow.python("-c", CARRY, capture=True))]
@@ -186,7 +186,7 @@ def main() -> int:
             )
             if result.returncode != 0
         ]
-    print(f"sanitize: {', '.join(failed)} failed" if failed else "sanitize: nothing was found")
+    print(f"sanitize: {', '.join(failed)} failed" if failed else "sanitize: no errors")
     return 1 if failed else 0
 
 

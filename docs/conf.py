@@ -28,7 +28,7 @@ release = version = xsffi.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
-myst_heading_anchors = 3  # as GitHub makes them
+myst_heading_anchors = 3  # as on GitHub
 
 html_theme = "furo"
 html_title = f"xsffi {release}"
@@ -44,8 +44,7 @@ python_maximum_signature_line_length = 88
 
 DROP_IN_CALL = re.compile(r"\w+(\(.*?\)): ")
 
-# Where names are described that annotations have as their own module knows them: first in the module that is described,
-# then in the others.
+# Where to find the names that annotations use: first in the module being documented, then in these.
 HOMES = {
     "xsffi.aio": {*xsffi.aio.__all__, "Callback"},
     "xsffi": {*xsffi.__all__, "Callback", "PermissionLike"},
@@ -53,7 +52,7 @@ HOMES = {
     "xsffi.testing": {*xsffi.testing.__all__, "Contents"},
     "xsffi.lowlevel.xs": {*xsffi.lowlevel.xs.__all__},
 }
-# What annotations name beside those: what is Python's own, and what nobody needs to know more of.
+# Other names in annotations: Python's own, and those that nobody needs to know more about.
 UNDESCRIBED = {
     *dir(builtins),
     *("Any", "AsyncIterator", "Awaitable", "Callable", "Iterable", "Iterator", "Mapping", "PathLike", "Sequence"),
@@ -62,7 +61,7 @@ UNDESCRIBED = {
 
 
 def qualify(app: Sphinx, doctree: document) -> None:
-    """Write names in annotations in full, so that they lead to where they are described."""
+    """Write names in annotations in full, so that they link to their descriptions."""
     for node in doctree.findall(pending_xref):
         name = node["reftarget"]
         if node.get("refdomain") != "py" or "." in name:
@@ -76,7 +75,7 @@ def qualify(app: Sphinx, doctree: document) -> None:
 
 
 def pass_over(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: TextElement) -> TextElement | None:
-    """Leave what is not described as text."""
+    """Leave undocumented names as plain text."""
     is_name = node.get("refdomain") == "py" and node["reftarget"].rpartition(".")[2] in UNDESCRIBED
     return text if is_name else None
 
@@ -84,8 +83,8 @@ def pass_over(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: Text
 def tell_signature(
     app: Sphinx, kind: str, name: str, described: object, options: object, signature: str, returned: str
 ) -> tuple[str, str | None] | None:
-    """Users call no fixture, and no class that is to be had elsewhere. The drop-in's docstrings have its arguments."""
-    is_had = kind == "class" and (described.__init__.__doc__ or "").startswith("To be had")
+    """Hide signatures of fixtures, and of classes that users do not call. The drop-in has them in its docstrings."""
+    is_had = kind == "class" and (described.__init__.__doc__ or "").startswith("Created by")
     if is_had or name.startswith("xsffi.pytest_plugin."):
         return "", None
     told = DROP_IN_CALL.match(described.__doc__ or "") if name.startswith("xsffi.lowlevel.xs.xs.") else None
@@ -93,7 +92,7 @@ def tell_signature(
 
 
 def tell_once(app: Sphinx, kind: str, name: str, described: object, options: object, lines: list[str]) -> None:
-    """What is the signature now is not in the text."""
+    """Remove from the text what is now the signature."""
     if lines and name.startswith("xsffi.lowlevel.xs.xs."):
         text = DROP_IN_CALL.sub("", lines[0])
         lines[0] = f"{text[:1].upper()}{text[1:]}"

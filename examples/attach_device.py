@@ -21,7 +21,7 @@ def main(domid: int) -> None:
 
         def write_device(t: xsffi.Transaction) -> None:
             if t.exists(backend):
-                t.rm(backend)  # what an earlier device left
+                t.rm(backend)  # left over from an earlier device
             for path, owner, reader in ((frontend, domid, 0), (backend, 0, domid)):
                 t.mkdir(path)
                 t.set_permissions(path, [f"n{owner}", f"r{reader}"])
@@ -45,7 +45,7 @@ def main(domid: int) -> None:
                 if state == CONNECTED:
                     print("attach_device: the driver has connected")
                     return
-        sys.exit("attach_device: no driver came within ten seconds")
+        sys.exit("attach_device: no driver connected within ten seconds")
 
 
 if __name__ == "__main__":

@@ -22,8 +22,7 @@ def main() -> None:
         backends = f"{xs.get_domain_path(0)}/backend/vif"
 
         def changed(event: xsffi.WatchEvent) -> None:
-            # The first event comes at once and tells of no change: so what is there is looked at, whatever the event
-            # says.
+            # The first event is sent at once and reports no change: so look at what exists, whatever the event says.
             for device in devices(xs, backends):
                 if xs.get(f"{device}/state") == INITIALISING:
                     print(f"driver: connecting {device}")

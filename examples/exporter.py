@@ -1,7 +1,7 @@
-"""An exporter for Prometheus: how many domains there are, and their devices by kind and state, from a mirror.
+"""An exporter for Prometheus: the number of domains, and of their devices by kind and state, from a mirror.
 
-A scrape costs the daemon one small request where nothing has changed, however many domains there are; where the daemon
-was restarted, the mirror finds it again. Usage: exporter.py [--port 9321]
+If nothing has changed, a scrape costs the daemon one small request, however many domains there are; if the daemon was
+restarted, the mirror reconnects. Usage: exporter.py [--port 9321]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STATES = dict(enumerate(("unknown", "initialising", "waiting", "initialised", "c
 
 
 def metrics(mirror: xsffi.Mirror) -> str:
-    """The text of what is counted; the mirror is up to date."""
+    """The metrics as text; the mirror is up to date."""
     domains = len(mirror[TOP].children) if TOP in mirror else 0
     devices: Counter[tuple[str, str]] = Counter()
     for path, node in mirror.items():
@@ -32,14 +32,14 @@ def metrics(mirror: xsffi.Mirror) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Serve counts of domains and devices to Prometheus.")
-    parser.add_argument("--port", type=int, default=9321, help="on the loopback interface; 0: any that is free")
+    parser = argparse.ArgumentParser(description="Serve numbers of domains and devices to Prometheus.")
+    parser.add_argument("--port", type=int, default=9321, help="on the loopback interface; 0: any free one")
     options = parser.parse_args()
     with xsffi.Client(timeout=5) as xs, xs.mirror(TOP, reconnect=True) as mirror:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                mirror.update()  # all that has happened until now
+                mirror.update()  # apply everything that has happened so far
                 body = metrics(mirror).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")

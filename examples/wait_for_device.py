@@ -1,6 +1,6 @@
-"""A toolstack waits until the two ends of a device have shaken hands, or one of them has given up.
+"""A toolstack waits until the two ends of a device are connected, or one of them has given up.
 
-Usage: wait_for_device.py DOMID [--device vif/0] [--timeout SECONDS]. It ends with status 1 where the time is up, or the
+Usage: wait_for_device.py DOMID [--device vif/0] [--timeout SECONDS]. It exits with status 1 on timeout, or if the
 device was closed.
 """
 
@@ -16,17 +16,17 @@ CONNECTED, CLOSING, CLOSED = b"4", b"5", b"6"  # of XenbusState
 
 
 class DeviceClosed(Exception):
-    """One end of the device has given up."""
+    """One end of the device has closed."""
 
 
 def connected(view: View, frontend: str) -> bytes | None:
-    """Where the backend is, once both are connected; it is the frontend that names it."""
+    """The backend's path, once both ends are connected; the frontend names it."""
     backend = view.get(f"{frontend}/backend")
     if backend is None:
         return None
     states = [view.get(f"{end}/state") for end in (frontend, backend.decode())]
     if CLOSING in states or CLOSED in states:
-        raise DeviceClosed(f"{frontend}: closed before it was connected")  # which ends the wait
+        raise DeviceClosed(f"{frontend}: closed before it was connected")  # ends the wait
     return backend if states == [CONNECTED, CONNECTED] else None
 
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Wait until a device of a domain is connected.")
     parser.add_argument("domid", type=int)
     parser.add_argument("--device", default="vif/0")
-    parser.add_argument("--timeout", type=float, help="seconds; by default it waits for ever")
+    parser.add_argument("--timeout", type=float, help="seconds; by default, wait without limit")
     options = parser.parse_args()
     with xsffi.Client() as xs:
         frontend = f"{xs.get_domain_path(options.domid)}/device/{options.device}"

@@ -114,26 +114,26 @@ def test_domains_come_report_and_go(new_daemon: Daemon | EmbeddedDaemon) -> None
         memory_balancer(new_daemon.environment()) as balancer,
     ):
         create(new_daemon, xs, 41, 100_000)
-        balancer.wait_until_it_says("/local/domain/41 uses 100000 kB, and is to have 1983616 kB")
+        balancer.wait_until_it_says("/local/domain/41 uses 100000 kB, new target: 1983616 kB")
         create(new_daemon, xs, 42, 300_000)
-        balancer.wait_until_it_says("/local/domain/42 uses 300000 kB, and is to have 1425424 kB")
+        balancer.wait_until_it_says("/local/domain/42 uses 300000 kB, new target: 1425424 kB")
         assert target(xs, 41) == b"541808"
         assert target(xs, 42) == b"1425424"
 
         report(xs, 41, "a lot")
-        balancer.wait_until_it_says("what /local/domain/41 uses is not known")
+        balancer.wait_until_it_says("unknown use of memory in /local/domain/41")
         create(new_daemon, xs, 43, 400_000)
-        balancer.wait_until_it_says("/local/domain/43 uses 400000 kB, and is to have 925424 kB")
+        balancer.wait_until_it_says("/local/domain/43 uses 400000 kB, new target: 925424 kB")
         assert [target(xs, domid) for domid in (41, 42, 43)] == [b"306356", b"719068", b"925424"]
 
         xs.rm("/local/domain/42")
         new_daemon.release(42)
-        balancer.wait_until_it_says("/local/domain/43 uses 400000 kB, and is to have 1513785 kB")
+        balancer.wait_until_it_says("/local/domain/43 uses 400000 kB, new target: 1513785 kB")
         assert target(xs, 41) == b"453446"
         assert not xs.exists("/local/domain/42")
 
         report(xs, 41, 400_000)
-        balancer.wait_until_it_says("/local/domain/41 uses 400000 kB, and is to have 983616 kB")
+        balancer.wait_until_it_says("/local/domain/41 uses 400000 kB, new target: 983616 kB")
         balancer.signal(signal.SIGTERM)
         assert balancer.wait_until_it_ends() == 0
 
@@ -144,7 +144,7 @@ def test_the_daemon_dies(new_daemon: Daemon | EmbeddedDaemon) -> None:
         memory_balancer(new_daemon.environment()) as balancer,
     ):
         create(new_daemon, xs, 41, 100_000)
-        balancer.wait_until_it_says("is to have")
+        balancer.wait_until_it_says("new target")
         new_daemon.kill()
         assert balancer.wait_until_it_ends() == 1
         assert balancer.said.splitlines()[-1].startswith("memory_balancer: [Errno 104]")
@@ -170,9 +170,9 @@ def test_a_signal_ends_it(store: EmbeddedStore, number: int) -> None:
 @pytest.mark.parametrize(
     ("operation", "node", "says"),
     [
-        ("WATCH", "memory/meminfo", "/local/domain/41 is left out: "),
-        ("READ", "memory/meminfo", "what /local/domain/41 uses is not known: "),
-        ("WRITE", "memory/target", "/local/domain/41 gets no target: "),
+        ("WATCH", "memory/meminfo", "ignoring /local/domain/41: "),
+        ("READ", "memory/meminfo", "unknown use of memory in /local/domain/41: "),
+        ("WRITE", "memory/target", "cannot set the target of /local/domain/41: "),
     ],
 )
 def test_one_that_is_refused(store: EmbeddedStore, operation: str, node: str, says: str) -> None:
@@ -190,7 +190,7 @@ def test_a_domain_whose_nodes_vanish(store: EmbeddedStore, xs: xsffi.Client) -> 
         balancer.wait_until_it_says("/local/domain/41 uses 300000 kB")
         xs.rm("/local/domain/41")  # and its release is still to come
         other.write("memory/meminfo", "100000")
-        balancer.wait_until_it_says("/local/domain/41 gets no target: ")
+        balancer.wait_until_it_says("cannot set the target of /local/domain/41: ")
         balancer.wait_until_it_says("/local/domain/42 uses 100000 kB")
         assert not xs.exists("/local/domain/41")
 
@@ -207,7 +207,7 @@ def test_nonsense(store: EmbeddedStore, nonsense: str | bytes) -> None:
         other.write("memory/meminfo", "100000")
         balancer.wait_until_it_says("/local/domain/42 uses 100000 kB")
         one.write("memory/meminfo", "100000")
-        balancer.wait_until_it_says("/local/domain/41 uses 100000 kB, and is to have 983616 kB")
+        balancer.wait_until_it_says("/local/domain/41 uses 100000 kB, new target: 983616 kB")
         other.write("memory/meminfo", "100001")
         one.write("memory/meminfo", "1000000")
         balancer.wait_until_it_says("/local/domain/41 uses 1000000 kB")
@@ -219,10 +219,10 @@ def test_a_small_change_writes_nothing(store: EmbeddedStore) -> None:
         one.write("memory/meminfo", "100000")
         balancer.wait_until_it_says("/local/domain/41 uses 100000 kB")
         other.write("memory/meminfo", "100000")
-        balancer.wait_until_it_says("/local/domain/42 uses 100000 kB, and is to have 983616 kB")
+        balancer.wait_until_it_says("/local/domain/42 uses 100000 kB, new target: 983616 kB")
         one.write("memory/meminfo", "101000")
         other.write("memory/meminfo", "none")
-        balancer.wait_until_it_says("what /local/domain/42 uses is not known")
+        balancer.wait_until_it_says("unknown use of memory in /local/domain/42")
         assert "uses 101000 kB" not in balancer.said
         assert one.read("memory/target") == b"983616"
 
@@ -236,7 +236,7 @@ def test_a_total_that_is_too_little(store: EmbeddedStore) -> None:
         one.write("memory/meminfo", "100000")
         balancer.wait_until_it_says("/local/domain/41 uses 100000 kB")
         other.write("memory/meminfo", "100000")
-        balancer.wait_until_it_says("200000 kB are too little for 2 domains")
+        balancer.wait_until_it_says("200000 kB are not enough for 2 domains")
         assert other.get("memory/target") is None
 
 

@@ -1,7 +1,7 @@
-"""The storeys of the house: which module may import which.
+"""The layers: which module may import which.
 
-The table is the design. A module imports what stands above it in the table, its own storey included, and the standard
-library; nobody imports the package root; there are no cycles. A module that no storey names has no place yet, and so
+The table is the design. A module imports what stands above it in the table, its own layer included, and the standard
+library; nobody imports the package root; there are no cycles. A module that no layer names has no place yet, and so
 fails too.
 """
 
@@ -18,7 +18,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "xsffi"
 ROOT = "xsffi"
-# What is compiled, and the one module that imports it: its door.
+# What is compiled, and the one module that imports it: its only importer.
 COMPILED = {
     "_xenstore": "backends.libxenstore.extension",
     "_shortcuts": "backends.libxenstore.extension",
@@ -26,8 +26,8 @@ COMPILED = {
 }
 
 
-class Storey(NamedTuple):
-    """A storey: its modules from top to bottom, a name that ends in a dot standing for a whole package; and the storeys
+class Layer(NamedTuple):
+    """A layer: its modules from top to bottom, a name that ends in a dot standing for a whole package; and the layers
     above that it may use, if not all."""
 
     name: str
@@ -35,9 +35,9 @@ class Storey(NamedTuple):
     uses: tuple[str, ...] | None = None
 
 
-STOREYS = (
-    Storey(
-        "words",
+LAYERS = (
+    Layer(
+        "core",
         (
             "static_types",
             "log",
@@ -53,7 +53,7 @@ STOREYS = (
             "addresses",
         ),
     ),
-    Storey(
+    Layer(
         "protocol",
         (
             "protocol",
@@ -78,7 +78,7 @@ STOREYS = (
             "protocol.upkeep",
         ),
     ),
-    Storey(
+    Layer(
         "backends",
         (
             "backends",
@@ -109,7 +109,7 @@ STOREYS = (
             "backends.selection",
         ),
     ),
-    Storey(
+    Layer(
         "sync",
         (
             "sync",
@@ -126,9 +126,9 @@ STOREYS = (
             "sync.client",
         ),
     ),
-    Storey("asyncio", ("aio.",), uses=("words", "protocol")),
-    Storey("server", ("server.",), uses=("words", "protocol")),
-    Storey("doors", ("conditions", "lowlevel.", "testing", "pytest_plugin", "cli.", "__main__")),
+    Layer("asyncio", ("aio.",), uses=("core", "protocol")),
+    Layer("server", ("server.",), uses=("core", "protocol")),
+    Layer("entry points", ("conditions", "lowlevel.", "testing", "pytest_plugin", "cli.", "__main__")),
 )
 
 # What is imported from outside of the standard library, and by whom alone.
@@ -141,7 +141,7 @@ FOREIGN = {
     "typing_extensions": ("permissions", "protocol.requests"),  # for type checkers, which bring it, alone
 }
 
-# The protocol's storey touches no socket, clock or thread.
+# The protocol's layer touches no socket, clock or thread.
 FORBIDDEN = {
     "protocol": ("_thread", "asyncio", "concurrent", "datetime", "fcntl", "multiprocessing", "os", "queue", "select",
                  "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time"),
@@ -151,17 +151,17 @@ FORBIDDEN = {
 class Place(NamedTuple):
     """Where a module is in the table."""
 
-    storey: Storey
-    height: int  # of the storey, from the top
-    row: int  # within the storey
+    layer: Layer
+    height: int  # of the layer, from the top
+    row: int  # within the layer
 
 
 def place_of(module: str) -> Place | None:
-    """Where a module is in the table, None where no storey names it."""
-    for height, storey in enumerate(STOREYS):
-        for row, name in enumerate(storey.modules):
+    """Where a module is in the table, None where no layer names it."""
+    for height, layer in enumerate(LAYERS):
+        for row, name in enumerate(layer.modules):
             if module == name or (name.endswith(".") and f"{module}.".startswith(name)):
-                return Place(storey, height, row)
+                return Place(layer, height, row)
     return None
 
 
@@ -206,7 +206,7 @@ def wrong_edges(package: Path) -> list[str]:
     wrong = []
     for module, targets in edges.items():
         if module and place_of(module) is None:
-            wrong.append(f"{module} is in no storey")
+            wrong.append(f"{module} is in no layer")
         wrong += [sentence for target in sorted(targets) if (sentence := why_wrong(module, target))]
     inside = {
         module: {target[len(ROOT) + 1 :] for target in targets if target.startswith(f"{ROOT}.")}
@@ -228,27 +228,27 @@ def why_wrong(module: str, target: str) -> str | None:
         return why_wrong_outside(module, place, target.partition(".")[0])
     name = target[len(ROOT) + 1 :]
     if name in COMPILED:
-        return None if module == COMPILED[name] else f"{module} imports {name}: {COMPILED[name]} is the door"
+        return None if module == COMPILED[name] else f"{module} imports {name}: {COMPILED[name]} is its importer"
     above = place_of(name)
     if above is None or (place is None and module):
-        return f"{module} imports {name}, and one of the two is in no storey"
-    if place is None:  # the root, which is the outermost door
-        return f"the root imports {name}, a door" if above.storey.name == "doors" else None
+        return f"{module} imports {name}, and one of the two is in no layer"
+    if place is None:  # the package root
+        return f"the root imports {name}, an entry point" if above.layer.name == "entry points" else None
     if above.height == place.height:
         if above.row < place.row or (above.row == place.row and name != module):
             return None
-        return f"{module} imports {name}, which is not above it in its storey"
+        return f"{module} imports {name}, which is not above it in its layer"
     if above.height > place.height:
         return f"{module} imports {name}, which is below it"
-    if place.storey.uses is not None and above.storey.name not in place.storey.uses:
-        return f"{module} imports {name}: {place.storey.name} uses {' and '.join(place.storey.uses)} only"
+    if place.layer.uses is not None and above.layer.name not in place.layer.uses:
+        return f"{module} imports {name}: {place.layer.name} uses {' and '.join(place.layer.uses)} only"
     return None
 
 
 def why_wrong_outside(module: str, place: Place | None, name: str) -> str | None:
     """The same of a module that is not of this package."""
-    if place is not None and name in FORBIDDEN.get(place.storey.name, ()):
-        return f"{module} imports {name}, which has no business in {place.storey.name}"
+    if place is not None and name in FORBIDDEN.get(place.layer.name, ()):
+        return f"{module} imports {name}, which has no business in {place.layer.name}"
     # The table of names is there since Python 3.10; the edge is found by every later version.
     if name in getattr(sys, "stdlib_module_names", [name]) or module in FOREIGN.get(name, ()):
         return None
@@ -320,7 +320,7 @@ SOUND = {
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
-        ({"errors.py": "from .paths import P"}, "errors imports paths, which is not above it in its storey"),
+        ({"errors.py": "from .paths import P"}, "errors imports paths, which is not above it in its layer"),
         ({"errors.py": "from .protocol.wire import W"}, "errors imports protocol.wire, which is below it"),
         ({"errors.py": "from .protocol import wire"}, "errors imports protocol.wire, which is below it"),
         ({"errors.py": "from . import protocol"}, "errors imports protocol, which is below it"),
@@ -342,29 +342,32 @@ SOUND = {
         ({"cli/main.py": "from .. import Client"}, "cli.main imports the package root"),
         (
             {"sync/client.py": "from .._xenstore import lib"},
-            "sync.client imports _xenstore: backends.libxenstore.extension is the",
+            "sync.client imports _xenstore: backends.libxenstore.extension is its",
         ),
         (
             {"sync/client.py": "from .. import _xenstore"},
             "sync.client imports _xenstore: backends.libxenstore.extension",
         ),
-        ({"sync/client.py": "from .._wire import open"}, "sync.client imports _wire: backends.wire.native is the door"),
+        (
+            {"sync/client.py": "from .._wire import open"},
+            "sync.client imports _wire: backends.wire.native is its importer",
+        ),
         (
             {"backends/wire/native.py": "from ..._xenstore import lib"},
-            "backends.wire.native imports _xenstore: backends.libxenstore.extension is the door",
+            "backends.wire.native imports _xenstore: backends.libxenstore.extension is its importer",
         ),
-        ({"aio/streams.py": "from ..backends.base import B"}, "aio.streams imports backends.base: asyncio uses words"),
+        ({"aio/streams.py": "from ..backends.base import B"}, "aio.streams imports backends.base: asyncio uses core"),
         (
             {"aio/streams.py": "from ..sync.client import C"},
-            "aio.streams imports sync.client: asyncio uses words and protocol",
+            "aio.streams imports sync.client: asyncio uses core and protocol",
         ),
-        ({"server/__init__.py": "from ..aio.streams import S"}, "server imports aio.streams: server uses words and"),
+        ({"server/__init__.py": "from ..aio.streams import S"}, "server imports aio.streams: server uses core and"),
         ({"sync/client.py": "from ..cli.main import m"}, "sync.client imports cli.main, which is below it"),
-        ({"__init__.py": "from .cli.main import m"}, "the root imports cli.main, a door"),
+        ({"__init__.py": "from .cli.main import m"}, "the root imports cli.main, an entry point"),
         ({"aio/streams.py": "from . import S"}, "a cycle: aio"),
         ({"cli/main.py": "from .other import o", "cli/other.py": "from .main import m"}, "a cycle: cli."),
-        ({"utils.py": ""}, "utils is in no storey"),
-        ({"protocol/extra.py": "import errno"}, "protocol.extra is in no storey"),
+        ({"utils.py": ""}, "utils is in no layer"),
+        ({"protocol/extra.py": "import errno"}, "protocol.extra is in no layer"),
         (
             {"sync/client.py": "from ..utils import u", "utils.py": ""},
             "sync.client imports utils, and one of the two is in no",
@@ -387,7 +390,7 @@ def test_a_foreign_module_is_found(tmp_path: Path, text: str) -> None:
     assert wrong.endswith("which is not of the standard library")
 
 
-def test_a_sound_house_is_found_sound(tmp_path: Path) -> None:
+def test_sound_layers_are_found_sound(tmp_path: Path) -> None:
     build(tmp_path, SOUND)
     assert wrong_edges(tmp_path) == []
 

@@ -145,7 +145,7 @@ class EmbeddedStore:
         """Write nodes as dom0, which fires watches as usual.
 
         :param tree: a mapping from path, or name, to a value (str as UTF-8, or bytes), or to a mapping of the same kind
-        for what is below; or nodes, as from :meth:`dump` and :meth:`xsffi.Client.dump`.
+            for what is below; or nodes, as from :meth:`dump` and :meth:`xsffi.Client.dump`.
 
         Raises :class:`~xsffi.errors.XenStoreError`, or TypeError, for an invalid node, or one longer than a client
         could write; the nodes before it have then been written.

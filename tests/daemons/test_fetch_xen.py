@@ -95,7 +95,7 @@ def test_failure_is_told_and_leaves_nothing_that_counts(
 
 def test_what_is_no_release_is_refused(no_apt: dict[str, str], repository: Path) -> None:
     result = fetch(repository, no_apt, "sarge")
-    assert (result.returncode, "'sarge' is neither a release of Xen" in result.stderr) == (1, True)
+    assert (result.returncode, "'sarge' must be a release of Xen" in result.stderr) == (1, True)
 
 
 class TestXenBuiltElsewhere:
@@ -132,13 +132,13 @@ class TestXenBuiltElsewhere:
         empty = tmp_path / "empty"
         empty.mkdir()
         result = fetch(repository, no_apt, XSFFI_XEN_DIR=str(empty), XSFFI_XEN_RELEASE="4.99")
-        assert (result.returncode, "of Xen 4.99 there is no bin/xenstored" in result.stderr) == (1, True)
+        assert (result.returncode, "there is no bin/xenstored of Xen 4.99" in result.stderr) == (1, True)
 
     def test_a_folder_that_is_not_there_is_refused(
         self, no_apt: dict[str, str], repository: Path, tmp_path: Path
     ) -> None:
         result = fetch(repository, no_apt, XSFFI_XEN_DIR=str(tmp_path / "nowhere"), XSFFI_XEN_RELEASE="4.99")
-        assert (result.returncode, "XSFFI_XEN_DIR names no folder" in result.stderr) == (1, True)
+        assert (result.returncode, "XSFFI_XEN_DIR is not a directory" in result.stderr) == (1, True)
 
 
 def test_without_packages_tests_are_skipped_but_fail_under_ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,7 +47,7 @@ class Mirror(MirroredTree):
     """
 
     def __init__(self, mirrors: Mirrors, top: str, reconnect: bool, client: object) -> None:
-        """Create with :meth:`xsffi.aio.Client.mirror`. `client` is kept alive as long as this is."""
+        """Created by :meth:`xsffi.aio.Client.mirror`. `client` is kept alive as long as this is."""
         super().__init__(Replica(top))
         self._mirrors = mirrors
         self._client = client

@@ -23,7 +23,7 @@ class Opening(Coroutine[Any, Any, Opened]):
     that it can be made a task."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Opened]) -> None:
-        """Returned by :meth:`xsffi.aio.Client.watch`, ``transaction`` and ``mirror``. `coroutine` opens it; Python
+        """Created by :meth:`xsffi.aio.Client.watch`, ``transaction`` and ``mirror``. `coroutine` opens it; Python
         warns if it is never awaited."""
         self._coroutine = coroutine
 

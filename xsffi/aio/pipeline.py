@@ -36,7 +36,7 @@ class Pipeline(Queue):
         transactions: Transactions | None = None,
         attempts: int = 1,
     ) -> None:
-        """Create with :meth:`xsffi.aio.Client.pipeline`."""
+        """Created by :meth:`xsffi.aio.Client.pipeline`."""
         super().__init__(any_domain)
         self.results: list[Any] = []  #: the outcome of each operation: its result, or its error
         self._target = target

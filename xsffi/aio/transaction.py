@@ -36,7 +36,7 @@ class Transaction(NodeOperations):
     """
 
     def __init__(self, backend: Backend, any_domain: AnyDomain, tx_id: int, orphans: list[int], client: object) -> None:
-        """Create with :meth:`xsffi.aio.Client.transaction`. `orphans`: receives its id if it is dropped without having
+        """Created by :meth:`xsffi.aio.Client.transaction`. `orphans`: receives its id if it is dropped without having
         ended. `client` is kept alive as long as this is."""
         self._client = client
         self._backend = backend

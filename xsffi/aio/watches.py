@@ -65,7 +65,7 @@ class Watch(Watched, EventStream):
         wire_token: bytes,
         client: object,
     ) -> None:
-        """Create with :meth:`xsffi.aio.Client.watch`. `client` is kept alive as long as this is set."""
+        """Created by :meth:`xsffi.aio.Client.watch`. `client` is kept alive as long as this is set."""
         Watched.__init__(self, path, self if token is ITSELF else token, wire_token)
         EventStream.__init__(self, loop)
         self.callback = callback
@@ -172,7 +172,7 @@ def _is_cancelled() -> bool:
 
 
 class Events(EventStream):
-    """The events of all watches of a client; create with :meth:`xsffi.aio.Client.events`."""
+    """The events of all watches of a client; created by :meth:`xsffi.aio.Client.events`."""
 
     def __init__(
         self, watches: Watches, loop: asyncio.AbstractEventLoop, timeout: float | None, client: object

@@ -85,8 +85,8 @@ class View:
     the path is invalid. None of them waits."""
 
     def __init__(self, look: Callable[[Kind, str], Any]) -> None:
-        """Conditions are called with one. `look` takes the class of a request and a path, and returns the outcome: a
-        reply, or an error."""
+        """Created by whoever runs a condition. `look` takes the class of a request and a path, and returns the outcome:
+        a reply, or an error."""
         self._look = look
 
     def read(self, path: str) -> bytes:

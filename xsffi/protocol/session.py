@@ -64,7 +64,7 @@ class EventQueue:
     """The events of the watches whose token starts with this prefix."""
 
     def __init__(self, queues: EventQueues, prefix: str, limit: int) -> None:
-        """Create with :meth:`EventQueues.open`."""
+        """Created by :meth:`EventQueues.open`."""
         self.prefix = prefix
         self.limit = limit
         self.events: deque[WatchEvent] = deque()

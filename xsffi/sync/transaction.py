@@ -39,7 +39,7 @@ class Transaction(NodeOperations):
     """
 
     def __init__(self, backend: Backend, any_domain: AnyDomain, tx_id: int, orphans: list[int]) -> None:
-        """Create with :meth:`xsffi.Client.transaction`. `orphans`: receives its id if it is dropped without having
+        """Created by :meth:`xsffi.Client.transaction`. `orphans`: receives its id if it is dropped without having
         ended."""
         self._backend = backend
         self._any_domain = any_domain

@@ -54,7 +54,7 @@ class Watch(Watched):
         depth: int | None,
         wire_token: bytes,
     ) -> None:
-        """Create with :meth:`xsffi.Client.watch`."""
+        """Created by :meth:`xsffi.Client.watch`."""
         super().__init__(path, self if token is ITSELF else token, wire_token)
         self.callback = callback
         self.depth = depth

@@ -153,7 +153,7 @@ class LibraryEvents:
     """A queue of events (see :class:`~xsffi.backends.base.Events`)."""
 
     def __init__(self, connection: Connection, router: Router, queue: EventQueue) -> None:
-        """Create with :meth:`Router.open`."""
+        """Created by :meth:`Router.open`."""
         self._connection = connection
         self._router = router
         self.queue = queue

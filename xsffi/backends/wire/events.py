@@ -57,7 +57,7 @@ class Queue:
     """A queue of events (see :class:`~xsffi.backends.base.Events`)."""
 
     def __init__(self, connection: Stream, queue: EventQueue, wakeup: Wakeup) -> None:
-        """Create with :meth:`Connection.events`. `wakeup` is set while there are events, or when a wait is to end."""
+        """Created by :meth:`Connection.events`. `wakeup` is set while there are events, or when a wait is to end."""
         self._connection = connection
         self._queue = queue
         self._events = queue.events
