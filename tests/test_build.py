@@ -325,7 +325,7 @@ def test_a_library_that_is_missing_is_reported_in_the_linkers_words(extension: P
 
 
 def test_a_library_of_another_kind_is_refused(extension: Path) -> None:
-    expected = "libc.so.6 is no libxenstore: it has no xs_open"
+    expected = "libc.so.6 is not libxenstore: it has no xs_open"
     assert run(extension, "load('libc.so.6'), text(lib.xsffi_library())") == [expected, None]
 
 
@@ -383,7 +383,7 @@ def test_one_library_to_a_process(extension: Path, stand_in: Path, tmp_path: Pat
     again = f"load({str(stand_in)!r}), load({str(stand_in)!r})"
     assert run(extension, again) == [None, None]
     refused, library = run(extension, f"load({str(stand_in)!r}), load({str(other)!r}), text(lib.xsffi_library())")[1:]
-    assert refused == f"{other}: this process uses {stand_in} already"
+    assert refused == f"{other}: this process already uses {stand_in}"
     assert library == str(stand_in)
 
 

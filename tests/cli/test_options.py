@@ -75,5 +75,5 @@ def test_the_versions(xenstored: Daemon, environment: dict[str, str]) -> None:
     first, library, wire, store = nothing.output.splitlines()
     assert first == python
     assert "XSFFI_EXTENSION=no" in library
-    assert wire == "wire: in Python, as the environment asks for"
+    assert wire == "wire: in Python, as the environment requests"
     assert environment["XENSTORED_PATH"] in store

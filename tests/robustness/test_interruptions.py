@@ -347,7 +347,6 @@ def test_no_watch_is_left_wherever_it_is_interrupted(
     embedded: Any, backend: str, use: Callable[[Client], object]
 ) -> None:
     """Where the connection ends by it, as one in Python may, its watches end with it."""
-
     dom0 = embedded.store._store.dom0
     before = dom0.watches
     for moment in itertools.count():

@@ -542,14 +542,14 @@ def test_delayed_answers() -> None:
 @pytest.mark.parametrize(
     ("ask", "error", "said"),
     [
-        (lambda store: store.delay_answers("1"), TypeError, "a delay is a number of seconds, not str: '1'"),
-        (lambda store: store.delay_answers(None), TypeError, "a delay is a number of seconds, not NoneType: None"),
-        (lambda store: store.delay_answers(-0.5), ValueError, "a delay is not negative: -0.5"),
-        (lambda store: store.delay_answers(float("nan")), ValueError, "a delay is not negative: nan"),
-        (lambda store: store.fail_commits(-1), ValueError, "a number of commits is an int from 0 on, not -1"),
-        (lambda store: store.fail_commits("2"), ValueError, "a number of commits is an int from 0 on, not '2'"),
-        (lambda store: store.fail("EIO", times=1.5), ValueError, "times is an int from 0 on, not 1.5"),
-        (lambda store: store.fail(5), TypeError, "an error is given by its name, a str, not int: 5"),
+        (lambda store: store.delay_answers("1"), TypeError, "a delay must be a number of seconds, not str: '1'"),
+        (lambda store: store.delay_answers(None), TypeError, "a delay must be a number of seconds, not NoneType: None"),
+        (lambda store: store.delay_answers(-0.5), ValueError, "a delay must not be negative: -0.5"),
+        (lambda store: store.delay_answers(float("nan")), ValueError, "a delay must not be negative: nan"),
+        (lambda store: store.fail_commits(-1), ValueError, "a number of commits must be an int of at least 0, not -1"),
+        (lambda store: store.fail_commits("2"), ValueError, "a number of commits must be an int of at least 0, not '2'"),
+        (lambda store: store.fail("EIO", times=1.5), ValueError, "times must be an int of at least 0, not 1.5"),
+        (lambda store: store.fail(5), TypeError, "an error must be given by name, a str, not int: 5"),
     ],
 )
 def test_what_is_no_fault_is_refused(ask: Callable[[EmbeddedStore], None], error: type[Exception], said: str) -> None:

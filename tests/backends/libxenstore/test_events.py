@@ -244,7 +244,6 @@ def test_what_came_before_the_daemons_death(own_daemon: Daemon, open_library: Op
 @pytest.mark.parametrize("timeout", [0, 0.001])
 def test_an_interruption_loses_no_event(library: LibraryBackend, other: Client, top: str, timeout: float) -> None:
     """At any moment: what was not handed on is there still, once, in its queue, and its descriptor says so."""
-
     mine, theirs = library.events("mine:"), library.events("theirs:")
     descriptors = [mine.fileno(), theirs.fileno()]
     watch(library, mine, f"{top}/mine")

@@ -36,7 +36,7 @@ from .asking import SHORT, read
 # Which one it is.
 
 MADE = "from xsffi.backends.wire import native; print(native.made()); print(native.open_in_c is None)"
-ASKED = ["in Python, as the environment asks for", "True"]
+ASKED = ["in Python, as the environment requests", "True"]
 
 
 @pytest.mark.parametrize("variables", [{"XSFFI_CONNECTION": "python"}, {"XSFFI_EXTENSION": "no"}], ids=str)
@@ -56,7 +56,7 @@ def test_it_is_in_c_where_that_was_built(choice: str) -> None:
 def test_it_is_said_why_it_is_not_in_c() -> None:
     program = f"import sys; sys.modules['xsffi._wire'] = None; {MADE}"
     made, is_in_python = output_of(program, XSFFI_CONNECTION="", XSFFI_EXTENSION="").splitlines()
-    assert made.startswith("in Python, since the one in C cannot be imported: ")
+    assert made.startswith("in Python, since the C module cannot be imported: ")
     assert "xsffi._wire" in made
     assert is_in_python == "True"
 
@@ -70,7 +70,7 @@ except xsffi.InvalidArgumentError as error:
     print(error)
 """
     said = output_of(program, XSFFI_CONNECTION="rust", XSFFI_EXTENSION="")
-    assert said == "[Errno 22] XSFFI_CONNECTION is c or python, not 'rust'\n"
+    assert said == "[Errno 22] XSFFI_CONNECTION must be c or python, not 'rust'\n"
 
 
 # What is opened.
@@ -196,7 +196,7 @@ ENDS: dict[str, tuple[Callable[[Link], object], Callable[[Connection], object], 
     "no reply": (silence, partial(read, path="/a"), timeout_error(SHORT)),
     "the daemon is gone": (hang_up, partial(read, path="/a"), lost_error()),
     "nonsense": (nonsense, partial(read, path="/a"), ProtocolError(errno.EPROTO, NONSENSE)),
-    "after nonsense": (nonsense, use_twice, lost_error(f"it was given up: {NONSENSE}")),
+    "after nonsense": (nonsense, use_twice, lost_error(f"it was closed: {NONSENSE}")),
 }
 
 

@@ -74,7 +74,7 @@ def test_what_has_ended_the_first_is_raised(xenstored: Daemon) -> None:
 def test_another_process_is_another_daemon(xenstored: Daemon) -> None:
     with start_xenstored() as successor:
         before = open_descriptors()
-        with pytest.raises(ConnectionLostError, match="another daemon has taken its place"):
+        with pytest.raises(ConnectionLostError, match="another daemon has replaced it"):
             open_further(successor.socket_path, None, xenstored.pid, nothing_is_wrong)
         assert open_descriptors() == before
 
@@ -85,19 +85,19 @@ def test_nobody_listens_any_more(tmp_path: Path, is_there: bool) -> None:
     if is_there:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(str(path))
-    with pytest.raises(ConnectionLostError, match="no further connection to the store can be opened: ") as caught:
+    with pytest.raises(ConnectionLostError, match="cannot open a further connection to the store: ") as caught:
         open_further(str(path), None, 1, nothing_is_wrong)
     assert caught.value.errno == errno.ECONNRESET
 
 
 def test_no_descriptors_left(xenstored: Daemon) -> None:
-    with descriptors_left(0), pytest.raises(XenStoreError, match=r"no further connection .*: Too many") as caught:
+    with descriptors_left(0), pytest.raises(XenStoreError, match=r"cannot open a further connection .*: Too many") as caught:
         open_further(xenstored.socket_path, None, xenstored.pid, nothing_is_wrong)
     assert caught.value.errno == errno.EMFILE
 
 
 def test_it_is_not_accepted_in_time(own_daemon: Daemon) -> None:
-    with nobody_is_accepted(own_daemon), pytest.raises(WaitTimeoutError, match="too many wait") as caught:
+    with nobody_is_accepted(own_daemon), pytest.raises(WaitTimeoutError, match="too many clients are waiting") as caught:
         open_further(own_daemon.socket_path, None, own_daemon.pid, nothing_is_wrong, SHORT)
     assert caught.value.errno == errno.ETIMEDOUT
 

@@ -41,7 +41,7 @@ def test_the_limit(monkeypatch: pytest.MonkeyPatch, text: str | None, microsecon
 @pytest.mark.parametrize("text", ["1001", "-1", "50us", "5.0", " 5", "²", "1" * 40])
 def test_what_is_no_limit(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("XSFFI_SPIN", text)
-    complaint = f"XSFFI_SPIN is a number of microseconds from 0 to 1000, not {text!r}"
+    complaint = f"XSFFI_SPIN must be a number of microseconds from 0 to 1000, not {text!r}"
     with pytest.raises(InvalidArgumentError, match=re.escape(complaint)):
         spin_limit()
 

@@ -320,7 +320,7 @@ def test_too_many_wait_to_be_accepted(tmp_path: Path, timeout: float) -> None:
     with crowded(path):
         before = open_descriptors()
         begin = time.monotonic()
-        with pytest.raises(TimeoutError, match="too many wait for the daemon to accept them") as caught:
+        with pytest.raises(TimeoutError, match="too many clients are waiting for the daemon to accept them") as caught:
             connect(str(path), timeout)
         assert time.monotonic() - begin >= timeout
         assert caught.value.filename == str(path)
