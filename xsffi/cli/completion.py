@@ -9,9 +9,10 @@ from __future__ import annotations
 from ..errors import XenStoreError
 from ..paths import child_path
 from .command import Command, command_of
-from .homes import absolute, domain_names
+from .homes import absolute
 from .opening import Opening
 from .parsers import UsageError, global_parser, whole_parser
+from .places import domain_names
 from .values import shown
 
 TYPE_CHECKING = False

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections import namedtuple
 
-from ..domids import DOMID_MAX
 from ..paths import is_subpath
-from .homes import DOMAINS, below_home
+from .places import domid_of, home, in_backend, in_frontend, split
+from .values import decoded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ else:
     _FIELDS = "kind id domid frontend state backend_domid backend_kind backend backend_state dangling"
     Device = namedtuple("Device", _FIELDS)
 
-__all__ = ["Device", "Seen", "devices_of", "domid_of", "home", "link_of"]
+__all__ = ["Device", "Seen", "devices_of", "link_of"]
 
 
 class Seen:
@@ -63,14 +63,9 @@ class Seen:
         return None if node is None else node.value
 
 
-def home(domid: int) -> str:
-    """The home of a domain."""
-    return f"{DOMAINS}/{domid}"
-
-
 def link_of(value: bytes | None) -> str | None:
     """The absolute path in a value; None if it is none."""
-    return value.decode("utf-8", "surrogateescape") if value is not None and value.startswith(b"/") else None
+    return decoded(value) if value is not None and value.startswith(b"/") else None
 
 
 def devices_of(seen: Seen) -> list[Device]:
@@ -91,45 +86,40 @@ def devices_of(seen: Seen) -> list[Device]:
     return sorted(devices, key=_order)
 
 
-def _ends(seen: Seen, link: str, is_end: Callable[[str, Node, str | None], bool]) -> Iterator[tuple[str, str | None]]:
-    """The directories that are ends of devices, each with the path of the other end."""
+def _ends(
+    seen: Seen, link: str, is_end: Callable[[list[str], Node, str | None], bool]
+) -> Iterator[tuple[str, str | None]]:
+    """The directories that are ends of devices, by their names below a home, each with the path of the other end."""
     for path, node in seen.nodes.items():
         if not node.children:
             continue
         other = link_of(seen.value(f"{path}/{link}")) if link in node.children else None
-        if is_end(path, node, other):
+        if is_end(split(path)[1], node, other):
             yield path, other
 
 
-def _is_frontend(path: str, node: Node, backend: str | None) -> bool:
+def _is_frontend(names: list[str], node: Node, backend: str | None) -> bool:
     """Whether it is where frontends are, and not one of the other things there, such as device/suspend/event-channel;
     or is elsewhere, as a console's, and names a backend."""
-    _, parts = _split(path)
-    if parts[:1] != ["device"]:
-        return backend is not None and _is_backends_place(backend)
+    if names[:1] != ["device"]:
+        return backend is not None and in_backend(split(backend)[1])
     if backend is not None:
-        return len(parts) >= 3
-    return len(parts) == 3 and not {"backend-id", "state"}.isdisjoint(node.children)
+        return in_frontend(names)
+    return in_frontend(names) and len(names) == 3 and not {"backend-id", "state"}.isdisjoint(node.children)
 
 
-def _is_backend(path: str, node: Node, frontend: str | None) -> bool:
+def _is_backend(names: list[str], node: Node, frontend: str | None) -> bool:
     """Whether it is where backends are. Nothing that a guest has elsewhere is a backend, whatever it names."""
-    _, parts = _split(path)
-    return parts[:1] == ["backend"] and len(parts) >= 4 and parts[2].isdigit() and (len(parts) == 4 or bool(frontend))
-
-
-def _is_backends_place(path: str) -> bool:
-    domid, parts = _split(path)
-    return domid is not None and parts[:1] == ["backend"]
+    return in_backend(names) and (len(names) == 4 or bool(frontend))
 
 
 def _dangling_frontend(seen: Seen, path: str, backend: str | None, backends: Mapping[str, str | None]) -> str | None:
     if backend is None:
         return "it names no backend"
-    if not _is_backends_place(backend):
+    if not in_backend(split(backend)[1]):
         return f"what it names is not a backend: {backend}"
     if seen.lacks(backend):
-        domid, _ = _split(backend)
+        domid, _ = split(backend)
         is_gone = domid is not None and seen.lacks(home(domid))
         return f"backend domain {domid} is gone" if is_gone else "its backend is gone"
     if backend not in seen.nodes:
@@ -143,7 +133,7 @@ def _dangling_frontend(seen: Seen, path: str, backend: str | None, backends: Map
 def _dangling_backend(seen: Seen, path: str, frontend: str | None, frontends: Mapping[str, str | None]) -> str | None:
     domid, _, _ = _named_by_backend(path)
     if frontend is not None:
-        domid, _ = _split(frontend)
+        domid, _ = split(frontend)
     if domid is not None and seen.lacks(home(domid)):
         return f"domain {domid} is gone"
     if frontend is None:
@@ -157,13 +147,13 @@ def _dangling_backend(seen: Seen, path: str, frontend: str | None, frontends: Ma
 
 
 def _device(seen: Seen, frontend: str | None, backend: str | None, dangling: str | None) -> Device:
-    domid, parts = (None, []) if frontend is None else _split(frontend)
-    backend_domid, _ = (None, []) if backend is None else _split(backend)
+    domid, names = (None, []) if frontend is None else split(frontend)
+    backend_domid = None if backend is None else split(backend)[0]
     named_domid, kind, number = (None, None, None) if backend is None else _named_by_backend(backend)
-    is_usual = parts[:1] == ["device"] and len(parts) >= 3
+    is_usual = in_frontend(names)
     return Device(
-        parts[1] if is_usual else kind or (frontend or backend or "").rpartition("/")[2],
-        "/".join(parts[2:]) if is_usual else number or "",
+        names[1] if is_usual else kind or (frontend or backend or "").rpartition("/")[2],
+        "/".join(names[2:]) if is_usual else number or "",
         named_domid if domid is None else domid,
         frontend,
         None if frontend is None else seen.value(f"{frontend}/state"),
@@ -175,25 +165,10 @@ def _device(seen: Seen, frontend: str | None, backend: str | None, dangling: str
     )
 
 
-def _split(path: str) -> tuple[int | None, list[str]]:
-    """The domain whose home a path is in, and the names below that."""
-    if not path.startswith(f"{DOMAINS}/"):
-        return None, []
-    number = path.split("/")[3]
-    return domid_of(number.encode("utf-8", "surrogateescape")), below_home(path)
-
-
 def _named_by_backend(path: str) -> tuple[int | None, str | None, str | None]:
     """What the path of a backend says about its device: the frontend's domain, the class, the id."""
-    _, parts = _split(path)
-    if parts[:1] != ["backend"] or len(parts) < 4:
-        return None, None, None
-    return domid_of(parts[2].encode("utf-8", "surrogateescape")), parts[1], "/".join(parts[3:])
-
-
-def domid_of(text: bytes | None) -> int | None:
-    """The domid in a text; None if it is none."""
-    return int(text) if text is not None and text.isdigit() and len(text) <= 5 and int(text) <= DOMID_MAX else None
+    _, names = split(path)
+    return (domid_of(names[2]), names[1], "/".join(names[3:])) if in_backend(names) else (None, None, None)
 
 
 def _order(device: Device) -> tuple[object, ...]:

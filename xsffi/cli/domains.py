@@ -6,8 +6,8 @@ import errno
 
 from ..errors import AccessDeniedError, NodeNotFoundError, XenStoreError, error_from_errno
 from .command import Command
-from .devices import Seen, devices_of, domid_of, home, link_of
-from .homes import DOMAINS, find_domain
+from .devices import Seen, devices_of, link_of
+from .places import DOMAINS, domid_of, find_domain, home, split
 from .snapshots import read_tree
 from .states import state_name, state_style
 from .tables import write_table
@@ -27,7 +27,6 @@ __all__ = ["COMMANDS", "devices", "domains"]
 
 _DEVICE_HEADS = ("DEVICE", "STATE", "BACKEND DOMAIN", "BACKEND", "STATE", "DANGLING")
 _NOTHING = ("", "")
-_SURROGATES = ("utf-8", "surrogateescape")
 
 
 def _domains_arguments(parser: ArgumentParser) -> None:
@@ -129,8 +128,7 @@ def _look_as_guest(xs: Client, error: AccessDeniedError) -> Seen:
 
 def _domids(seen: Seen) -> list[int]:
     """The domains whose homes were read."""
-    parts = [path[len(DOMAINS) + 1 :] for path in seen.nodes if path.count("/") == 3 and path.startswith(DOMAINS)]
-    return sorted({domid for part in parts if (domid := domid_of(part.encode(*_SURROGATES))) is not None})
+    return sorted(domid for domid, names in map(split, seen.nodes) if domid is not None and not names)
 
 
 def _names(seen: Seen) -> dict[int, bytes]:

@@ -6,7 +6,7 @@ import os
 import sys
 from io import BufferedWriter, FileIO
 
-from .values import escaped, shown
+from .values import encoded, escaped, shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Output:
 
     def line(self, text: str) -> None:
         """Write a line of text, as UTF-8."""
-        self._file.write(f"{text}\n".encode("utf-8", "surrogateescape"))
+        self._file.write(encoded(f"{text}\n"))
 
     def shown(self, value: bytes) -> str:
         """A value for people, in Unicode if the output can show that."""

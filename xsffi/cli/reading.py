@@ -9,7 +9,7 @@ from ..errors import AccessDeniedError, NodeNotFoundError, XenStoreError
 from ..paths import child_path
 from .command import ALL, Command
 from .tools import add_socket_flag, together
-from .values import escaped, shown_name
+from .values import encoded, escaped, shown_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def read(
             from ..records import Node
 
             return f"{Node(path, value, (), ()).to_json()}\n".encode("ascii")
-        before = f"{path}: ".encode("utf-8", "surrogateescape") if prefix else b""
+        before = encoded(f"{path}: ") if prefix else b""
         return before + (value if raw else f"{escaped(value)}\n".encode("ascii"))
 
     return _each(xs, out, paths, text)

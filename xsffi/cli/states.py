@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .homes import below_home
+from .places import in_backend, in_frontend, split
 
 __all__ = ["is_state", "state_name", "state_style"]
 
@@ -39,7 +39,7 @@ def is_state(path: str) -> bool:
     above, _, name = path.rpartition("/")
     if name != "state" and not (name.startswith("state-") and name[6:].isdigit()):
         return False
-    parts = below_home(above)
-    if parts[:2] == ["", "libxl"]:
-        del parts[:3]
-    return (parts[:1] == ["device"] and len(parts) >= 3) or (parts[:1] == ["backend"] and len(parts) >= 4)
+    _, names = split(above)
+    if names[:2] == ["", "libxl"]:
+        del names[:3]
+    return in_frontend(names) or in_backend(names)

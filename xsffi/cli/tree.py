@@ -6,9 +6,9 @@ from ..errors import AccessDeniedError
 from ..paths import child_path
 from .colours import Colours
 from .command import ALL, Command
-from .homes import below_home, domain_names
 from .output import text_of
 from .parsers import number_of
+from .places import domain_names, lists_domains
 from .snapshots import read_tree
 from .states import is_state, state_name, state_style
 from .values import shown_name
@@ -139,7 +139,7 @@ class _Drawing:
     def _domain(self, path: str) -> str:
         """The name of the domain if the node is named by its number, to be shown after it."""
         above, _, number = path.rpartition("/")
-        return f" ({self._names[number]})" if number in self._names and _lists_domains(above) else ""
+        return f" ({self._names[number]})" if number in self._names and lists_domains(above) else ""
 
     def _meaning(self, path: str, value: bytes) -> tuple[str, str]:
         """The meaning of a value, to be shown after it, and its style."""
@@ -152,14 +152,6 @@ class _Drawing:
             if name is not None:
                 return f" ({name})", "cyan"
         return "", ""
-
-
-def _lists_domains(path: str) -> bool:
-    """Whether the children of a node are named by domids."""
-    if path in ("/local/domain", "/libxl"):
-        return True
-    parts = below_home(path)
-    return parts == ["device-model"] or (parts[:1] == ["backend"] and len(parts) == 2)
 
 
 def _names(xs: Client, out: Output) -> dict[str, str]:

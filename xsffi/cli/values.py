@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from re import Match
 
-__all__ = ["escaped", "shown", "shown_name", "shown_text", "unescaped"]
+__all__ = ["decoded", "encoded", "escaped", "shown", "shown_name", "shown_text", "unescaped"]
 
 _NAMED = {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r", 0x5C: "\\\\"}
 #: How xenstore-read and xenstore-ls show each byte.
@@ -21,6 +21,16 @@ _ESCAPED = (
     rb"|(.?))"
 )
 _PLAIN = bytes(byte for byte in range(0x20, 0x7F) if byte != 0x5C)
+
+
+def encoded(text: str) -> bytes:
+    """The bytes of a text; the reverse of :func:`decoded`."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def decoded(value: bytes) -> str:
+    """The text in UTF-8; surrogates stand for bytes that are not, as in ``sys.argv``."""
+    return value.decode("utf-8", "surrogateescape")
 
 
 def escaped(value: bytes) -> str:
@@ -44,7 +54,7 @@ def shown(value: bytes) -> str:
 
 def shown_name(name: str) -> str:
     """For people: the name of a node, or a path. Valid ones are printable as they are."""
-    return name if name.isprintable() else shown(name.encode("utf-8", "surrogateescape"))
+    return name if name.isprintable() else shown(encoded(name))
 
 
 def shown_text(text: str) -> str:
