@@ -44,6 +44,7 @@ CASES = [
     ("diff /tool/na", ["/tool/name"]),
     ("completion z", ["zsh"]),
     ("manual wat", ["watch"]),
+    ("wait /tool/na", ["/tool/name"]),
     ("wait /nothing/li", []),
 ]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ..errors import XenStoreError
 from ..paths import child_path
-from .command import Command, command_of
+from .command import DOMAIN, FILE_OR_PATH, Command, command_of
 from .homes import absolute
 from .opening import Opening
 from .parsers import UsageError, global_parser, whole_parser
@@ -17,8 +17,8 @@ from .values import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import Action, ArgumentParser
-    from collections.abc import Collection, Sequence
+    from argparse import ArgumentParser
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from ..sync.client import Client
@@ -73,6 +73,7 @@ function _xsffi_nodes_or_files
 end
 """
 _FUNCTIONS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+_FUNCTION_FOR = {DOMAIN: "_xsffi_domains", FILE_OR_PATH: "_xsffi_nodes_or_files"}  # any other kind is a node
 
 
 def _arguments(parser: ArgumentParser) -> None:
@@ -121,9 +122,9 @@ def _script(shell: str) -> str:
     except ImportError:
         raise UsageError("completion requires shtab, which is not installed", _INSTALL) from None
     parser = whole_parser()
-    _mark(parser, shell, ())
+    _mark(parser, shell, {"domain": DOMAIN})
     for name, subparser in _subparsers(parser).items():
-        _mark(subparser, shell, command_of(name).paths)
+        _mark(subparser, shell, command_of(name).kinds)
     script: str = shtab.complete(parser, shell, preamble=_FUNCTIONS[shell])
     return script
 
@@ -134,14 +135,14 @@ def _subparsers(parser: ArgumentParser) -> dict[str, ArgumentParser]:
     return subparsers
 
 
-def _mark(parser: ArgumentParser, shell: str, paths: Collection[str]) -> None:
-    """Tell shtab the kind of each argument, by its metavar; `paths` are the names of those that are nodes."""
+def _mark(parser: ArgumentParser, shell: str, kinds: Mapping[str, str]) -> None:
+    """Tell shtab what completes each argument: a function of ours if it is one of these kinds; else by its metavar."""
     import shtab
 
     for action in parser._actions:
-        function = _function_for(action, paths)
         complete: Any = None
-        if function is not None:
+        if action.dest in kinds:
+            function = _FUNCTION_FOR.get(kinds[action.dest], "_xsffi_nodes")
             complete = {shell: f"({function})" if shell == "fish" else function}
         elif action.metavar in ("PATH", "FILE"):
             complete = shtab.FILE
@@ -149,14 +150,6 @@ def _mark(parser: ArgumentParser, shell: str, paths: Collection[str]) -> None:
             complete = shtab.DIRECTORY
         if complete is not None:
             action.complete = complete  # type: ignore[attr-defined]  # read by shtab
-
-
-def _function_for(action: Action, paths: Collection[str]) -> str | None:
-    if action.dest in paths:
-        return "_xsffi_nodes"
-    return {"DOMAIN": "_xsffi_domains", "A": "_xsffi_nodes_or_files", "B": "_xsffi_nodes_or_files"}.get(
-        str(action.metavar)
-    )
 
 
 def _opening(line: Sequence[str]) -> Opening:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 
 from .changes import change_json, change_line
 from .colours import Colours
-from .command import Command
+from .command import FILE_OR_PATH, Command
 from .contents import STDIN, below, common_top, compare, read_file, relative
 from .homes import absolute
 from .parsers import UsageError
@@ -89,4 +89,5 @@ def _contents(xs: Client | None, home: str | None, kind: str, name: str) -> tupl
     return common_top((node.path for node in nodes), name), nodes
 
 
-COMMANDS = {"diff": Command(_arguments, diff, connects_itself=True, failure=2)}
+_KINDS = {"old": FILE_OR_PATH, "new": FILE_OR_PATH}
+COMMANDS = {"diff": Command(_arguments, diff, _KINDS, connects_itself=True, failure=2)}

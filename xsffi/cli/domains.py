@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import errno
+from json import dumps
 
 from ..errors import AccessDeniedError, NodeNotFoundError, XenStoreError, error_from_errno
-from .command import Command
+from .command import DOMAIN, Command
 from .devices import Seen, devices_of, link_of
 from .places import DOMAINS, domid_of, find_domain, home, split
 from .snapshots import read_tree
@@ -41,7 +42,10 @@ def _devices_arguments(parser: ArgumentParser) -> None:
         "the reverse; or if its domain is gone. Nodes that this domain may not read do not count as gone."
     )
     parser.add_argument(
-        "domain", metavar="DOMAIN", nargs="?", help="only show devices with an end in this domain (number or name)"
+        "domain",
+        metavar="DOMAIN",
+        nargs="?",
+        help="only show devices with an end in this domain (number or name); by default, that of --domain, or all",
     )
     parser.add_argument(
         "--check",
@@ -61,7 +65,8 @@ def domains(xs: Client, out: Output, json: bool = False) -> int:
         its = [device for device in found if device.domid == domid and device.frontend is not None]
         if json:
             name = _text(names.get(domid))
-            out.json({"domid": domid, "name": name, "home": home(domid), "devices": [_fields(each) for each in its]})
+            fields = {"domid": domid, "name": name, "home": home(domid), "devices": [_fields(each) for each in its]}
+            out.line(dumps(fields))
             continue
         lines = [_cells(device, names, out) for device in its] or [[_NOTHING] * len(_DEVICE_HEADS)]
         rows.append([(str(domid), "bold"), (_name(domid, names, out), "cyan"), (home(domid), ""), *lines[0]])
@@ -83,7 +88,7 @@ def devices(xs: Client, out: Output, domain: str | None = None, check: bool = Fa
             raise error_from_errno(errno.ENOENT, home(domid), f"there is no domain {domid}, and nothing is left of it")
     if json:
         for device in found:
-            out.json(_fields(device))
+            out.line(dumps(_fields(device)))
     else:
         rows = [[(_domain(device.domid, names, out), "cyan"), *_cells(device, names, out)] for device in found]
         write_table(out, ("DOMAIN", *_DEVICE_HEADS), rows)
@@ -182,4 +187,7 @@ def _text(value: bytes | None) -> str | None:
     return None if value is None else value.decode("utf-8", "backslashreplace")
 
 
-COMMANDS = {"domains": Command(_domains_arguments, domains), "devices": Command(_devices_arguments, devices, failure=2)}
+COMMANDS = {
+    "domains": Command(_domains_arguments, domains),
+    "devices": Command(_devices_arguments, devices, {"domain": DOMAIN}, failure=2),
+}

@@ -8,7 +8,7 @@ from ..paths import encode, is_subpath, parent_path, validate
 from ..protocol.requests import SetPermissions, Write
 from ..protocol.wire import check_payload_size
 from ..records import Node
-from .command import ALL, OPTIONAL, Command
+from .command import OPTIONAL_PATH, PATH, Command
 from .contents import below, common_top, compare, label_of, read_file, relative
 from .differences import tell
 from .parsers import UsageError
@@ -172,6 +172,6 @@ def _remove(xs: Client, paths: Iterable[str]) -> None:
 
 
 COMMANDS = {
-    "dump": Command(_dump_arguments, dump, {"path": ALL}),
-    "load": Command(_load_arguments, load, {"under": OPTIONAL}),
+    "dump": Command(_dump_arguments, dump, {"path": PATH}),
+    "load": Command(_load_arguments, load, {"under": OPTIONAL_PATH}),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .command import OPTIONAL
+from .command import DOMAIN, OPTIONAL_PATH, PATH, PATHS, PATHS_AND_VALUES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,14 +30,19 @@ def absolute(path: str | None, home: str | None) -> str:
     return path if home is None or path.startswith(("/", "@")) else f"{home}/{path}"
 
 
-def resolve(arguments: Mapping[str, Any], paths: Mapping[str, slice | None], home: str | None) -> dict[str, Any]:
-    """The arguments of a command, with relative paths resolved below `home`; a missing path, or empty list of paths,
-    becomes `home`, or ``/``."""
+def resolve(xs: Client, arguments: Mapping[str, Any], kinds: Mapping[str, str], domain: str | None) -> dict[str, Any]:
+    """The arguments of a command with what they leave to ``--domain``, None if that is not given."""
+    home = home_of(xs, domain) if any(kind != DOMAIN for kind in kinds.values()) else None
     resolved = dict(arguments)
-    for name, places in paths.items():
-        if isinstance(resolved[name], list):
-            resolved[name] = [*resolved[name]] or [None]
-            resolved[name][places] = [absolute(path, home) for path in resolved[name][places]]
-        elif places is not OPTIONAL or resolved[name] is not None or home is not None:
-            resolved[name] = absolute(resolved[name], home)
+    for name, kind in kinds.items():
+        value = resolved[name]
+        if kind == PATHS:
+            value = [absolute(path, home) for path in value or [None]]
+        elif kind == PATHS_AND_VALUES:
+            value = [absolute(text, home) if place % 2 == 0 else text for place, text in enumerate(value)]
+        elif kind == PATH or (kind == OPTIONAL_PATH and (value, home) != (None, None)):
+            value = absolute(value, home)
+        elif kind == DOMAIN and value is None:
+            value = domain
+        resolved[name] = value
     return resolved

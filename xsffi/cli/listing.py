@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..paths import INTRODUCE_DOMAIN, RELEASE_DOMAIN, child_path
 from ..records import Node
-from .command import ALL, Command
+from .command import PATHS, Command
 from .output import text_of
 from .snapshots import read_tree
 from .tools import add_socket_flag
@@ -153,4 +153,4 @@ def _add_special_paths(xs: Client, nodes: dict[str, Node]) -> None:
     nodes["/"] = root._replace(children=tuple(children))
 
 
-COMMANDS = {"ls": Command(_arguments, ls, {"paths": ALL})}
+COMMANDS = {"ls": Command(_arguments, ls, {"paths": PATHS})}

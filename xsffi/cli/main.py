@@ -100,6 +100,11 @@ def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
 
 def _carry_out(name: str, parsed: dict[str, Any], options: dict[str, Any], out: Output) -> int:
     command = command_of(name)
+    domain = options.get("domain")
+    if domain is not None and not command.kinds:
+        from .parsers import UsageError
+
+        raise UsageError(f"--domain does not apply to {name}", f"see {out.name} {name} -h")
     out.failure = command.failure
     if options.get("trace"):
         import logging
@@ -111,7 +116,7 @@ def _carry_out(name: str, parsed: dict[str, Any], options: dict[str, Any], out: 
         return command.run(opening, out, **parsed)
     with opening() as xs:
         _collect_from_here_on()
-        return command.run(xs, out, **resolve(parsed, command.paths, opening.home(xs)))
+        return command.run(xs, out, **resolve(xs, parsed, command.kinds, domain))
 
 
 def _collect_from_here_on() -> None:

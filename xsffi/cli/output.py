@@ -11,7 +11,7 @@ from .values import encoded, escaped, shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any, BinaryIO, TextIO, TypeVar
+    from typing import BinaryIO, TextIO, TypeVar
 
     from rich.console import Console
 
@@ -54,12 +54,6 @@ class Output:
     def shown(self, value: bytes) -> str:
         """A value for people, in Unicode if the output can show that."""
         return shown(value) if self.unicode else escaped(value)
-
-    def json(self, value: Any) -> None:
-        """Write a line of JSON, in ASCII."""
-        from json import dumps
-
-        self.line(dumps(value))
 
     def flush(self) -> None:
         """Write all buffered output. Raises OSError if it cannot be written."""

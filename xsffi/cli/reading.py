@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..errors import AccessDeniedError, NodeNotFoundError, XenStoreError
 from ..paths import child_path
-from .command import ALL, Command
+from .command import PATHS, Command
 from .tools import add_socket_flag, together
 from .values import encoded, escaped, shown_name
 
@@ -113,7 +113,7 @@ def _each(xs: Client, out: Output, paths: Sequence[str], text: Callable[[NodeOpe
 
 
 COMMANDS = {
-    "read": Command(_read_arguments, read, {"paths": ALL}),
-    "list": Command(_list_arguments, list_children, {"paths": ALL}),
-    "exists": Command(_exists_arguments, exists, {"paths": ALL}),
+    "read": Command(_read_arguments, read, {"paths": PATHS}),
+    "list": Command(_list_arguments, list_children, {"paths": PATHS}),
+    "exists": Command(_exists_arguments, exists, {"paths": PATHS}),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..errors import AccessDeniedError
 from ..paths import child_path
 from .colours import Colours
-from .command import ALL, Command
+from .command import PATH, Command
 from .output import text_of
 from .parsers import number_of
 from .places import domain_names, lists_domains
@@ -163,4 +163,4 @@ def _names(xs: Client, out: Output) -> dict[str, str]:
     return {str(domid): out.shown(name) for domid, name in names.items()}
 
 
-COMMANDS = {"tree": Command(_arguments, tree, {"path": ALL})}
+COMMANDS = {"tree": Command(_arguments, tree, {"path": PATH})}

@@ -6,7 +6,7 @@ import errno
 import os
 
 from ..errors import BackendUnavailableError, WaitTimeoutError
-from .command import Command
+from .command import PATH, Command
 from .homes import absolute
 from .parsers import UsageError, seconds
 
@@ -62,4 +62,4 @@ def wait(
     return 0
 
 
-COMMANDS = {"wait": Command(_arguments, wait, connects_itself=True, failure=2)}
+COMMANDS = {"wait": Command(_arguments, wait, {"path": PATH}, connects_itself=True, failure=2)}

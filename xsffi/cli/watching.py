@@ -9,7 +9,7 @@ from ..errors import ConnectionLostError, TransactionConflictError
 from ..paths import is_subpath, level
 from ..records import Change
 from .changes import is_own
-from .command import ALL, Command
+from .command import PATHS, Command
 from .parsers import UsageError, number_of
 from .tools import add_socket_flag
 from .values import shown_name
@@ -207,4 +207,4 @@ def _is_near(path: str, tops: Sequence[str], depth: int) -> bool:
     return depth < 0 or any(is_subpath(path, top) and level(path) - level(top) <= depth for top in tops)
 
 
-COMMANDS = {"watch": Command(_arguments, watch, {"paths": ALL})}
+COMMANDS = {"watch": Command(_arguments, watch, {"paths": PATHS})}

@@ -12,7 +12,7 @@ import sys
 
 from ..errors import AccessDeniedError, InvalidArgumentError, NodeNotFoundError, TooBigError
 from ..paths import child_path
-from .command import ALL, Command
+from .command import PATH, PATHS, PATHS_AND_VALUES, Command
 from .tools import add_socket_flag, together
 from .values import unescaped
 
@@ -186,7 +186,7 @@ def _value_from(source: str) -> bytes:
 
 
 COMMANDS = {
-    "write": Command(_write_arguments, write, {"pairs": slice(None, None, 2)}),
-    "rm": Command(_rm_arguments, rm, {"paths": ALL}),
-    "chmod": Command(_chmod_arguments, chmod, {"path": ALL}),
+    "write": Command(_write_arguments, write, {"pairs": PATHS_AND_VALUES}),
+    "rm": Command(_rm_arguments, rm, {"paths": PATHS}),
+    "chmod": Command(_chmod_arguments, chmod, {"path": PATH}),
 }
