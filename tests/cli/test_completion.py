@@ -230,6 +230,22 @@ def test_without_shtab(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def test_zsh_s_function_is_shtab_s() -> None:
+    """Ours replaces it, and calls it: shtab promises neither its name, nor where it is defined and called, nor that it
+    drops the words before the command, which ours must therefore keep."""
+    lines = [line.strip() for line in called(completion, Opening({}), "zsh").output.splitlines()]
+
+    def places(text: str) -> list[int]:
+        return [place for place, line in enumerate(lines) if line == text]
+
+    theirs, ours = places("_shtab_xsffi() {")
+    [dropped] = places('words=($line[1] "${words[@]}")')
+    [kept] = places("functions[_xsffi_complete]=$functions[_shtab_xsffi]")
+    [registered] = places("compdef _shtab_xsffi -N xsffi")
+    [called_at_once] = places('_shtab_xsffi "$@"')
+    assert theirs < dropped < kept < ours < registered < called_at_once
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_every_command_is_known(environment: dict[str, str], shell: str) -> None:
     written = ran(environment, "completion", shell).output
