@@ -77,9 +77,12 @@ def run(arguments: Sequence[str], out: Output, prog: str | None = None) -> int:
             name, *rest = arguments
         else:
             options = vars(global_parser(out.name).parse_args(arguments))
-            if options["version"]:
+            word, rest = options["command"], options["rest"]
+            if options["version"] or word == "version":
                 return _print_versions(options, out)
-            name, rest = _known(options["command"], out.name), options["rest"]
+            if word == "help":
+                return run([*rest, "-h"], out)
+            name = _known(word, out.name)
         status = COMMANDS[name].usage_status
         parsed = command_parser(name, prog or f"{out.name} {name}").parse(rest)
     except UsageError as error:
