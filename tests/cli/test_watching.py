@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from daemons import Daemon
-from harness.commands import Ran, called, environment_for, on_terminal, ran, running
+from harness.commands import Ran, called, environment_for, on_terminal, program, ran, running
 from harness.stores import client_of
 from harness.threads import Call, until
 
@@ -431,14 +431,50 @@ def test_a_program_that_does_not_read_its_input(store: EmbeddedStore, xs: xsffi.
     assert command == Ran(0, "", "")
 
 
-def test_ctrl_c_ends_the_program_too(store: EmbeddedStore) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_what_ends_it_ends_the_program_too(store: EmbeddedStore, number: signal.Signals) -> None:
     line = 'echo "$$"; exec sleep 1000'
     with running(environment_for(store.path), "watch", "--initial", "/tool/name", "--shell", line) as command:
         pid = int(command.output.readline())
-        command.process.send_signal(signal.SIGINT)
-        assert (command.process.wait(60), command.errors.read()) == (-signal.SIGINT, "")
+        command.process.send_signal(number)
+        assert (command.process.wait(60), command.errors.read()) == (-number, "")
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_it_waits_for_the_program_to_end(store: EmbeddedStore) -> None:
+    line = "trap 'sleep 0.5; echo ended; exit' TERM; echo; while :; do sleep 0.1; done"
+    with running(environment_for(store.path), "watch", "--initial", "/tool/name", "--shell", line) as command:
+        command.output.readline()
+        command.process.send_signal(signal.SIGTERM)
+        assert (command.process.wait(60), command.output.read(), command.errors.read()) == (
+            -signal.SIGTERM,
+            "ended\n",
+            "",
+        )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_between_programs_it_ends_at_once(store: EmbeddedStore, number: signal.Signals) -> None:
+    with running(environment_for(store.path), "watch", "--initial", "/tool/name", "--shell", "echo") as command:
+        command.output.readline()
+        sleep(0.2)  # until the program has ended
+        command.process.send_signal(number)
+        assert (command.process.wait(60), command.errors.read()) == (-number, "")
+
+
+def test_a_signal_that_is_ignored_ends_neither(store: EmbeddedStore) -> None:
+    """As after nohup."""
+    line = 'kill -HUP "$PPID"; echo still here'
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-m", "xsffi", "watch", "-n1", "--initial"]
+    ended = program(environment_for(store.path), *command, "/tool/name", "--shell", line)
+    assert ended == (0, "still here\n", "")
+
+
+def test_a_program_in_another_thread(xs: xsffi.Client) -> None:
+    """Signals are not its business."""
+    watching = Call(lambda: called(watch, xs, ["/tool/name"], number=1, initial=True, program=["false"]))
+    assert watching.result() == (0, "", "xsffi: /tool/name: false exited with status 1\n")
 
 
 def test_ctrl_c_again_ends_a_program_that_does_not_end(store: EmbeddedStore) -> None:

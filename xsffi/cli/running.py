@@ -8,12 +8,14 @@ from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from subprocess import Popen
 
     from ..records import Change, Node
 
 __all__ = ["CannotRunError", "run_for"]
+
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class CannotRunError(Exception):
@@ -25,24 +27,20 @@ def run_for(change: Change, command: Sequence[str]) -> str | None:
 
     Its environment has ``XENSTORE_PATH``, ``XENSTORE_CHANGE``, which is "made", "changed" or "removed", and the values
     ``XENSTORE_OLD`` and ``XENSTORE_NEW``; each is unset if the node did not exist then, or the value contains a NUL,
-    which an environment cannot hold. The new value is on its stdin, whatever it contains. If this is interrupted, so is
-    the program. Raises CannotRunError.
+    which an environment cannot hold. The new value is on its stdin, whatever it contains. A signal that would end this
+    process meanwhile ends the program first. Raises CannotRunError.
     """
     import subprocess
 
-    process = None
-    try:
-        with _interruptions_held():  # otherwise a program could be left running
-            try:
-                process = subprocess.Popen(command, stdin=subprocess.PIPE, env=_environment(change))
-            except (OSError, ValueError) as error:
-                reason = error.strerror if isinstance(error, OSError) else error
-                raise CannotRunError(f"cannot run {command[0]!r}: {reason}") from None
-        process.communicate(change.new.value if change.new is not None else b"")
-    except BaseException:
-        if process is not None:
-            _end(process)
-        raise
+    with _signals_to_the_program() as started:
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.PIPE, env=_environment(change))
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise CannotRunError(f"cannot run {command[0]!r}: {reason}") from None
+        with process:
+            started(process)
+            process.communicate(change.new.value if change.new is not None else b"")
     status = process.returncode
     if status < 0:
         return f"{command[0]} was killed by signal {-status}"
@@ -66,31 +64,37 @@ def _put_value(environment: dict[bytes, bytes], name: bytes, node: Node | None) 
 
 
 @contextmanager
-def _interruptions_held() -> Iterator[None]:
-    """Delay Ctrl-C until the end of the ``with`` block. It only reaches the main thread."""
+def _signals_to_the_program() -> Iterator[Callable[[Popen[bytes]], None]]:
+    """Until the end of the ``with`` block, Ctrl-C and the like end the program that the result is called with; then
+    they take effect here. A terminal has sent Ctrl-C to the program too, but ``kill`` has not. A second one kills a
+    program that does not end. Signals only reach the main thread."""
     from threading import current_thread, main_thread
 
-    handler = signal.getsignal(signal.SIGINT)
-    if current_thread() is not main_thread() or not callable(handler):
-        yield
-        return
     came: list[int] = []
-    signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+    processes: list[Popen[bytes]] = []
+
+    def end(number: int, _: object) -> None:
+        came.append(number)
+        for process in processes:
+            if len(came) == 1:
+                process.terminate()
+            else:
+                process.kill()
+
+    def started(process: Popen[bytes]) -> None:
+        processes.append(process)
+        if came:  # while it was being started
+            process.terminate()
+
+    numbers = _ENDING if current_thread() is main_thread() else ()
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in handlers.items():
+        if handler != signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, end)
     try:
-        yield
+        yield started
     finally:
-        signal.signal(signal.SIGINT, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         if came:
-            signal.raise_signal(signal.SIGINT)
-
-
-def _end(process: Popen[bytes]) -> None:
-    """End the program after Ctrl-C. A terminal has sent that to the program too; if it was sent to this process only,
-    pass it on. A second one kills a program that does not end."""
-    try:
-        process.terminate()
-        process.wait()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
+            signal.raise_signal(came[0])

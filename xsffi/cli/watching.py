@@ -103,10 +103,6 @@ def watch(
         logging.basicConfig(
             format=f"{out.name}: %(message)s", level=logging.INFO
         )  # when the connection is lost and restored
-    if command is not None:
-        from .interrupts import raise_exceptions
-
-        raise_exceptions()  # to end the program too
     with closing(_changes(xs, out, _topmost(paths), initial, reconnect)) as changes:
         found = islice((change for change in changes if _is_near(change.path, paths, depth)), end)
         return _tell(found, _writer(out, json) if values or json else None, command, out)
