@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 from harness.commands import Ran, called, environment_for, on_terminal, ran
 
 import xsffi
-from xsffi.cli.devices import Device, Seen, devices_of
+from xsffi.cli.devices import DANGLING, Device, Seen, devices_of
 from xsffi.cli.domains import devices, domains
 from xsffi.cli.main import run
 from xsffi.cli.output import Output
@@ -39,6 +40,7 @@ def device(**fields: Any) -> Device:
         "backend": "/local/domain/0/backend/vif/5/0",
         "backend_state": b"4",
         "dangling": None,
+        "other": None,
     }
     return Device(**{**usual, **fields})
 
@@ -81,7 +83,7 @@ class TestDevices:
     def test_a_frontend_that_names_what_is_no_backend(self, named: str) -> None:
         """A guest may write there what it likes."""
         (one,) = found({"5": frontend(backend=named), "0": {"backend": {}}}, "/local/domain")
-        assert one.dangling == f"what it names is not a backend: {named}"
+        assert (one.dangling, one.backend) == ("not-a-backend", named)
 
     def test_what_a_guest_keeps_elsewhere_is_no_backend(self) -> None:
         forged = {"data": {"x": {"frontend": "/etc/x"}, "y": {"backend": "/etc/y"}}}
@@ -123,10 +125,10 @@ class TestDevices:
     @pytest.mark.parametrize(
         ("home", "text", "more"),
         [
-            (frontend(), "its backend is gone", {}),
-            (frontend(backend="/local/domain/3/backend/vif/5/0"), "backend domain 3 is gone", {"backend_domid": 3}),
-            (frontend(backend="none"), "it names no backend", {"backend_domid": 0, "backend_kind": None}),
-            ({"device": {"vif": {"0": {"state": "4"}}}}, "it names no backend", {"backend_domid": None}),
+            (frontend(), "backend-gone", {}),
+            (frontend(backend="/local/domain/3/backend/vif/5/0"), "backend-domain-gone", {"backend_domid": 3}),
+            (frontend(backend="none"), "no-backend", {"backend_domid": 0, "backend_kind": None}),
+            ({"device": {"vif": {"0": {"state": "4"}}}}, "no-backend", {"backend_domid": None}),
         ],
         ids=["no backend", "no domain", "no path", "nothing"],
     )
@@ -140,11 +142,11 @@ class TestDevices:
     @pytest.mark.parametrize(
         ("tree", "text"),
         [
-            ({"0": backend(), "5": {}}, "its frontend is gone"),
-            ({"0": backend()}, "domain 5 is gone"),
-            ({"0": backend(frontend="none"), "5": {}}, "it names no frontend"),
-            ({"0": backend(frontend="none")}, "domain 5 is gone"),
-            ({"0": backend(frontend="/local/domain/9/device/vif/0"), "5": {}}, "domain 9 is gone"),
+            ({"0": backend(), "5": {}}, "frontend-gone"),
+            ({"0": backend()}, "domain-gone"),
+            ({"0": backend(frontend="none"), "5": {}}, "no-frontend"),
+            ({"0": backend(frontend="none")}, "domain-gone"),
+            ({"0": backend(frontend="/local/domain/9/device/vif/0"), "5": {}}, "domain-gone"),
         ],
         ids=["no frontend", "no domain", "no path", "neither", "another domain"],
     )
@@ -155,19 +157,19 @@ class TestDevices:
         assert one.domid in (5, 9)
 
     def test_a_frontend_that_names_no_backend_is_told_with_it(self) -> None:
-        assert found({"5": frontend(backend=""), "0": backend()}) == [device(dangling="it names no backend")]
+        assert found({"5": frontend(backend=""), "0": backend()}) == [device(dangling="no-backend")]
 
     def test_a_backend_that_names_no_frontend_is_told_with_it(self) -> None:
-        assert found({"5": frontend(), "0": backend(frontend="")}) == [device(dangling="its backend names no frontend")]
+        assert found({"5": frontend(), "0": backend(frontend="")}) == [device(dangling="backend-names-none")]
 
     def test_a_frontend_that_names_the_backend_of_another(self) -> None:
         """As a guest may."""
         other = {"device": {"vif": {"0": {"backend": "/local/domain/0/backend/vif/5/0", "state": "4"}}}}
         path = "/local/domain/6/device/vif/0"
-        text = "its backend belongs to /local/domain/5/device/vif/0"
+        owner = "/local/domain/5/device/vif/0"
         assert found({"5": frontend(), "0": backend(), "6": other}) == [
             device(),
-            device(domid=6, frontend=path, dangling=text),
+            device(domid=6, frontend=path, dangling="backend-names-another", other=owner),
         ]
 
     def test_a_backend_whose_frontend_has_another(self) -> None:
@@ -176,7 +178,8 @@ class TestDevices:
         assert found({"5": frontend(backend=path), "3": backend(), "0": backend()}) == [
             device(
                 state=b"4",
-                dangling=f"its frontend has another backend: {path}",
+                dangling="frontend-names-another",
+                other=path,
             ),
             device(backend_domid=3, backend=path),
         ]
@@ -231,7 +234,7 @@ def test_the_devices_of_a_domain_are_those_of_which_it_has_an_end(xs: xsffi.Clie
 
 
 def test_devices_in_json(xs: xsffi.Client) -> None:
-    xs.write("/local/domain/5/device/vif/0/state", b"\xff")
+    xs.write("/local/domain/5/device/vif/0/state", "connected")  # a guest may write what it likes
     _, output, _ = called(devices, xs, json=True)
     lines = [json.loads(line) for line in output.splitlines()]
     assert lines[3] == {
@@ -239,21 +242,53 @@ def test_devices_in_json(xs: xsffi.Client) -> None:
         "id": "0",
         "domid": 5,
         "frontend": "/local/domain/5/device/vif/0",
-        "state": "\\xff",
+        "state": None,
+        "state_name": "invalid",
         "backend_domid": 0,
         "backend_kind": "vif",
         "backend": "/local/domain/0/backend/vif/5/0",
-        "backend_state": "connected",
+        "backend_state": 4,
+        "backend_state_name": "connected",
         "dangling": None,
+        "other": None,
     }
     assert [line["dangling"] for line in lines] == [
         None,
         None,
+        "backend-gone",
+        None,
+        None,
+        "domain-gone",
+    ]
+    assert [line["state_name"] for line in lines] == [None, "connected", "closing", "invalid", "initialising", None]
+    assert [line["backend_state"] for line in lines] == [1, 4, None, 4, 2, 2]
+
+
+def test_how_a_device_dangles_in_words(xs: xsffi.Client) -> None:
+    xs.write("/local/domain/3/device/vif/0/backend", "/local/domain/0/backend/vif/5/0")
+    xs.write("/local/domain/5/device/vif/1/backend", "/local/domain/8/backend/vif/5/1")
+    xs.write("/local/domain/5/device/vif/2/backend", "/etc/{x}")
+    column = [line.partition("  ")[2].rpartition("  ")[2] for line in called(devices, xs).output.splitlines()[1:]]
+    assert column == [
+        "its backend belongs to /local/domain/5/device/vif/0",
+        "1 initialising",
+        "4 connected",
         "its backend is gone",
-        None,
-        None,
+        "4 connected",
+        "its frontend has another backend: /local/domain/8/backend/vif/5/1",
+        "backend domain 8 is gone",
+        "what it names is not a backend: /etc/{x}",
         "domain 7 is gone",
     ]
+
+
+def test_every_way_to_dangle_has_words_and_is_documented() -> None:
+    assert [words.format_map(device()._asdict()) for words in DANGLING.values()].count("") == 0
+    page = (Path(__file__).resolve().parents[2] / "docs/command-line.md").read_text()
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| (.*) \|$", page.partition("## devices")[2].partition("\n## ")[0], re.MULTILINE
+    )
+    assert [code for code, _ in rows] == list(DANGLING)
 
 
 def test_check(xs: xsffi.Client) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..records import Node
 
     class Device(NamedTuple):
-        """A device: the directory of each end, whether it exists or is only named by the other one; and what is
+        """A device: the directory of each end, whether it exists or is only named by the other one; and how it is
         dangling, None if each end names the other. Unknown fields are None."""
 
         kind: str  # the class in the frontend's path
@@ -33,12 +33,31 @@ if TYPE_CHECKING:
         backend_kind: str | None  # for example "qdisk" for the frontend's "vbd"
         backend: str | None
         backend_state: bytes | None
-        dangling: str | None
+        dangling: str | None  # one of DANGLING
+        other: str | None  # the path that the other end names instead
 else:
-    _FIELDS = "kind id domid frontend state backend_domid backend_kind backend backend_state dangling"
+    _FIELDS = "kind id domid frontend state backend_domid backend_kind backend backend_state dangling other"
     Device = namedtuple("Device", _FIELDS)
 
-__all__ = ["Device", "Seen", "devices_of", "link_of"]
+__all__ = ["DANGLING", "Device", "Seen", "devices_of", "link_of"]
+
+#: How a device may be dangling, for programs and, with its fields filled in, for people.
+DANGLING = {
+    # Of a frontend.
+    "no-backend": "it names no backend",
+    "not-a-backend": "what it names is not a backend: {backend}",
+    "backend-domain-gone": "backend domain {backend_domid} is gone",
+    "backend-gone": "its backend is gone",
+    "backend-names-none": "its backend names no frontend",
+    "backend-names-another": "its backend belongs to {other}",
+    # Of a backend.
+    "domain-gone": "domain {domid} is gone",
+    "no-frontend": "it names no frontend",
+    "frontend-gone": "its frontend is gone",
+    "frontend-names-none": "its frontend names no backend",
+    "frontend-names-another": "its frontend has another backend: {other}",
+}
+_SOUND = (None, None)
 
 
 class Seen:
@@ -113,40 +132,46 @@ def _is_backend(names: list[str], node: Node, frontend: str | None) -> bool:
     return in_backend(names) and (len(names) == 4 or bool(frontend))
 
 
-def _dangling_frontend(seen: Seen, path: str, backend: str | None, backends: Mapping[str, str | None]) -> str | None:
+def _dangling_frontend(
+    seen: Seen, path: str, backend: str | None, backends: Mapping[str, str | None]
+) -> tuple[str | None, str | None]:
+    """How a frontend is dangling, and what its backend names instead."""
     if backend is None:
-        return "it names no backend"
+        return "no-backend", None
     if not in_backend(split(backend)[1]):
-        return f"what it names is not a backend: {backend}"
+        return "not-a-backend", None
     if seen.lacks(backend):
         domid, _ = split(backend)
         is_gone = domid is not None and seen.lacks(home(domid))
-        return f"backend domain {domid} is gone" if is_gone else "its backend is gone"
+        return "backend-domain-gone" if is_gone else "backend-gone", None
     if backend not in seen.nodes:
-        return None  # may not be read
+        return _SOUND  # as far as may be read
     other = backends.get(backend)
     if other is None:
-        return "its backend names no frontend"
-    return None if other == path else f"its backend belongs to {other}"
+        return "backend-names-none", None
+    return _SOUND if other == path else ("backend-names-another", other)
 
 
-def _dangling_backend(seen: Seen, path: str, frontend: str | None, frontends: Mapping[str, str | None]) -> str | None:
+def _dangling_backend(
+    seen: Seen, path: str, frontend: str | None, frontends: Mapping[str, str | None]
+) -> tuple[str | None, str | None]:
+    """The same of a backend, which no frontend names that it names."""
     domid, _, _ = _named_by_backend(path)
     if frontend is not None:
         domid, _ = split(frontend)
     if domid is not None and seen.lacks(home(domid)):
-        return f"domain {domid} is gone"
+        return "domain-gone", None
     if frontend is None:
-        return "it names no frontend"
+        return "no-frontend", None
     if seen.lacks(frontend):
-        return "its frontend is gone"
+        return "frontend-gone", None
     if frontend not in seen.nodes:
-        return None  # may not be read
+        return _SOUND  # as far as may be read
     other = frontends.get(frontend)
-    return "its frontend names no backend" if other is None else f"its frontend has another backend: {other}"
+    return ("frontend-names-none", None) if other is None else ("frontend-names-another", other)
 
 
-def _device(seen: Seen, frontend: str | None, backend: str | None, dangling: str | None) -> Device:
+def _device(seen: Seen, frontend: str | None, backend: str | None, dangling: tuple[str | None, str | None]) -> Device:
     domid, names = (None, []) if frontend is None else split(frontend)
     backend_domid = None if backend is None else split(backend)[0]
     named_domid, kind, number = (None, None, None) if backend is None else _named_by_backend(backend)
@@ -161,7 +186,7 @@ def _device(seen: Seen, frontend: str | None, backend: str | None, dangling: str
         kind,
         backend,
         None if backend is None else seen.value(f"{backend}/state"),
-        dangling,
+        *dangling,
     )
 
 

@@ -7,7 +7,7 @@ from json import dumps
 
 from ..errors import AccessDeniedError, NodeNotFoundError, XenStoreError, error_from_errno
 from .command import DOMAIN, Command
-from .devices import Seen, devices_of, link_of
+from .devices import DANGLING, Seen, devices_of, link_of
 from .places import DOMAINS, domid_of, find_domain, home, split
 from .snapshots import read_tree
 from .states import state_name, state_style
@@ -64,7 +64,7 @@ def domains(xs: Client, out: Output, json: bool = False) -> int:
     for domid in _domids(seen):
         its = [device for device in found if device.domid == domid and device.frontend is not None]
         if json:
-            name = _text(names.get(domid))
+            name = names[domid].decode("utf-8", "backslashreplace") if domid in names else None
             fields = {"domid": domid, "name": name, "home": home(domid), "devices": [_fields(each) for each in its]}
             out.line(dumps(fields))
             continue
@@ -149,12 +149,16 @@ def _cells(device: Device, names: Mapping[int, bytes], out: Output) -> list[tupl
         (_domain(device.backend_domid, names, out), "cyan"),
         (shown_name(device.backend_kind or ""), ""),
         _state(device.backend_state, out),
-        (shown_name(device.dangling or ""), "red"),
+        (shown_name(_dangling(device)), "red"),
     ]
 
 
 def _label(device: Device) -> str:
     return f"{device.kind}/{device.id}" if device.id else device.kind
+
+
+def _dangling(device: Device) -> str:
+    return DANGLING[device.dangling].format_map(device._asdict()) if device.dangling else ""
 
 
 def _state(value: bytes | None, out: Output) -> tuple[str, str]:
@@ -175,16 +179,16 @@ def _name(domid: int, names: Mapping[int, bytes], out: Output) -> str:
 
 
 def _fields(device: Device) -> dict[str, Any]:
-    """A device in JSON; valid states by name."""
-    fields = device._asdict()
-    for name in ("state", "backend_state"):
-        value = fields[name]
-        fields[name] = None if value is None else state_name(value) or _text(value)
+    """A device in JSON: its states by number and by name."""
+    fields: dict[str, Any] = {}
+    for field, value in device._asdict().items():
+        if field in ("state", "backend_state"):
+            name = None if value is None else state_name(value)
+            fields[field] = None if name is None else int(value)
+            fields[f"{field}_name"] = "invalid" if value is not None and name is None else name
+        else:
+            fields[field] = value
     return fields
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("utf-8", "backslashreplace")
 
 
 COMMANDS = {
