@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 __all__ = [
+    "DESCRIPTION",
+    "USAGE",
     "HelpWanted",
     "Parser",
     "UsageError",
+    "add_global_options",
     "command_parser",
     "global_parser",
     "number_of",
@@ -27,6 +30,9 @@ __all__ = [
 ]
 
 _WIDTH = 80  # of help if there is no terminal
+
+USAGE = "%(prog)s [OPTIONS] COMMAND …"
+DESCRIPTION = "XenStore at a shell."
 
 _COMMANDS = """\
 commands:
@@ -96,12 +102,12 @@ def global_parser(prog: str = "xsffi") -> Parser:
     """The parser of the global options; leaves the command's name in ``command`` and what follows in ``rest``."""
     parser = Parser(
         prog=prog,
-        usage="%(prog)s [OPTIONS] COMMAND …",
-        description="XenStore at a shell.",
+        usage=USAGE,
+        description=DESCRIPTION,
         epilog=_epilog(),
         formatter_class=_verbatim,
     )
-    _add_options(parser)
+    add_global_options(parser)
     parser.add_argument("command", nargs="?", metavar="COMMAND", help="one of the commands below")
     parser.add_argument("rest", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
@@ -109,8 +115,8 @@ def global_parser(prog: str = "xsffi") -> Parser:
 
 def whole_parser() -> Parser:
     """The parser with all commands, whose modules it imports: for completion and man pages."""
-    parser = Parser(prog="xsffi", description="XenStore at a shell.", epilog=store_text())
-    _add_options(parser)
+    parser = Parser(prog="xsffi", description=DESCRIPTION, epilog=store_text())
+    add_global_options(parser)
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for name, entry in COMMANDS.items():
         command_of(name).arguments(commands.add_parser(name, help=entry.summary, description=_sentence(entry.summary)))
@@ -207,7 +213,7 @@ def store_text() -> str:
     return _STORE.format(socket=default_socket())
 
 
-def _add_options(parser: Parser) -> None:
+def add_global_options(parser: Parser) -> None:
     """Add the global options."""
     parser.add_argument("--socket", metavar="PATH", help="the daemon's socket, or the kernel's device")
     parser.add_argument(
