@@ -43,6 +43,8 @@ runs once it has exited; further changes to the same node meanwhile are reported
 
 
 def _arguments(parser: ArgumentParser) -> None:
+    from argparse import REMAINDER
+
     count = number_of(int, -1, "a count must be a whole number of at least 0, or -1 for no limit")
     depth = number_of(int, -1, "a depth must be a whole number of at least 0, or -1 for all")
     parser.description = _DESCRIPTION
@@ -64,7 +66,7 @@ def _arguments(parser: ArgumentParser) -> None:
     programs.add_argument(
         "--exec",
         dest="program",
-        nargs="...",
+        nargs=REMAINDER,
         metavar="PROGRAM",
         help="run this program for each change; takes all arguments that follow",
     )
