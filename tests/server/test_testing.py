@@ -547,7 +547,11 @@ def test_delayed_answers() -> None:
         (lambda store: store.delay_answers(-0.5), ValueError, "a delay must not be negative: -0.5"),
         (lambda store: store.delay_answers(float("nan")), ValueError, "a delay must not be negative: nan"),
         (lambda store: store.fail_commits(-1), ValueError, "a number of commits must be an int of at least 0, not -1"),
-        (lambda store: store.fail_commits("2"), ValueError, "a number of commits must be an int of at least 0, not '2'"),
+        (
+            lambda store: store.fail_commits("2"),
+            ValueError,
+            "a number of commits must be an int of at least 0, not '2'",
+        ),
         (lambda store: store.fail("EIO", times=1.5), ValueError, "times must be an int of at least 0, not 1.5"),
         (lambda store: store.fail(5), TypeError, "an error must be given by name, a str, not int: 5"),
     ],

@@ -65,7 +65,9 @@ def test_what_a_request_calls(request_: r.Request[Any], called: tuple[object, ..
 
 @pytest.mark.parametrize("request_", REFUSED, ids=repr)
 def test_what_the_library_has_no_function_for(request_: r.Request[Any]) -> None:
-    with pytest.raises(xsffi.NotSupportedError, match=f"no function for {request_.type.name}; the wire backend supports it"):
+    with pytest.raises(
+        xsffi.NotSupportedError, match=f"no function for {request_.type.name}; the wire backend supports it"
+    ):
         call_of(request_, Kind.SOCKET)
 
 

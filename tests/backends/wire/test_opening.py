@@ -91,13 +91,19 @@ def test_nobody_listens_any_more(tmp_path: Path, is_there: bool) -> None:
 
 
 def test_no_descriptors_left(xenstored: Daemon) -> None:
-    with descriptors_left(0), pytest.raises(XenStoreError, match=r"cannot open a further connection .*: Too many") as caught:
+    with (
+        descriptors_left(0),
+        pytest.raises(XenStoreError, match=r"cannot open a further connection .*: Too many") as caught,
+    ):
         open_further(xenstored.socket_path, None, xenstored.pid, nothing_is_wrong)
     assert caught.value.errno == errno.EMFILE
 
 
 def test_it_is_not_accepted_in_time(own_daemon: Daemon) -> None:
-    with nobody_is_accepted(own_daemon), pytest.raises(WaitTimeoutError, match="too many clients are waiting") as caught:
+    with (
+        nobody_is_accepted(own_daemon),
+        pytest.raises(WaitTimeoutError, match="too many clients are waiting") as caught,
+    ):
         open_further(own_daemon.socket_path, None, own_daemon.pid, nothing_is_wrong, SHORT)
     assert caught.value.errno == errno.ETIMEDOUT
 
