@@ -35,13 +35,6 @@ def test_what_help_says(store: EmbeddedStore) -> None:
     assert typed(store.path, "help", "read").output.startswith("usage: xsffi read [-h] ")
 
 
-def test_what_version_says(store: EmbeddedStore) -> None:
-    first, second, third = typed(store.path, "version").output.splitlines()
-    assert first.startswith("xsffi ")
-    assert second.startswith("libxenstore: ")
-    assert third.startswith("store: ")
-
-
 @pytest.mark.parametrize(
     ("line", "complaint"),
     [
