@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 
 import pytest
@@ -162,6 +163,7 @@ def test_a_dropped_transaction_is_ended(daemon: Daemon, xs: Client, top: str) ->
         gc.collect()  # at once, on PyPy too
     with xs.transaction():
         pass
-    with pytest.raises(xsffi.XenStoreError):
+    with pytest.raises(xsffi.XenStoreError) as caught:
         xs.backend.call(TransactionEnd(commit=True), tx_id)
+    assert caught.value.errno == (errno.EIO if daemon.kind == "oxenstored" else errno.ENOENT)
     assert not xs.exists(f"{top}/a")

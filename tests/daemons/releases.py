@@ -25,6 +25,7 @@ __all__ = [
     "CHILDREN_ARE_SORTED",
     "EVERY_DOMAIN",
     "FEATURES",
+    "GUESTS_TRANSACTIONS",
     "GUESTS_WATCHES",
     "LIVE_UPDATE",
     "LONG_PATH",
@@ -131,6 +132,11 @@ GUESTS_WATCHES = Difference(
     "how many watches a guest has at least, where no quota is set",
     xenstored={"4.14": 128, "4.22": 127},
     oxenstored={"4.14": 100},
+)
+GUESTS_TRANSACTIONS = Difference(
+    "how many transactions a guest may have open, where no quota is set",
+    xenstored={"4.14": 11, "4.22": 9},
+    oxenstored={"4.14": 11},
 )
 WATCHES_OVER_QUOTA = Difference(
     "what a guest gets that has too many watches",

@@ -133,8 +133,8 @@ def test_threads_that_set_and_remove(table: WatchTable[Watched]) -> None:
             thread.join()
     finally:
         sys.setswitchinterval(interval)
-    assert all(sum(step) == 1 for step in zip(*added))
-    assert all(sum(step) == 1 for step in zip(*removed))
+    assert [sum(step) for step in zip(*added)] == [1] * rounds
+    assert [sum(step) for step in zip(*removed)] == [1] * rounds
     assert table.find("/a", token) == []
 
 
@@ -152,6 +152,7 @@ def test_the_end_of_a_token_may_use_the_table(table: WatchTable[Watched]) -> Non
     for number in range(3):
         table.add(Watched("/a", Token(), b"%d" % number))
     table.clear()
-    table.add(Watched("/b", "token", b"5"))
-    assert table.owner("5") is not None
+    last = Watched("/b", "token", b"5")
+    table.add(last)
+    assert table.owner("5") is last
     assert seen == [True] * 3

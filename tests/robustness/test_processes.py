@@ -42,7 +42,7 @@ def test_a_child_gets_a_clear_error(xs: Client, top: str) -> None:
         for each in uses:
             with pytest.raises(xsffi.ForkedError, match="parent"):
                 each()
-        with pytest.raises(xsffi.XenStoreError):
+        with pytest.raises(xsffi.ForkedError):
             watch.close()
         xs.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import re
 import time
 import warnings
 from typing import Any, Callable
@@ -422,10 +423,8 @@ class TestRetries:
 
     @pytest.mark.parametrize("attempts", [0, -1, None, "3", 2.5])
     def test_bad_numbers_of_attempts(self, client: Client, fake: FakeBackend, attempts: Any) -> None:
-        with pytest.raises((ValueError, TypeError)) as caught:
+        with pytest.raises(ValueError, match=re.escape(f"attempts must be an int of at least 1, not {attempts!r}")):
             client.transact(lambda transaction: None, attempts=attempts)
-        assert "attempts must be an int of at least 1" in str(caught.value)
-        assert repr(attempts) in str(caught.value)
         assert fake.calls == []
 
 

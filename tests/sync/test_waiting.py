@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import itertools
 import signal
@@ -386,5 +387,4 @@ class TestInterruptions:
             gc.collect()
             if not was_there():
                 break
-        assert set(outcomes) <= {b"1", 35}
-        assert b"1" in outcomes
+        assert set(outcomes) - {errno.EDEADLK} == {b"1"}

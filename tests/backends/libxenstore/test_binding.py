@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from daemons import Daemon
 from harness.descriptors import is_readable
-from harness.stores import environment_of, require_libxenstore
+from harness.stores import environment_of, open_client, require_libxenstore
 
 import xsffi
 from xsffi import Permission, WatchEvent
@@ -31,7 +31,7 @@ def handle(xenstored: Daemon) -> Iterator[LibXenStore]:
         opened.xs_close()
 
 
-def test_nodes(handle: LibXenStore) -> None:
+def test_nodes(handle: LibXenStore, xenstored: Daemon) -> None:
     handle.xs_write(0, b"/binding/value", bytes(range(256)))
     assert handle.xs_read(0, b"/binding/value") == bytes(range(256))
     assert handle.xs_read(0, b"/binding") == b""
@@ -41,6 +41,8 @@ def test_nodes(handle: LibXenStore) -> None:
     permissions = [Permission(0, "n"), Permission(5, "r"), Permission(6, "w"), Permission(7, "b")]
     handle.xs_set_permissions(0, b"/binding", permissions)
     assert handle.xs_get_permissions(0, b"/binding") == permissions
+    with open_client(xenstored.socket_path, "wire") as other:
+        assert other.get_permissions("/binding") == permissions  # which are not only ours
     handle.xs_rm(0, b"/binding/value")
     assert handle.xs_directory(0, b"/binding") == ["a"]
 

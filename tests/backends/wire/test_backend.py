@@ -22,11 +22,16 @@ def _both(implementation: str) -> None:
     """Everything here, over connections in C and in Python."""
 
 
+class Text(str):
+    """A str of a kind of its own."""
+
+
 def test_requests(daemon: Daemon, top: str) -> None:
     node = f"{top}/a".encode()
     backend = open_wire(daemon.socket_path, 60)
     assert backend.call(r.Write(node, b"\0value")) is None
     assert backend.read(f"{top}/a") == backend.call(r.Read(node)) == b"\0value"
+    assert backend.read(Text(f"{top}/a")) == b"\0value"  # not what C looks for, and no mistake
     tx_id = backend.call(r.TransactionStart())
     backend.call(r.Write(node, b"2"), tx_id)
     assert (backend.read(f"{top}/a"), backend.call(r.Read(node), tx_id)) == (b"\0value", b"2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -152,12 +153,15 @@ def test_its_time_is_up() -> None:
         assert read(connections[0], "/after") == value_of(b"/after")
 
 
-def silent_after(count: int, resumed: threading.Event) -> Callable[[Link], None]:
+def silent_after(count: int, resumed: threading.Event, came: list[Packet]) -> Callable[[Link], None]:
+    """A script that answers so many requests, and the others once it is resumed."""
+
     def serve(link: Link) -> None:
-        for _ in range(count):
-            link.reply(link.request())
-        assert resumed.wait(60)
-        answer(link)
+        for number in itertools.count():
+            if number == count:
+                assert resumed.wait(60)
+            came.append(link.request())
+            link.reply(came[-1])
 
     return serve
 
@@ -166,25 +170,30 @@ def silent_after(count: int, resumed: threading.Event) -> Callable[[Link], None]
 def test_an_interruption_has_all_of_it_forgotten() -> None:
     """Over each of the connections, which live on; a transaction that was to be set up is taken back."""
     resumed = threading.Event()
-    requests = [*reads(range(300)), TransactionStart()]
-    with Peer(silent_after(100, resumed)) as peer, connections_to(peer, 2) as connections:
+    came: list[Packet] = []
+    requests = [*reads(range(150)), TransactionStart()]  # of which some are answered, and the last is on its way
+    with Peer(silent_after(100, resumed, came)) as peer, connections_to(peer, 2) as connections:
         with pytest.raises(Interrupt), interrupted_after(0.3):
-            carry(connections, [requests, reads(range(300))], LIMIT)
+            carry(connections, [requests] * 2, LIMIT)
         resumed.set()
         for connection in connections:
-            assert read(connection, "/after") == value_of(b"/after")
+            for _ in range(2):  # by the first, the id of the transaction has come
+                assert read(connection, "/after") == value_of(b"/after")
+        assert sum(packet.type == M.TRANSACTION_START for packet in came) == 2
+        assert [packet.payload for packet in came if packet.type == M.TRANSACTION_END] == [b"F\0"] * 2
         assert carry(connections, [reads(range(300))] * 2, LIMIT) == values(range(300)) * 2
 
 
 def test_one_connection_is_lost() -> None:
     """So what the others carry is forgotten, and they live on."""
     resumed = threading.Event()
+    came: list[Packet] = []
 
     def die(link: Link) -> None:
         link.request()
         link.hang_up()
 
-    with Peer(silent_after(1, resumed), die) as peer, connections_to(peer, 2) as connections:
+    with Peer(silent_after(1, resumed, came), die) as peer, connections_to(peer, 2) as connections:
         assert read(connections[0], "/first") == value_of(b"/first")
         with pytest.raises(ConnectionLostError):
             carry(connections[::-1], [reads(range(300)), reads(range(300))], LIMIT)
