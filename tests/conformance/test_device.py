@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 
 import pytest
 from daemons import Daemon, PtyBridge, SocketBridge
 from harness.stores import AIO, events_so_far, open_client
+from harness.threads import Call
 
 import xsffi
 from xsffi import Client
@@ -63,20 +63,9 @@ def test_the_longest_request(device: Client, top: str) -> None:
 
 
 def test_close_ends_a_wait(device: Client) -> None:
-    errors: list[BaseException] = []
-
-    def wait() -> None:
-        try:
-            device.read_watch()
-        except xsffi.XenStoreError as error:
-            errors.append(error)
-
-    waiter = threading.Thread(target=wait, daemon=True)
-    waiter.start()
-    threading.Event().wait(0.05)
+    waiting = Call(device.read_watch).until_asleep()
     device.close()
-    waiter.join(5)
-    assert [type(error) for error in errors] == [xsffi.ClientClosedError]
+    assert isinstance(waiting.outcome(), xsffi.ClientClosedError)
 
 
 @pytest.mark.parametrize("backend", ["wire", AIO])  # libxenstore does not notice

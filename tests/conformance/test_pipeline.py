@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
 from daemons import Daemon, Guest, PtyBridge, RingBridge
 from harness.embedded import EmbeddedDaemon
 from harness.stores import AIO, client_of, events_so_far, open_client, require_libxenstore
+from harness.threads import Call, all_outcomes
 
 import xsffi
 import xsffi.aio.backend as aio_backend
@@ -348,27 +350,16 @@ def test_the_daemon_dies(own_daemon: Daemon, backend: str) -> None:
 
 
 def test_sixteen_threads(xs: Client, top: str) -> None:
-    failures: list[BaseException] = []
-
     def work(number: int) -> None:
-        try:
-            with xs.pipeline() as p:
-                for i in range(1000):
-                    p.write(f"{top}/{number}", f"{number} {i}")
-                    p.read(f"{top}/{number}")
-            assert p.results[1::2] == [f"{number} {i}".encode() for i in range(1000)]
-            for _ in range(50):
-                assert xs.read(f"{top}/{number}") == f"{number} 999".encode()
-        except BaseException as error:
-            failures.append(error)
+        with xs.pipeline() as p:
+            for i in range(1000):
+                p.write(f"{top}/{number}", f"{number} {i}")
+                p.read(f"{top}/{number}")
+        assert p.results[1::2] == [f"{number} {i}".encode() for i in range(1000)]
+        for _ in range(50):
+            assert xs.read(f"{top}/{number}") == f"{number} 999".encode()
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive(), "it hangs"
-    assert failures == []
+    assert all_outcomes([partial(work, number) for number in range(16)]) == [None] * 16
 
 
 def test_a_read_while_many_events_wait(xs: Client, other: Client, top: str) -> None:
@@ -387,21 +378,9 @@ def test_a_read_while_many_events_wait(xs: Client, other: Client, top: str) -> N
 def test_a_dump_ends_with_its_client(own_daemon: Daemon, backend: str) -> None:
     with client_of(own_daemon, backend) as mine:
         own_daemon.pause()
-        failures: list[BaseException] = []
-
-        def dump() -> None:
-            try:
-                mine.dump("/")
-            except BaseException as error:
-                failures.append(error)
-
-        dumper = threading.Thread(target=dump)
-        dumper.start()
-        threading.Event().wait(0.1)
+        dumping = Call(lambda: mine.dump("/")).until_asleep()
         mine.close()
-        dumper.join(5)
-        assert not dumper.is_alive(), "it hangs"
-        assert [type(error) for error in failures] == [xsffi.ClientClosedError]
+        assert isinstance(dumping.outcome(), xsffi.ClientClosedError)
         with pytest.raises(xsffi.ClientClosedError):
             mine.dump("/")
         own_daemon.resume()

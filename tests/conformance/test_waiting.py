@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 from daemons import Daemon
 from harness.stores import events_so_far
+from harness.threads import Call
 
 import xsffi
 from xsffi import Client
@@ -25,12 +27,11 @@ def meanwhile(*steps: object) -> Iterator[None]:
         for step in steps:
             step()  # type: ignore[operator]
 
-    thread = threading.Thread(target=run)
-    thread.start()
+    call = Call(run)
     try:
         yield
     finally:
-        thread.join(LONG)
+        call.result()
 
 
 def test_what_is_so_already(xs: Client, top: str) -> None:
@@ -173,19 +174,11 @@ def test_bad_input(xs: Client, top: str) -> None:
 
 def test_many_at_once_share_their_watches(xs: Client, other: Client, daemon: Daemon, top: str) -> None:
     """And each has its own condition, and leaves when that is true."""
-    found: list[bytes | None] = []
-
-    def wait(number: int) -> None:
-        found.append(xs.wait_for(f"{top}/{number % 5}", str(number), LONG))
-
-    threads = [threading.Thread(target=wait, args=(number,)) for number in range(50)]
-    for thread in threads:
-        thread.start()
+    waits = [Call(partial(xs.wait_for, f"{top}/{number % 5}", str(number), LONG)) for number in range(50)]
     for number in range(50):
         # Each waits for the next value of its node, which stays until it has seen it.
         other.write(f"{top}/{number % 5}", str(number))
-        threads[number].join(LONG)
-    assert sorted(int(each or b"-1") for each in found) == list(range(50))
+        assert waits[number].result() == b"%d" % number
     assert events_so_far(xs) == []
 
 

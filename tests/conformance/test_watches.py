@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from functools import partial
 from typing import Callable
 
 import pytest
@@ -13,6 +14,7 @@ from daemons.releases import WATCH_DEPTH, require
 from harness.alarms import Interrupt, interrupted_after
 from harness.descriptors import WAYS
 from harness.stores import AIO, client_of, events_so_far, of_sync_alone
+from harness.threads import Call
 
 import xsffi
 from xsffi import Client, WatchEvent
@@ -164,29 +166,20 @@ def test_a_relative_path_is_reported_so(xs: Client, other: Client, top: str) -> 
 
 
 def test_closing_from_two_threads_and_with_the_client(daemon: Daemon, backend: str, top: str) -> None:
-    failures: list[BaseException] = []
-
     def close_all(watches: list[xsffi.Watch], go: threading.Barrier) -> None:
         go.wait()
-        try:
-            for watch in watches:
-                watch.close()
-        except BaseException as error:
-            failures.append(error)
+        for watch in watches:
+            watch.close()
 
     for _ in range(10):
         with client_of(daemon, backend) as xs:
             watches = [xs.watch(f"{top}/{number}") for number in range(30)]
             go = threading.Barrier(3)
-            threads = [threading.Thread(target=close_all, args=(watches, go)) for _ in range(2)]
-            for thread in threads:
-                thread.start()
+            calls = [Call(partial(close_all, watches, go)) for _ in range(2)]
             go.wait()
             xs.close()
-            for thread in threads:
-                thread.join(SOON)
+            assert [call.outcome() for call in calls] == [None, None]
             assert all(watch.closed for watch in watches)
-    assert failures == []
 
 
 def test_reset_watches(xs: Client, other: Client, top: str) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Generic, TypeVar
 
-__all__ = ["Call", "all_outcomes", "until"]
+__all__ = ["PATIENCE", "Call", "all_outcomes", "switching_often", "until"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -69,3 +71,14 @@ def until(condition: Callable[[], object]) -> None:
     while not condition():
         assert monotonic() < end, "it never came to that"
         sleep(0.001)
+
+
+@contextmanager
+def switching_often() -> Iterator[None]:
+    """Threads change places as often as can be."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)

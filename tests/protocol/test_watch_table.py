@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 import threading
+from functools import partial
 from typing import Any
 
 import pytest
+from harness.threads import all_outcomes, switching_often
 
 from xsffi.protocol.watch_table import Watched, WatchTable
 
@@ -123,16 +125,8 @@ def test_threads_that_set_and_remove(table: WatchTable[Watched]) -> None:
             meeting.wait()
             removed[number].append(table.remove(shared[step]))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    with switching_often():
+        assert all_outcomes([partial(work, number) for number in range(4)]) == [None] * 4
     assert [sum(step) for step in zip(*added)] == [1] * rounds
     assert [sum(step) for step in zip(*removed)] == [1] * rounds
     assert table.find("/a", token) == []

@@ -29,6 +29,7 @@ from daemons import Daemon
 from harness.alarms import Interrupt, alarm_after, at_moment, interrupt, of_finalizers, silence
 from harness.descriptors import open_descriptors
 from harness.stores import client_of, events_so_far, open_client
+from harness.threads import all_outcomes, switching_often
 
 import xsffi
 import xsffi.backends.wire.native
@@ -372,16 +373,11 @@ def test_no_watch_is_left_wherever_it_is_interrupted(
 def test_a_read_among_many_others(xs: Client, top: str) -> None:
     """Requests one by one and many at once, by threads that change places as often as can be."""
     xs.write(f"{top}/a", "1")
-    failures: list[BaseException] = []
-    interval = sys.getswitchinterval()
     end = time.monotonic() + 2
 
     def work(call: Callable[[], object]) -> None:
-        try:
-            while time.monotonic() < end:
-                call()
-        except BaseException as error:
-            failures.append(error)
+        while time.monotonic() < end:
+            call()
 
     calls: list[Callable[[], object]] = [
         lambda: xs.read(f"{top}/a"),
@@ -389,17 +385,8 @@ def test_a_read_among_many_others(xs: Client, top: str) -> None:
         lambda: xs.read_many([f"{top}/a"] * 200),
         lambda: xs.read_many([f"{top}/a"] * 100),
     ]
-    threads = [threading.Thread(target=work, args=(call,)) for call in calls]
-    sys.setswitchinterval(1e-6)
-    try:
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(20)
-            assert not thread.is_alive(), "it hangs"
-    finally:
-        sys.setswitchinterval(interval)
-    assert failures == []
+    with switching_often():
+        assert all_outcomes([partial(work, call) for call in calls]) == [None] * 4
 
 
 @of_finalizers

@@ -11,18 +11,20 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 from daemons import Daemon
 from harness.alarms import Interrupt, handled_elsewhere, interrupted_after, of_finalizers
 from harness.children import in_child
 from harness.stores import client_of, connections_to, events_so_far, nobody_is_accepted
+from harness.threads import Call, all_outcomes
 
 import xsffi
 from xsffi import Client
 from xsffi.backends.wire.native import open_in_c
 
-SECOND = 1.0
+SOON = 4.0  # seconds: before the rescue of handled_elsewhere(), however busy the machine
 
 
 def test_a_child_gets_a_clear_error(xs: Client, top: str) -> None:
@@ -72,26 +74,17 @@ def test_a_child_that_exits_or_works_on_its_own_disturbs_nobody(
 def test_a_fork_while_other_threads_call_and_wait(xs: Client, top: str) -> None:
     xs.watch(top)
     stop = threading.Event()
-    failures: list[BaseException] = []
 
     def call() -> None:
-        try:
-            while not stop.is_set():
-                xs.read(top)
-        except BaseException as error:
-            failures.append(error)
+        while not stop.is_set():
+            xs.read(top)
 
     def wait() -> None:
-        try:
-            while not stop.is_set():
-                if xs.check_watch() is None:
-                    time.sleep(0.001)
-        except BaseException as error:
-            failures.append(error)
+        while not stop.is_set():
+            if xs.check_watch() is None:
+                time.sleep(0.001)
 
-    threads = [threading.Thread(target=target) for target in (call, call, wait)]
-    for thread in threads:
-        thread.start()
+    calls = [Call(work) for work in (call, call, wait)]
 
     def use() -> None:
         with pytest.raises(xsffi.ForkedError):
@@ -101,9 +94,7 @@ def test_a_fork_while_other_threads_call_and_wait(xs: Client, top: str) -> None:
         assert [in_child(use, 10) for _ in range(10)] == [0] * 10
     finally:
         stop.set()
-        for thread in threads:
-            thread.join()
-    assert failures == []
+    assert [call.outcome() for call in calls] == [None] * 3
 
 
 def test_a_child_that_lives_on_does_not_keep_the_connection(own_daemon: Daemon, backend: str) -> None:
@@ -147,7 +138,7 @@ def test_an_interrupted_wait(xs: Client, other: Client, top: str) -> None:
         begin = time.monotonic()
         with pytest.raises(Interrupt), interrupted_after(0.05):
             wait()
-        assert time.monotonic() - begin < SECOND
+        assert time.monotonic() - begin < SOON
     watch = xs.watch(top)
     assert xs.read_watch(5).token is watch
     assert xs.read(top) == b""
@@ -183,7 +174,7 @@ def test_ctrl_c_ends_a_program_at_once(daemon: Daemon, backend: str) -> None:
         begin = time.monotonic()
         assert process.stdout.readline() == "yes\n"
         assert process.wait(5) == 0
-        assert time.monotonic() - begin < SECOND
+        assert time.monotonic() - begin < SOON
 
 
 def test_an_interrupted_request_on_the_wire(own_daemon: Daemon) -> None:
@@ -231,7 +222,7 @@ def test_interrupted_though_the_wait_is_not(own_daemon: Daemon, backend: str) ->
             begin = time.monotonic()
             with pytest.raises(Interrupt), handled_elsewhere(), interrupted_after(0.05):
                 use()
-            assert time.monotonic() - begin < SECOND
+            assert time.monotonic() - begin < SOON
         own_daemon.resume()
         assert xs.read("/") == b""
 
@@ -241,7 +232,7 @@ def test_interrupted_while_the_daemon_accepts_nobody(own_daemon: Daemon) -> None
         begin = time.monotonic()
         with pytest.raises(Interrupt), handled_elsewhere(), interrupted_after(0.05):
             xsffi.Client(own_daemon.socket_path, backend="wire")
-        assert time.monotonic() - begin < SECOND
+        assert time.monotonic() - begin < SOON
         came: list[bool] = []
 
         def handler() -> None:
@@ -294,7 +285,7 @@ def test_a_signal_handler_may_use_the_client(xs: Client, top: str) -> None:
     with interrupted_after(0.05, handler):
         assert xs.read_watch(5).path == f"{top}/by-handler"
     assert seen == [b"yes"]
-    assert time.monotonic() - begin < SECOND
+    assert time.monotonic() - begin < SOON
 
 
 def test_a_signal_handler_may_close_the_client(xs: Client) -> None:
@@ -304,43 +295,30 @@ def test_a_signal_handler_may_close_the_client(xs: Client) -> None:
 
 def test_sixteen_threads_on_one_client(xs: Client, other: Client, top: str) -> None:
     count, rounds = 16, 60
-    failures: list[BaseException] = []
     watched = f"{top}/watched"
     xs.watch(watched, "mine")
     xs.read_watch(5)
     seen: list[str] = []
 
     def work(number: int) -> None:
-        try:
-            mine = f"{top}/{number}"
-            for round in range(rounds):
-                xs.write(mine, f"{number} {round}")
-                assert xs.read(mine) == f"{number} {round}".encode()
-                with pytest.raises(xsffi.NodeNotFoundError):
-                    xs.read(f"{mine}/missing")
-                if round % 20 == 0:
-                    with xs.transaction() as t:
-                        t.write(f"{mine}/in-transaction", str(round))
-                        t.abort()
-                    other.write(f"{watched}/{number}-{round}", "")
-        except BaseException as error:
-            failures.append(error)
+        mine = f"{top}/{number}"
+        for round in range(rounds):
+            xs.write(mine, f"{number} {round}")
+            assert xs.read(mine) == f"{number} {round}".encode()
+            with pytest.raises(xsffi.NodeNotFoundError):
+                xs.read(f"{mine}/missing")
+            if round % 20 == 0:
+                with xs.transaction() as t:
+                    t.write(f"{mine}/in-transaction", str(round))
+                    t.abort()
+                other.write(f"{watched}/{number}-{round}", "")
 
     def wait() -> None:
-        try:
-            while len(seen) < count * rounds // 20:
-                seen.append(xs.read_watch(10).path)
-        except BaseException as error:
-            failures.append(error)
+        while len(seen) < count * rounds // 20:
+            seen.append(xs.read_watch(60).path)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(count)]
-    threads += [threading.Thread(target=wait)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive(), "it hangs"
-    assert failures == []
+    works: list[Callable[[], None]] = [partial(work, number) for number in range(count)]
+    assert all_outcomes([*works, wait]) == [None] * (count + 1)
     assert sorted(seen) == sorted(f"{watched}/{n}-{r}" for n in range(count) for r in range(0, rounds, 20))
 
 

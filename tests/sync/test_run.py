@@ -7,16 +7,16 @@ import logging
 import math
 import threading
 from time import monotonic
-from typing import Any, Callable
+from typing import Any
 
 import pytest
 from harness.alarms import at_moment, interrupted_after
 from harness.descriptors import open_descriptors
 from harness.fakes import PATIENCE, FakeBackend, FakeEvents, make_client
-from harness.threads import until
+from harness.threads import Call, until
 
 from xsffi import Client, WatchEvent
-from xsffi.errors import ClientClosedError, ConnectionLostError, XenStoreError
+from xsffi.errors import ClientClosedError, ConnectionLostError
 
 
 class TestRun:
@@ -47,21 +47,19 @@ class TestRun:
     def test_an_event_that_comes_while_it_waits(self, client: Client, fake: FakeBackend) -> None:
         client.watch("/a", callback=lambda event: client.stop())
         name = fake.last_token
-        with in_a_thread(client.run) as runner:
-            until(lambda: bool(fake.waits))
-            fake.put_event("/a", name)
-            runner.join(PATIENCE)
-            assert not runner.is_alive()
+        running = Call(client.run)
+        until(lambda: fake.waits)
+        fake.put_event("/a", name)
+        assert running.result() is None
 
     @pytest.mark.parametrize("timeout", [30 * 24 * 3600, 1e12, math.inf])
     def test_a_long_time(self, client: Client, fake: FakeBackend, timeout: float) -> None:
         client.watch("/a", callback=lambda event: client.stop())
         name = fake.last_token
-        with in_a_thread(lambda: client.run(timeout)) as runner:
-            until(lambda: bool(fake.waits))
-            fake.put_event("/a", name)
-            runner.join(PATIENCE)
-            assert not runner.is_alive()
+        running = Call(lambda: client.run(timeout))
+        until(lambda: fake.waits)
+        fake.put_event("/a", name)
+        assert running.result() is None
 
     def test_it_rests_while_there_is_nothing(self, client: Client, fake: FakeBackend) -> None:
         client.run(timeout=0.05)
@@ -250,11 +248,10 @@ class TestStop:
         run_until_stopped(client)
 
     def test_from_another_thread(self, client: Client, fake: FakeBackend) -> None:
-        with in_a_thread(client.run) as runner:
-            until(lambda: bool(fake.waits))
-            client.stop()
-            runner.join(PATIENCE)
-            assert not runner.is_alive()
+        running = Call(client.run)
+        until(lambda: fake.waits)
+        client.stop()
+        assert running.result() is None
 
     @pytest.mark.parametrize("again", [False, True], ids=["the first run", "a later run"])
     def test_before_run(self, client: Client, fake: FakeBackend, again: bool) -> None:
@@ -311,20 +308,10 @@ class TestTheEndOfTheClient:
             client.run(timeout=PATIENCE, raise_errors=True)
 
     def test_another_thread_may_close_it(self, client: Client, fake: FakeBackend) -> None:
-        raised = []
-
-        def run() -> None:
-            try:
-                client.run()
-            except XenStoreError as error:
-                raised.append(error)
-
-        with in_a_thread(run) as runner:
-            until(lambda: bool(fake.waits))
-            client.close()
-            runner.join(PATIENCE)
-            assert not runner.is_alive()
-        assert [type(error) for error in raised] == [ClientClosedError]
+        running = Call(client.run)
+        until(lambda: fake.waits)
+        client.close()
+        assert isinstance(running.outcome(), ClientClosedError)
 
     def test_every_descriptor_is_given_back(self) -> None:
         with FakeBackend() as fake:
@@ -359,27 +346,3 @@ def run_until_stopped(client: Client) -> None:
     start = monotonic()
     client.run(timeout=PATIENCE)
     assert monotonic() - start < PATIENCE, "it was not stopped"
-
-
-class in_a_thread:
-    """A thread that is there for a block, which ends it; what it raises is raised at the end."""
-
-    def __init__(self, function: Callable[[], object]) -> None:
-        self._function = function
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        try:
-            self._function()
-        except BaseException as error:
-            self._error = error
-
-    def __enter__(self) -> threading.Thread:
-        self._thread.start()
-        return self._thread
-
-    def __exit__(self, *error: object) -> None:
-        self._thread.join(PATIENCE)
-        if self._error is not None:
-            raise self._error

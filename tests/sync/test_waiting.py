@@ -6,15 +6,16 @@ import errno
 import gc
 import itertools
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 from harness.alarms import Interrupt, alarm_after, at_moment, interrupt, interrupted_after, of_finalizers, silence
 from harness.children import in_child
+from harness.threads import Call, all_outcomes, switching_often
 
 import xsffi
 from xsffi import Client
@@ -63,95 +64,64 @@ def begun(waiting: threading.Event, condition: Callable[[View], Any]) -> Callabl
     return judged
 
 
-class Waiting:
-    """A wait in a thread of its own."""
-
-    def __init__(self, xs: Client, condition: Callable[[View], Any], timeout: float | None = LONG) -> None:
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self._judged = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(xs, begun(self._judged, condition), timeout))
-        self._thread.start()
-        assert self._judged.wait(LONG)
-
-    def _run(self, xs: Client, condition: Callable[[View], Any], timeout: float | None) -> None:
-        try:
-            self.result = xs.wait(condition, timeout)
-        except BaseException as error:
-            self.error = error
-
-    def end(self) -> Any:
-        """Its result; raises its error."""
-        self._thread.join(LONG)
-        assert not self._thread.is_alive()
-        if self.error is not None:
-            raise self.error
-        return self.result
+def waiting(xs: Client, condition: Callable[[View], Any], timeout: float | None = LONG) -> Call[Any]:
+    """A wait in a thread of its own, whose condition was judged already."""
+    judged = threading.Event()
+    call = Call(partial(xs.wait, begun(judged, condition), timeout))
+    assert judged.wait(LONG)
+    return call
 
 
 class TestSharing:
     def test_watches_are_shared_by_path(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
-        waits = [Waiting(xs, value_becomes(f"/node/{number % 3}", str(number))) for number in range(30)]
+        waits = [waiting(xs, value_becomes(f"/node/{number % 3}", str(number))) for number in range(30)]
         assert watches(store, other) == 4  # of the three nodes, and of the release of domains
         for number in range(30):
             other.write(f"/node/{number % 3}", str(number))
-            assert waits[number].end() is True
+            assert waits[number].result() is True
         assert watches(store, xs) == 0
 
     def test_whoever_reads_may_leave(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
         """By its time, by its condition, by what that raises: another one reads on."""
-        first = Waiting(xs, node_appears("/a"), timeout=0.2)
-        second = Waiting(xs, node_appears("/b"))
-        third = Waiting(xs, lambda view: view.exists("/c") and 1 / 0)
-        last = Waiting(xs, node_appears("/d"))
+        first = waiting(xs, node_appears("/a"), timeout=0.2)
+        second = waiting(xs, node_appears("/b"))
+        third = waiting(xs, lambda view: view.exists("/c") and 1 / 0)
+        last = waiting(xs, node_appears("/d"))
         with pytest.raises(xsffi.WaitTimeoutError):
-            first.end()
+            first.result()
         other.mkdir("/b")
-        assert second.end() is True
+        assert second.result() is True
         other.mkdir("/c")
         with pytest.raises(ZeroDivisionError):
-            third.end()
+            third.result()
         other.mkdir("/d")
-        assert last.end() is True
+        assert last.result() is True
         assert watches(store, xs) == 0
 
     def test_close_ends_all(self, xs: Client) -> None:
-        waits = [Waiting(xs, node_appears(f"/{number}")) for number in range(10)]
+        waits = [waiting(xs, node_appears(f"/{number}")) for number in range(10)]
         xs.close()
         for wait in waits:
             with pytest.raises(xsffi.ClientClosedError):
-                wait.end()
+                wait.result()
 
     def test_the_daemons_end_ends_all(self, store: EmbeddedStore, xs: Client) -> None:
-        waits = [Waiting(xs, node_appears(f"/{number}")) for number in range(10)]
+        waits = [waiting(xs, node_appears(f"/{number}")) for number in range(10)]
         store.stop()
         for wait in waits:
             with pytest.raises(xsffi.ConnectionLostError):
-                wait.end()
+                wait.result()
 
     def test_many_short_ones(self, xs: Client) -> None:
         """Some begin to set watches while others leave."""
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)
-        try:
-            raised: list[Exception] = []
 
-            def wait_again_and_again(number: int) -> None:
-                for turn in range(40):
-                    try:
-                        xs.wait_for(f"/{number + turn % 3}", "1", 0)
-                    except Exception as error:
-                        raised.append(error)
+        def wait_again_and_again(number: int) -> None:
+            for turn in range(40):
+                with pytest.raises(xsffi.WaitTimeoutError):
+                    xs.wait_for(f"/{number + turn % 3}", "1", 0)
 
-            threads = [threading.Thread(target=wait_again_and_again, args=(number,)) for number in range(20)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        finally:
-            sys.setswitchinterval(interval)
-        assert {type(error) for error in raised} == {xsffi.WaitTimeoutError}
-        assert len(raised) == 800
+        with switching_often():
+            assert all_outcomes([partial(wait_again_and_again, number) for number in range(20)]) == [None] * 20
 
     def test_something_changes_all_the_time(self, xs: Client, other: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         """The time ends that too."""
@@ -204,17 +174,13 @@ class TestSharing:
 
     def test_a_storm(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
         """Of waits that come and go, and of changes."""
-        failures: list[BaseException] = []
         over = threading.Event()
 
         def work(number: int) -> None:
-            try:
-                for turn in range(20):
-                    xs.wait_for(f"/storm/{(number + turn) % 4}", lambda value: value is not None, LONG)
-                    with pytest.raises(xsffi.WaitTimeoutError):
-                        xs.wait_for("/storm/never", "1", timeout=0.001 * (turn % 3))
-            except BaseException as error:
-                failures.append(error)
+            for turn in range(20):
+                xs.wait_for(f"/storm/{(number + turn) % 4}", lambda value: value is not None, LONG)
+                with pytest.raises(xsffi.WaitTimeoutError):
+                    xs.wait_for("/storm/never", "1", timeout=0.001 * (turn % 3))
 
         def change() -> None:
             for number in itertools.cycle(range(4)):
@@ -224,17 +190,10 @@ class TestSharing:
                 other.rm(f"/storm/{number}")
                 other.write(f"/storm/{number}", "1")
 
-        changing = threading.Thread(target=change)
-        changing.start()
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(LONG)
+        changing = Call(change)
+        assert all_outcomes([partial(work, number) for number in range(8)]) == [None] * 8
         over.set()
-        changing.join()
-        assert failures == []
-        assert not any(thread.is_alive() for thread in threads)
+        assert changing.outcome() is None
         assert watches(store, xs) == 0
 
 
@@ -254,18 +213,18 @@ class TestInterruptions:
 
     def test_ctrl_c_of_the_one_who_reads(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
         """Another one reads on."""
-        inner: list[Waiting] = []
+        inner: list[Call[Any]] = []
 
         def condition(view: View) -> bool:
             found = view.exists("/mine")
             if not inner:
-                inner.append(Waiting(xs, node_appears("/theirs")))
+                inner.append(waiting(xs, node_appears("/theirs")))
             return found
 
         with pytest.raises(Interrupt), interrupted_after(0.1):
             xs.wait(condition, LONG)
         other.mkdir("/theirs")
-        assert inner[0].end() is True
+        assert inner[0].result() is True
         assert watches(store, xs) == 0
 
     @of_finalizers
@@ -320,12 +279,12 @@ class TestInterruptions:
 
     def test_whoever_reads_leaves_while_a_handler_waits(self, xs: Client, other: Client) -> None:
         """The next to read is not the wait that the handler has interrupted, which cannot go on."""
-        reader = Waiting(xs, value_becomes("/x", "1"))
+        reader = waiting(xs, value_becomes("/x", "1"))
         results: list[bytes | None] = []
 
         def change() -> None:
             other.write("/x", "1")
-            reader.end()
+            reader.result()
             other.write("/z", "1")
 
         def handler(*_: object) -> None:

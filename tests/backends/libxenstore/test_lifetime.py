@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import itertools
-import sys
-import threading
 
 import pytest
 from harness.alarms import Interrupt, at_moment, interrupt
+from harness.threads import Call, switching_often
 
 from xsffi.backends.libxenstore.lifetime import Lifetime
 
@@ -48,9 +47,7 @@ def test_users_elsewhere() -> None:
 def test_users_of_other_threads_are_forgotten() -> None:
     released: list[bool] = []
     lifetime = Lifetime(lambda: released.append(True))
-    thread = threading.Thread(target=lambda: lifetime.enter("other"))
-    thread.start()
-    thread.join()
+    assert Call(lambda: lifetime.enter("other")).result() is True
     lifetime.enter("own")
     lifetime.forget_other_threads()
     lifetime.end()
@@ -86,13 +83,9 @@ def test_an_interruption_at_any_moment() -> None:
 
 def test_threads() -> None:
     """Users see it there, or are told that it is not; and it is released when none is inside."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-5)
-    try:
+    with switching_often():
         for _ in range(100):
             _release_among_threads()
-    finally:
-        sys.setswitchinterval(interval)
 
 
 def _release_among_threads() -> None:
@@ -119,13 +112,9 @@ def _release_among_threads() -> None:
             lifetime.left()
 
     lifetime = Lifetime(release)
-    threads = [threading.Thread(target=use) for _ in range(3)]
-    for thread in threads:
-        thread.start()
+    calls = [Call(use) for _ in range(3)]
     lifetime.end()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive(), "it hangs"
+    assert [call.outcome() for call in calls] == [None] * 3
     assert (released, wrong) == ([True], [])
 
 
