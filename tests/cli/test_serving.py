@@ -22,7 +22,7 @@ def serving(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
     return started(environment_for("/nowhere"), "xsffi", "serve", *arguments)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_from_a_dump_to_a_dump(tmp_path: Path, number: signal.Signals) -> None:
     begin, end, socket = (str(tmp_path / name) for name in ("begin", "end", "socket"))
     Path(begin).write_text('{"path": "/a", "value": "1"}\n')

@@ -25,7 +25,7 @@ def server(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
     return started(environment, "xsffi.server", *arguments)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_clean_end(tmp_path: Path, number: signal.Signals) -> None:
     path = tmp_path / "socket"
     with server(str(path)) as process, xsffi.Client(str(path), "wire") as xs:
@@ -37,6 +37,19 @@ def test_a_clean_end(tmp_path: Path, number: signal.Signals) -> None:
         assert not path.exists()
         with pytest.raises(xsffi.ConnectionLostError):
             xs.read("/a")
+
+
+def test_nohup(tmp_path: Path) -> None:
+    path = str(tmp_path / "socket")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which the server inherits
+    try:
+        with server(path) as process, xsffi.Client(path, "wire") as xs:
+            process.send_signal(signal.SIGHUP)
+            xs.write("/a", "b")
+            process.terminate()
+            assert process.wait(timeout=10) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_dump_outlives_it(tmp_path: Path) -> None:
@@ -198,7 +211,7 @@ def test_a_descriptor_that_is_not_there(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_an_end_while_it_still_loads(tmp_path: Path, number: signal.Signals) -> None:
     fifo = tmp_path / "dump"
     os.mkfifo(fifo)

@@ -26,7 +26,7 @@ _LINE_MAX = 500  # characters of an error that are shown
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; the exit status is then 0, or 1 if it could not start or end properly."""
+    """Serve until SIGTERM, SIGINT or SIGHUP; the exit status is then 0, or 1 if it could not start or end properly."""
     parser = argparse.ArgumentParser(prog="python -m xsffi.server", description=__doc__)
     add_arguments(parser)
     return serve(parser.parse_args(arguments), _fail)
@@ -34,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def serve(options: argparse.Namespace, fail: Callable[[OSError], int]) -> int:
     """As :func:`main`, with parsed options; errors are reported with `fail`, which returns the exit status."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    ending = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as nohup sets it
+        ending.append(signal.SIGHUP)
+    for number in ending:
         signal.signal(number, signal.SIG_DFL)  # nothing to clean up yet
     logging.basicConfig(format="%(name)s: %(message)s", level=logging.INFO if options.verbose else logging.WARNING)
     _allow_many_clients()
@@ -47,7 +50,7 @@ def serve(options: argparse.Namespace, fail: Callable[[OSError], int]) -> int:
         loop = Loop(store)
     except OSError as error:
         return fail(error)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ending:
         signal.signal(number, lambda *_: loop.stop())
     try:
         loop.listen(options.path)
