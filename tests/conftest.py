@@ -27,9 +27,10 @@ settings.register_profile("explore", settings.get_profile("default"), deadline=N
 settings.load_profile("repeat")
 
 prepare_libxenstore()
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell has what it runs in the background ignore Ctrl-C, and the programs that those start in their turn.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+# A shell in the background ignores Ctrl-C, nohup ignores SIGHUP, and the programs that they start inherit that.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, handler)
 
 # What --quick leaves out, beside all that runs on oxenstored or uvloop and the conformance suite over asyncio: where an
 # edit is seldom noticed for what it takes. (--durations=50 tells what that is by now.)
