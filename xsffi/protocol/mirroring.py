@@ -259,7 +259,7 @@ class _Fresh:
         self.is_all = False  # whether to ignore everything known before
         self._before = before
 
-    def __contains__(self, path: object) -> bool:
+    def __contains__(self, path: str) -> bool:
         return self.read[path] is not None if path in self.read else path in self._before
 
     def __getitem__(self, path: str) -> Node:

@@ -54,7 +54,7 @@ NOT_FOR_GUESTS = (AccessDeniedError, InvalidArgumentError, QuotaExceededError, T
 class Known(Protocol):
     """The known nodes by path: a dict, or the part of its interface that is used."""
 
-    def __contains__(self, path: object) -> bool:
+    def __contains__(self, path: str) -> bool:
         raise NotImplementedError
 
     def __getitem__(self, path: str) -> Node:
