@@ -1,1 +1,1 @@
-"""What tests of several folders use: peers, threads, and ways to run short of something."""
+"""Shared by the tests of several folders: stand-ins for daemons, clients, threads, and limits on resources."""

@@ -1,5 +1,5 @@
-"""SIGALRM, by which the tests interrupt a client: the handlers, the way to have no more of it, and what stands for it
-where the moment matters."""
+"""SIGALRM, with which the tests interrupt a client: handlers, a way to stop the alarms, and substitutes for a signal
+where the exact moment matters."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from typing import Callable
 
 import pytest
 
-# What is raised in a finalizer goes nowhere, and pytest warns of it.
+# Python only prints an exception raised in a finalizer, and pytest warns about it.
 of_finalizers = pytest.mark.filterwarnings("ignore:Exception ignored:pytest.PytestUnraisableExceptionWarning")
 
 
 class Interrupt(Exception):
-    """What a signal handler of a test raises, as Python's own raises KeyboardInterrupt."""
+    """Raised by a test's signal handler, as Python's own raises KeyboardInterrupt."""
 
 
 def interrupt(*of_signal: object) -> None:
-    """A handler that raises."""
+    """A signal handler that raises `Interrupt`."""
     raise Interrupt
 
 
 def alarm_after(seconds: float) -> None:
-    """One alarm, for a handler that raises, and another each second until :func:`silence`, since Python drops what a
-    handler raises while a finalizer runs."""
+    """Set an alarm, for a handler that raises, and repeat it every second until :func:`silence`, since Python discards
+    an exception raised by a handler while a finalizer runs."""
     signal.setitimer(signal.ITIMER_REAL, seconds, 1.0)
 
 
 def silence() -> None:
-    """End the alarms, also where the handler sets the next one.
+    """Stop the alarms, even if the handler sets the next one.
 
-    One that is on its way when the timer is disarmed still calls the handler. So the handler goes first; and what takes
-    its place is not the system's default, which would end the process.
+    A signal that is pending when the timer is disarmed still calls the handler. So the handler is replaced first; not
+    with the default action, which would end the process.
     """
     signal.signal(signal.SIGALRM, _nothing)
     signal.setitimer(signal.ITIMER_REAL, 0)
@@ -48,14 +48,14 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 
 def end_this_process_after(seconds: int) -> None:
-    """For a child process, which may hang: whatever the parent did about alarms."""
+    """In a child process, which may hang: end it after so many seconds, whatever the parent did about alarms."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(seconds)
 
 
 @contextmanager
 def interrupted_after(seconds: float, handler: Callable[[], None] | None = None) -> Iterator[None]:
-    """Have a handler called after so many seconds, unless the block is left before: without one, raise `Interrupt`."""
+    """Call `handler` after so many seconds, unless the block has ended before; by default, raise `Interrupt`."""
     if handler is None:
         signal.signal(signal.SIGALRM, interrupt)
         alarm_after(seconds)
@@ -70,14 +70,15 @@ def interrupted_after(seconds: float, handler: Callable[[], None] | None = None)
 
 @contextmanager
 def at_moment(moment: int, action: Callable[[], object]) -> Iterator[Callable[[], bool]]:
-    """Has something done at one of the moments within when the interpreter lets handlers of signals run, as they would.
+    """Call `action` at one of the points in the block at which the interpreter may run a signal handler: number
+    `moment`, from 0.
 
-    Gives what tells whether there were as many.
+    Yields a function that returns whether the block had that many points.
     """
     moments = itertools.count()
 
     def trace(frame: FrameType, event: str, argument: object) -> None:
-        # They run where a function begins and where one in C has ended.
+        # Handlers run when a Python function begins, and when a C function has returned.
         if event in ("call", "c_return") and next(moments) == moment:
             sys.setprofile(None)
             action()
@@ -94,10 +95,10 @@ _RESCUE = 5.0  # seconds
 
 @contextmanager
 def handled_elsewhere() -> Iterator[None]:
-    """SIGALRM comes to another thread, so its handler in Python runs in this one without having ended what it waits in.
+    """SIGALRM is delivered to another thread, so its Python handler runs in this one without interrupting its wait.
 
-    That is how one ends that comes just before the kernel begins to wait. A wait that would last for ever is ended by
-    another signal, after a time that the test finds too long.
+    The same happens when a signal arrives just before the kernel begins to wait. A wait that would last for ever is
+    ended by another signal, too late for the test to pass.
     """
     over = threading.Event()
     this = threading.get_ident()

@@ -1,7 +1,6 @@
-"""The client for asyncio, with the interface of the sync one as far as the tests of that use it: so they are tests of
-both.
+"""The asyncio client behind the interface of the sync one, so that the tests of the latter test both.
 
-What it has not, by design, is not here either: tests of that are :func:`harness.stores.of_sync_alone`.
+What it lacks by design is missing here too: tests of that are marked with :func:`harness.stores.of_sync_alone`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ __all__ = ["AwaitedClient"]
 
 
 class LoopThread:
-    """An event loop in a thread of its own, in which any other thread has things done."""
+    """An event loop in its own thread, in which other threads can call functions."""
 
     def __init__(self) -> None:
         self._wrong: list[object] = []
@@ -35,9 +34,9 @@ class LoopThread:
         self._loop = started.result()
 
     def run(self, function: Callable[[], Any]) -> Any:
-        """Call this in the loop, await what it returns if that can be awaited, and give what that comes to. An
-        exception that interrupts this thread meanwhile, such as Ctrl-C, cancels it."""
-        results: list[Any] = []  # which the loop does not hold, so that it is the caller who drops what it got
+        """Call this in the loop, await the result if it is awaitable, and return the outcome. An exception that
+        interrupts this thread meanwhile, such as Ctrl-C, cancels it."""
+        results: list[Any] = []  # not referenced by the loop, so that the caller holds the last reference to the result
 
         async def call() -> None:
             result = function()
@@ -50,18 +49,18 @@ class LoopThread:
             future.cancel()
             raise
         finally:
-            del future  # else an exception would be in a cycle, and hold the objects of its frames
+            del future  # otherwise an exception would be part of a cycle, and keep the objects of its frames alive
         return results.pop()
 
     def drop(self, held: list[Any]) -> None:
-        """Have the loop drop what is held there, soon; this may be called by a finalizer."""
+        """Have the loop clear this list soon; safe to call from a finalizer."""
         try:
             self._loop.call_soon_threadsafe(held.clear)
         except RuntimeError:
-            pass  # the loop is over
+            pass  # the loop has ended
 
     def end(self) -> None:
-        """Wait for all that is being done, and end the loop; fails where it had something to complain of."""
+        """Wait for all tasks, and end the loop; fails if it has reported any problem."""
         self._loop.call_soon_threadsafe(self._over.set)
         self._thread.join()
         assert not self._wrong, self._wrong
@@ -80,8 +79,8 @@ class LoopThread:
 
 
 class Awaited:
-    """An object of :mod:`xsffi.aio`: each method is called in the event loop and awaited there, and what it returns is
-    of this kind again."""
+    """An object of :mod:`xsffi.aio`: its methods are called and awaited in the event loop, and their results are
+    wrapped likewise."""
 
     def __init__(self, loop: LoopThread, awaited: Any) -> None:
         self._loop = loop
@@ -133,7 +132,7 @@ class Awaited:
 
 
 class AwaitedPipeline(Awaited):
-    """A pipeline: what is queued is not awaited, and so not of the loop."""
+    """A pipeline: queueing an operation is neither awaited nor done in the loop."""
 
     def __getattr__(self, name: str) -> Any:
         return super().__getattr__(name) if name == "execute" else getattr(self._awaited, name)
@@ -143,13 +142,13 @@ class AwaitedPipeline(Awaited):
 
 
 class AwaitedMirror(Awaited, Mapping[str, Node]):
-    """A mirror, which is read in the loop too."""
+    """A mirror, which is also read in the loop."""
 
-    __hash__ = None  # type: ignore[assignment]  # as that of any mapping
+    __hash__ = None  # type: ignore[assignment]  # as for any mapping
     __eq__ = Mapping.__eq__
 
     def run(self, callback: Callable[[Change], object], timeout: float | None = None) -> None:
-        """`callback` is called in a thread, since it waits for what the loop does."""
+        """`callback` is called in a thread, since it blocks on calls in the loop."""
 
         async def call(change: Change) -> None:
             await asyncio.get_running_loop().run_in_executor(None, callback, change)
@@ -168,8 +167,8 @@ class AwaitedMirror(Awaited, Mapping[str, Node]):
 
 
 class AwaitedClient(Awaited):
-    """A client, and the thread of its event loop: close() closes the client, and the end of the ``with`` block ends
-    the thread too."""
+    """A client with the thread of its event loop: close() only closes the client; leaving the ``with`` block also ends
+    the thread."""
 
     def __init__(self, path: str, **options: Any) -> None:
         loop = LoopThread()
@@ -186,7 +185,7 @@ class AwaitedClient(Awaited):
         return Awaited(self._loop, self._awaited.backend)
 
     def transact(self, function: Callable[[Any], Any], *arguments: Any, **named: Any) -> Any:
-        """`function` is called in a thread, since it waits for what the loop does."""
+        """`function` is called in a thread, since it blocks on calls in the loop."""
 
         async def call(transaction: aio.Transaction) -> Any:
             presented = self._present(transaction)
@@ -195,7 +194,7 @@ class AwaitedClient(Awaited):
         return self._call(self._awaited.transact, call, *arguments, **named)
 
     def watch(self, *arguments: Any, callback: Callable[[WatchEvent], object] | None = None, **named: Any) -> Any:
-        """A watch with a callback, which is for :meth:`run`, has itself for its token."""
+        """A watch with a callback, for :meth:`run`, is its own token."""
         watch = self._call(self._awaited.watch, *arguments, **named)
         if callback is not None:
             assert watch.token is watch._awaited
@@ -215,7 +214,7 @@ class AwaitedClient(Awaited):
         return event
 
     def run(self, timeout: float | None = None) -> None:
-        """Call back, until a callback calls :meth:`stop`, or no event came for `timeout` seconds."""
+        """Call the callbacks until one calls :meth:`stop`, or no event has come for `timeout` seconds."""
         for event in self.events(timeout):
             callback = self._callbacks.get(event.token) if isinstance(event.token, Awaited) else None
             if callback is not None:

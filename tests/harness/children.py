@@ -1,4 +1,4 @@
-"""Processes that a test starts: its own children, and Pythons of their own."""
+"""Processes started by a test: forked children, and new Python interpreters."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ["in_child", "output_of", "python_environment"]
 
 
 def in_child(work: Callable[[], object], seconds: int = 60) -> int:
-    """Fork, do `work` in the child, and give its exit status: 0, or 1 where it raised, or minus a signal's number, as
-    where it took longer."""
+    """Fork, run `work` in the child, and return its exit status: 0; 1 if it raised; or minus the number of the signal
+    that ended it, as happens after `seconds`."""
     pid = os.fork()
     if pid == 0:
         status = 1
@@ -31,13 +31,13 @@ def in_child(work: Callable[[], object], seconds: int = 60) -> int:
 
 
 def python_environment(**variables: str) -> dict[str, str]:
-    """The environment of another Python that finds what this one does, with these variables in it."""
+    """The environment for another Python that imports from the same places as this one, with these variables added."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
 
 
 def output_of(program: str, *arguments: str, **variables: str) -> str:
-    """What a program prints, in a Python of its own where warnings are errors, with these arguments and variables.
-    Where it fails, the test does."""
+    """Run a program in a new Python where warnings are errors, with these arguments and variables, and return what it
+    prints. The test fails if it does."""
     command = [sys.executable, "-W", "error", "-c", program, *arguments]
     done = subprocess.run(command, env=python_environment(**variables), capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr

@@ -1,5 +1,5 @@
-"""The command ``xsffi``: as functions, as a command line in this process, as a process, and as one on a terminal; and
-programs of Xen's, which it is to be like."""
+"""Ways to run the command ``xsffi``: its functions, a command line in this process, a process, and a process on a
+terminal; and Xen's own programs, which it is compared with."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Running(NamedTuple):
-    """A command at work, and what it says."""
+    """A running command, and its output."""
 
     process: subprocess.Popen[str]
     output: IO[str]
@@ -50,7 +50,7 @@ class Running(NamedTuple):
 
 
 class Ran(NamedTuple):
-    """How a command ended, and what it said; bytes that are no UTF-8 as surrogates."""
+    """How a command ended, and its output, with surrogates for bytes that are not UTF-8."""
 
     status: int
     output: str
@@ -58,8 +58,8 @@ class Ran(NamedTuple):
 
 
 def called(command: Callable[..., int], *arguments: Any, unicode: bool = True, **named: Any) -> Ran:
-    """A command as a function of a client, or what opens one, an output and arguments; `arguments`: the first and
-    those behind the output."""
+    """Call a command's function. `arguments`: its first one, a client or a function that opens one, and those after the
+    output."""
     file, errors = io.BytesIO(), io.StringIO()
     first, *rest = arguments
     status = command(first, Output(file, errors, unicode=unicode), *rest, **named)
@@ -67,7 +67,7 @@ def called(command: Callable[..., int], *arguments: Any, unicode: bool = True, *
 
 
 def environment_for(store: str, **variables: str) -> dict[str, str]:
-    """The environment of a process that is to use the store at this socket."""
+    """The environment for a process that uses the store at this socket."""
     left_out = ("PYTHON", "XSFFI_", "LC_", "COLUMNS", "LINES", "NO_COLOR", "TERM")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
     environment.update(PYTHONPATH=str(ROOT), XENSTORED_PATH=store, LC_ALL="C.UTF-8", TERM="xterm-256color")
@@ -75,8 +75,8 @@ def environment_for(store: str, **variables: str) -> dict[str, str]:
 
 
 def typed(store: str, *arguments: str, columns: int | None = None) -> Ran:
-    """A command line, carried out in this process on the store at this socket; `columns`: of the terminal that its
-    output is, if it is one."""
+    """Run a command line in this process, on the store at this socket. `columns`: the width of the terminal it writes
+    to, if any."""
     errors = io.StringIO()
     with _Screen(columns) if columns is not None else io.BytesIO() as file, environment_of(store):
         status = run(arguments, Output(file, errors, terminal=columns is not None))
@@ -84,19 +84,19 @@ def typed(store: str, *arguments: str, columns: int | None = None) -> Ran:
 
 
 def ran(environment: Mapping[str, str], *arguments: str, given: bytes = b"") -> Ran:
-    """A command as a process in pipes; `given`: its standard input."""
+    """Run the command as a process, with pipes. `given`: its standard input."""
     return program(environment, *_command(arguments), given=given)
 
 
 def program(environment: Mapping[str, str], *command: str | Path, given: bytes = b"") -> Ran:
-    """Another program, in pipes."""
+    """Run another program, with pipes."""
     done = subprocess.run(command, env=environment, input=given, capture_output=True, timeout=PATIENCE)
     return Ran(done.returncode, _text(done.stdout), _text(done.stderr))
 
 
 @contextmanager
 def running(environment: Mapping[str, str], *arguments: str) -> Iterator[Running]:
-    """A command as a process in pipes that goes on; it is ended with the ``with`` block."""
+    """Start the command as a process, with pipes; it is killed at the end of the ``with`` block."""
     process = subprocess.Popen(
         _command(arguments),
         env=environment,
@@ -120,8 +120,8 @@ def on_terminal(
     columns: int = 80,
     meanwhile: Callable[[int], object] = lambda lines: None,
 ) -> Ran:
-    """A command as a process whose output, stderr too, is a terminal: all that it sends there, with newlines as they
-    were sent. `meanwhile` is called with the number of lines so far, when there are more."""
+    """Run the command as a process whose stdout and stderr are a terminal; returns everything it writes there, with
+    newlines as written. `meanwhile` is called with the number of lines so far whenever there are more."""
     return program_on_terminal(environment, *_command(arguments), columns=columns, meanwhile=meanwhile)
 
 
@@ -131,7 +131,7 @@ def program_on_terminal(
     columns: int = 80,
     meanwhile: Callable[[int], object] = lambda lines: None,
 ) -> Ran:
-    """The same of another program."""
+    """The same for another program."""
     ours, theirs = _terminal(columns)
     try:
         process = subprocess.Popen(command, env=environment, stdin=theirs, stdout=theirs, stderr=theirs)
@@ -149,7 +149,7 @@ def program_on_terminal(
 
 
 class _Screen(io.BytesIO):
-    """What is written is kept; whoever asks how wide it is finds a terminal."""
+    """Keeps what is written; its descriptor is a terminal of a given width."""
 
     def __init__(self, columns: int) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class _Screen(io.BytesIO):
 
 
 def _terminal(columns: int) -> tuple[int, int]:
-    """The two ends of one that changes nothing of what is sent there."""
+    """The two ends of a terminal that does not alter the output."""
     ours, theirs = pty.openpty()
     mode = termios.tcgetattr(theirs)
     mode[1] &= ~termios.OPOST
@@ -180,7 +180,8 @@ def _text(output: bytes) -> str:
 
 
 def read_to_end(terminal: int, meanwhile: Callable[[int], object] = lambda lines: None) -> bytes:
-    """All that a process sends to a terminal, until it ends; `meanwhile` is called when there are more lines."""
+    """Read everything that a process writes to a terminal, until it ends. `meanwhile` is called whenever there are more
+    lines."""
     sent = b""
     end = monotonic() + PATIENCE
     while True:
@@ -189,7 +190,7 @@ def read_to_end(terminal: int, meanwhile: Callable[[int], object] = lambda lines
             raise TimeoutError(f"it goes on, after {sent!r}")
         try:
             part = os.read(terminal, 65536)
-        except OSError:  # how Linux tells that nobody has the other end open any more
+        except OSError:  # Linux's way of reporting that the other end is no longer open
             return sent
         if not part:
             return sent

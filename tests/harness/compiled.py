@@ -17,7 +17,7 @@ _SOURCES = Path(__file__).resolve().parent
 
 
 def compiler() -> list[str]:
-    """The command of the C compiler; where there is none, the test is skipped, but not under CI."""
+    """The command of the C compiler; if there is none, the test is skipped, or fails under CI."""
     command = shlex.split(os.environ.get("CC", "cc"))
     if shutil.which(command[0]) is None:
         if os.environ.get("CI"):
@@ -27,7 +27,7 @@ def compiler() -> list[str]:
 
 
 def compile_library(name: str, directory: Path) -> Path:
-    """The library that ``name.c``, of this folder, makes."""
+    """Compile ``name.c``, in this folder, into a library."""
     library = directory / f"{name}.so"
     command = [*compiler(), "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", str(library)]
     subprocess.run([*command, str(_SOURCES / f"{name}.c"), "-ldl"], check=True)
@@ -35,7 +35,7 @@ def compile_library(name: str, directory: Path) -> Path:
 
 
 def compile_races(root: Path, program: Path, options: Sequence[str]) -> None:
-    """The program races.c, with what the project in `root` has of the wire in C, but for the door to Python."""
+    """Compile races.c with the C sources of the wire in the project at `root`, except those that need Python."""
     native = root / "xsffi" / "_native" / "wire"
     sources = [path for path in sorted(native.glob("*.c")) if "objects.h" not in path.read_text()]
     command = [*compiler(), "-std=gnu11", *options, f"-I{native}", "-o", str(program)]

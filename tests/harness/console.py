@@ -1,10 +1,10 @@
-"""Sessions at a shell as documents show them, carried out.
+"""Runs the shell sessions shown in the documentation.
 
-A block of the language ``console`` has commands, each after ``$`` (and ``>`` where the line before ends in a
-backslash), and below each what it prints, on stdout and stderr. A block ``console meanwhile`` is what is done at
-another shell while the last command of the block before still runs: once that has printed a line, one command after the
-other, each of which has it print more. That one is ended by Ctrl-C then, unless it ends by itself. Moments are not
-compared.
+A block of the language ``console`` has commands, each after ``$`` (and ``>`` if the line before ends in a backslash),
+and below each what it prints, on stdout and stderr. A block ``console meanwhile`` is run in another shell while the
+last command of the preceding block is running: its commands run one after the other, the first as soon as that command
+has printed a line, and each must make it print more. Afterwards the running command is ended by Ctrl-C, unless it ends
+by itself. Timestamps are not compared.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Block(NamedTuple):
 
 
 def blocks_of(text: str) -> Iterator[Block]:
-    """The blocks of a document, or a part of one."""
+    """The blocks of a document, or of part of one."""
     for info, lines in re.findall(r"^```console *(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE):
         yield Block([_step(step) for step in re.split(r"^\$ ", lines, flags=re.MULTILINE)[1:]], info == "meanwhile")
 
@@ -55,7 +55,7 @@ def _step(text: str) -> Step:
 
 
 class Shell:
-    """A bash in a folder of its own, in which ``xsffi`` is this project's."""
+    """A bash in its own folder, in which ``xsffi`` is this project's."""
 
     def __init__(self, folder: Path, environment: dict[str, str]) -> None:
         self._folder = folder
@@ -69,7 +69,7 @@ class Shell:
         self._environment = {**environment, "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"}
 
     def check(self, blocks: list[Block]) -> None:
-        """Carry out the blocks; fails where something else is printed."""
+        """Run the blocks; fails if the output differs."""
         status = 0
         for block, following in zip(blocks, [*blocks[1:], None]):
             for step in block.steps:
@@ -80,7 +80,7 @@ class Shell:
                     assert _timeless(printed) == _timeless(step.output), f"$ {step.command}"
 
     def _run(self, command: str, status: int = 0) -> tuple[str, int]:
-        """What it prints, and its exit status; `status`: that of the one before, which the shell has in ``$?``."""
+        """The output of a command, and its exit status. `status`: that of the previous command, for ``$?``."""
         done = subprocess.run(
             ["bash", "-c", f"(exit {status})\n{command}"],
             cwd=self._work,
@@ -94,7 +94,7 @@ class Shell:
         return done.stdout, done.returncode
 
     def _check_running(self, step: Step, meanwhile: Block) -> None:
-        """Both are run at once: what is done meanwhile, as soon as the first line is there."""
+        """Run both at once: `meanwhile` as soon as the first line has been printed."""
         output = self._folder / "output"
         with output.open("w") as file:
             running = subprocess.Popen(
@@ -120,12 +120,13 @@ class Shell:
 
 
 def _until_lines(output: Path, number: int, running: subprocess.Popen[bytes]) -> None:
-    """Wait until there are so many lines, or none will come any more; or for long, so that what there is is shown."""
+    """Wait until there are so many lines, or the process has ended; or, at the latest, for PATIENCE, so that the lines
+    there are can be shown."""
     end = monotonic() + PATIENCE
     while output.read_text().count("\n") < number and running.poll() is None and monotonic() < end:
         sleep(0.01)
 
 
 def _timeless(text: str) -> str:
-    """The text, where each moment is the same."""
+    """The text with each timestamp replaced by the same words."""
     return _MOMENT.sub("(a moment)", text)

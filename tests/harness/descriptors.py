@@ -1,4 +1,4 @@
-"""The file descriptors of this process: which there are, how many there may be, and which are readable."""
+"""The file descriptors of this process: which are open, how many it may open, and which are readable."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["WAYS", "descriptors_left", "is_readable", "open_descriptors"]
 
 
 def open_descriptors() -> list[str]:
-    """What this process has open, once garbage was collected, unless the test has turned that off."""
+    """What this process has open, after garbage collection, unless the test has disabled that."""
     if gc.isenabled():
         gc.collect()
-    # The one by which they are listed is closed by now.
+    # The descriptor used for listing has been closed.
     return sorted(name for name in os.listdir("/proc/self/fd") if os.path.lexists(f"/proc/self/fd/{name}"))
 
 
 @contextmanager
 def descriptors_left(count: int) -> Iterator[None]:
-    """This process can open so many more, and no others."""
+    """This process can open exactly so many more."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     held: list[int] = []
     try:
-        # Those beyond the limit are memcheck's own, where this runs under it.
+        # Those beyond the limit are memcheck's own, if this runs under it.
         in_use = [fd for fd in map(int, os.listdir("/proc/self/fd")) if hard == resource.RLIM_INFINITY or fd < hard]
         resource.setrlimit(resource.RLIMIT_NOFILE, (max(in_use) + count + 1, hard))
         try:
@@ -44,7 +44,7 @@ def descriptors_left(count: int) -> Iterator[None]:
 
 
 def is_readable(descriptor: int, timeout: float = 0) -> bool:
-    """Whether a descriptor is readable, within so many seconds."""
+    """Whether a descriptor becomes readable within so many seconds."""
     return bool(select.select([descriptor], [], [], timeout)[0])
 
 
@@ -60,5 +60,5 @@ def _by_epoll(descriptor: int, timeout: float = 0) -> bool:
         return bool(epoll.poll(timeout))
 
 
-#: Each way to ask what :func:`is_readable` says, by its name.
+#: Implementations of :func:`is_readable`, by name.
 WAYS: dict[str, Callable[[int, float], bool]] = {"select": is_readable, "poll": _by_poll, "epoll": _by_epoll}

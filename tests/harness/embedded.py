@@ -1,4 +1,4 @@
-"""The embedded store in the place of a daemon, for tests that run against each."""
+"""The embedded store in place of a daemon, for tests that run against each."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ __all__ = ["EmbeddedDaemon", "parse_use", "release_like"]
 
 
 def release_like(version: str) -> str:
-    """The release as which the embedded store comes nearest to a daemon of this one: itself, or the last before it."""
+    """The embedded store's release closest to this version: the same, or the newest older one."""
     return max((name for name in RELEASES if order(name) <= order(version)), key=order)
 
 
 def parse_use(answer: str) -> dict[str, int]:
-    """How much a domain uses of each quota, from the answer of CONTROL to ``quota <domid>``."""
+    """A domain's use of each quota, from CONTROL's answer to ``quota <domid>``."""
     lines = [line.partition(":") for line in answer.splitlines()[1:]]
     return {name.strip(): int(text.split()[0]) for name, _, text in lines}
 
 
 class EmbeddedDaemon:
-    """What tests use of :class:`daemons.Daemon`, served by an embedded store."""
+    """The interface of :class:`daemons.Daemon` that tests use, served by an embedded store."""
 
     kind = "xenstored"
 
     def __init__(self, release: str | None = None) -> None:
-        """`release`: as xenstored of which Xen it behaves; by default, the one at hand."""
+        """`release`: the release of Xen whose xenstored it imitates; by default, the one installed for the tests."""
         self.xen_release = release or release_like(require_packages().version)
         self.store = EmbeddedStore(release=self.xen_release)
         self.socket_path = self.store.path
@@ -66,15 +66,15 @@ class EmbeddedDaemon:
         self.stop()
 
     def environment(self) -> dict[str, str]:
-        """The whole environment for a program that is to find this store and Xen's libraries."""
+        """The complete environment for a program that uses this store and Xen's libraries."""
         return {**self.store.environment(), "LD_LIBRARY_PATH": self.packages.library_path}
 
     def tool(self, name: str, *args: str, timeout: float = 10.0) -> subprocess.CompletedProcess[str]:
-        """Run one of Xen's command line tools to its end. Its exit code is for the caller."""
+        """Run one of Xen's command-line tools to its end. The caller checks its exit code."""
         return run_tool(self.packages, self.environment(), name, *args, timeout=timeout)
 
     def tool_process(self, name: str, *args: str) -> subprocess.Popen[str]:
-        """Start a tool that runs on. `stop` ends it, if need be."""
+        """Start a tool that keeps running, until `stop` at the latest."""
         process = start_tool(self.packages, self.environment(), name, *args)
         self._tools.append(process)
         return process

@@ -1,6 +1,6 @@
-/* With this preloaded, one of a thread's allocations fails: LD_PRELOAD=failing_malloc.so. A program counts from where it
- * calls fail_allocation(n): the n-th malloc, calloc or realloc of that thread gives NULL, once. fail_allocation(0) counts no
- * more, and tells whether one has failed. */
+/* Preloaded (LD_PRELOAD=failing_malloc.so), lets a program make an allocation fail: after fail_allocation(n), the n-th
+ * malloc, calloc or realloc of the calling thread returns NULL, once. fail_allocation(0) stops the counting, and returns
+ * whether one has failed. */
 
 #define _GNU_SOURCE
 
@@ -16,7 +16,7 @@ static void *(*real_calloc)(size_t, size_t);
 static void *(*real_realloc)(void *, size_t);
 static void (*real_free)(void *);
 
-/* What dlsym itself allocates before the others are known. */
+/* For what dlsym itself allocates before the real functions are known. */
 static char first[4096];
 static size_t first_used;
 
@@ -74,7 +74,7 @@ void *malloc(size_t size)
 void *calloc(size_t count, size_t size)
 {
     if (real_malloc == NULL)
-        return from_first(count * size); /* which is zero still */
+        return from_first(count * size); /* still zero */
     return is_to_fail() ? NULL : real_calloc(count, size);
 }
 

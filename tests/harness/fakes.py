@@ -1,4 +1,4 @@
-"""A backend without a daemon: it tells what reached it, and answers what the test says."""
+"""A backend without a daemon: it records the requests, and replies as the test says."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = ["PATIENCE", "Answer", "FakeBackend", "FakeEvents", "make_client"]
 
 T = TypeVar("T")
 
-PATIENCE = 10.0  # seconds to wait for what comes at once, on a machine under load
+PATIENCE = 10.0  # seconds to wait, on a machine under load, for what should happen at once
 
-# Given a request and its tx_id: the decoded reply, or an exception to be raised.
+# Takes a request and its tx_id; returns the decoded reply, or an exception to be raised.
 Answer = Callable[[Request[Any], int], Any]
 
 
 class FakeBackend:
-    """A backend that answers by a function, and has the events that the test puts into it.
+    """A backend whose replies come from a function, and whose events come from the test.
 
-    Transactions are numbered from 1 on, unless the function answers TransactionStart itself.
+    Transactions are numbered from 1, unless the function answers TransactionStart itself.
     """
 
     name = "fake"
@@ -46,25 +46,25 @@ class FakeBackend:
     def __init__(self, answer: Answer | None = None) -> None:
         self.answer = answer
         self.calls: list[tuple[Request[Any], int]] = []
-        self.waits: list[float | None] = []  # the timeouts with which events were asked for
-        self.arrivals: deque[tuple[float, WatchEvent]] = deque()  # those to come, each after so many seconds
-        self.wait: Callable[[float], object] | None = None  # passes the time, in place of the clock
-        self.queues: dict[str, FakeEvents] = {}  # that were opened, by their prefixes
+        self.waits: list[float | None] = []  # the timeouts of the waits for events
+        self.arrivals: deque[tuple[float, WatchEvent]] = deque()  # future events, each after so many seconds
+        self.wait: Callable[[float], object] | None = None  # called instead of letting real time pass
+        self.queues: dict[str, FakeEvents] = {}  # those opened, by prefix
         self.closed = False
         self._transactions = 0
         self._tokens = itertools.count(1)
         self._arrived: dict[str, deque[WatchEvent]] = defaultdict(deque)
-        self._read_end, self._write_end = os.pipe()  # readable while something is to be looked at
+        self._read_end, self._write_end = os.pipe()  # readable when a wait should check again
         os.set_blocking(self._read_end, False)
 
     @property
     def requests(self) -> list[Request[Any]]:
-        """What reached the backend."""
+        """The requests made so far."""
         return [request for request, _ in self.calls]
 
     @property
     def last_token(self) -> str:
-        """The token, as the daemon has it, of the watch that was asked for last."""
+        """The token, as sent to the daemon, of the watch in the last request."""
         request = self.requests[-1]
         assert isinstance(request, Watch)
         return request.token.decode("ascii")
@@ -94,7 +94,7 @@ class FakeBackend:
         return self
 
     def put_event(self, path: str, token: str) -> None:
-        """An event comes in, its token as the daemon has it."""
+        """Deliver an event, with its token as the daemon sends it."""
         prefix, colon, _ = token.rpartition(":")
         self._arrived[prefix + colon].append(WatchEvent(path, token))
         self.ring()
@@ -114,11 +114,11 @@ class FakeBackend:
             raise ClientClosedError(errno.EBADF, "the client is closed")
 
     def ring(self) -> None:
-        """There is something to look at."""
+        """Wake up a wait, so that it checks again."""
         os.write(self._write_end, b".")
 
     def rest(self, timeout: float | None) -> bool:
-        """Wait until there is something to look at; whether there was, in time."""
+        """Wait until woken up; returns False on timeout."""
         if not select.select([self._read_end], [], [], PATIENCE if timeout is None else min(timeout, PATIENCE))[0]:
             assert timeout is not None, "this would wait for ever"
             return False
@@ -177,7 +177,7 @@ class FakeEvents:
                 return None
             if not backend.rest(None if deadline is None else max(0.0, deadline - monotonic())):
                 return None
-        # Nothing is called once the event is out of the queue: so it is not lost where that is interrupted.
+        # No call follows the removal of the event, so an interruption cannot lose it.
         event = self._events[0]
         del self._events[0]
         return event
@@ -209,7 +209,7 @@ class FakeEvents:
 
 
 def make_client(backend: Any) -> Client:
-    """A client over this backend."""
+    """A client that uses this backend."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(xsffi.sync.client, "open_backend", lambda *arguments: backend)
         return Client()

@@ -1,4 +1,4 @@
-"""Clients that are a guest's."""
+"""Clients that connect as a guest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["place_of_guest"]
 
 @contextmanager
 def place_of_guest(host: Daemon | EmbeddedDaemon, domid: int) -> Iterator[str]:
-    """A socket where a client is this domain: bridged to its ring, or the embedded store's own."""
+    """The path of a socket on which clients are this domain: bridged to its ring, or the embedded store's own."""
     if isinstance(host, EmbeddedDaemon):
         host.create_domain(domid)
         yield host.store.socket_path(domid)

@@ -1,6 +1,6 @@
-"""A daemon that sends nearly what it should, and nonsense; each of its connections is another one, told by its seed.
+"""A daemon that sends almost valid replies, and garbage. Each connection is different, determined by its seed.
 
-``python -m harness.hostile BACKEND PATH COUNT`` is a client of so many connections.
+``python -m harness.hostile BACKEND PATH COUNT`` is a client that opens so many connections.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from .peer import REPLY_MAX, Link, MessageType, Packet, event, header, reply_to
 __all__ = ["NOBODYS", "hostile", "is_mutated"]
 
 M = MessageType
-NOBODYS = b"nobody's"  # the payload of replies that nobody asked for
+NOBODYS = b"nobody's"  # the payload of replies that match no request
 _TYPES = [*(type for type in M if type != M.WATCH_EVENT), 20, 27, 99, 0x80000000, 0xFFFFFFFF]
-_IDS = [0, 1, 2, 7, 0x0FFFFFFF, 0xFFFFFFFF]  # which no client has given that answers have come to
+_IDS = [0, 1, 2, 7, 0x0FFFFFFF, 0xFFFFFFFF]  # ids that the wire client does not use
 _PATHS = [b"", b"/", b"/a", b"/\xff\xfe", b"@releaseDomain", b"x" * 3000, b"/%s%n"]
 _TOKENS = [b"", b"0", b"1", b"2", b"a:1", b"a:2", b":", b"\xff", b"1" * 30, b"%n%n"]
 
 
 def is_mutated(seed: int) -> bool:
-    """Whether anything may come on this connection. Else what bears the id of a request is its own reply, once or
-    twice, whatever comes in between."""
+    """Whether this connection sends arbitrary messages. If not, any message with the id of a request is its true reply,
+    sent once or twice, with anything in between."""
     return random.Random(seed).random() < 0.5
 
 
@@ -60,10 +60,9 @@ def _mutate(chance: random.Random, data: bytes) -> bytes:
 
 
 def hostile(seed: int, link: Link, whole_events: bool = False) -> None:
-    """Serve one connection. It ends, perhaps in the middle of a packet; or for one seed in ten there is silence, which
-    only a client that knows timeouts survives. `whole_events`: none comes without path and token, at which libxenstore
-    ends the process by an assertion of its own.
-    """
+    """Serve one connection. It ends, perhaps in the middle of a packet; for one seed in ten it goes silent instead, so
+    the client needs a timeout. `whole_events`: every event has a path and a token, since libxenstore aborts the process
+    otherwise."""
     mutated = is_mutated(seed)
     chance = random.Random(-seed - 1)
     for _ in range(chance.randrange(1, 8)):
@@ -97,7 +96,7 @@ def _use(xs: xsffi.Client) -> None:
             try:
                 call("/b")
             except xsffi.ProtocolError:
-                pass  # the reply is no list of that
+                pass  # the reply is not a valid list
         with xs.transaction() as t:
             t.write("/e", "")
 

@@ -1,4 +1,4 @@
-"""The embedded store without its sockets: a backend whose requests are answered in the call that sends them."""
+"""The embedded store without sockets: a backend whose requests are answered within the call that sends them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def outcomes(call: Callable[[Request[Any]], Any], requests: Sequence[Request[Any]]) -> list[Any]:
-    """What requests come to that are carried one by one: an error stands in the place of its reply."""
+    """The outcomes of requests that are carried out one by one: the reply, or the error."""
     found: list[Any] = []
     for request in requests:
         try:
@@ -75,14 +75,14 @@ class InProcessBackend:
         self._connection.close()
 
     def receive(self) -> None:
-        """Take in what the store has said."""
+        """Take in the data that the store has to send."""
         while data := self._connection.data_to_send():
             self._connection.data_sent(len(data))
             self.session.receive_data(data)
 
 
 class InProcessEvents:
-    """A queue of events of an :class:`InProcessBackend`, where nobody waits: what is to come has come."""
+    """A queue of events of an :class:`InProcessBackend`. Nothing ever waits: all events have already arrived."""
 
     def __init__(self, backend: InProcessBackend, queue: EventQueue) -> None:
         self._backend = backend
@@ -113,7 +113,7 @@ class InProcessEvents:
 
 
 class DisturbedBackend(InProcessBackend):
-    """Something happens before each of its requests, or after it; or many at once find its connection lost."""
+    """Calls hooks before and after each single request, and can fail bulk requests as if the connection were lost."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)

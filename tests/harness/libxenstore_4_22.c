@@ -1,5 +1,5 @@
-/* A stand-in for the libxenstore of Xen 4.22, for the functions that no library at hand has: it answers from memory, and
- * says what it was asked by what it answers.
+/* A stand-in for the libxenstore of Xen 4.22, for functions that older libraries lack. It has no daemon: its answers show
+ * the arguments that it was called with.
  */
 
 #include <errno.h>
@@ -12,7 +12,7 @@ struct xs_handle {
 };
 
 static bool knows_depth = true;
-static bool is_guest; /* one that is granted no depth */
+static bool is_guest; /* a guest may not set a depth */
 
 struct xs_handle *xs_open(unsigned long flags)
 {
@@ -26,7 +26,7 @@ struct xs_handle *xs_open(unsigned long flags)
     return h;
 }
 
-/* XENSTORED_PATH alone. */
+/* Only XENSTORED_PATH. */
 const char *xs_daemon_socket(void) { return getenv("XENSTORED_PATH"); }
 
 void xs_close(struct xs_handle *h) { free(h); }
@@ -39,7 +39,7 @@ char *xs_get_domain_path(struct xs_handle *h, unsigned int domid)
     return strdup("/local/domain/0");
 }
 
-/* What the first daemon said that this process asked, which was another. */
+/* The answer of the first daemon that this process asked, which was another one. */
 bool xs_get_features_supported(struct xs_handle *h, unsigned int *features)
 {
     (void)h;
@@ -62,7 +62,7 @@ bool xs_set_features_domain(struct xs_handle *h, unsigned int domid, unsigned in
     return domid == 5 && features == 3;
 }
 
-/* One block, as in the real one: the pointers, and behind them what they point to. */
+/* One block, as in the real library: the pointers, followed by the strings. */
 const char **xs_get_quota_names(struct xs_handle *h, unsigned int *num)
 {
     static const char names[] = "nodes\0watches";
@@ -111,7 +111,7 @@ bool xs_set_domain_quota(struct xs_handle *h, unsigned int domid, const char *qu
     return domid == 5 && !strcmp(quota, "nodes") && value == 0;
 }
 
-/* Where depth is not supported, errno stays as it was. */
+/* If depth is not supported, errno is left unchanged. */
 bool xs_watch_depth(struct xs_handle *h, const char *path, const char *token, unsigned int depth)
 {
     (void)h;

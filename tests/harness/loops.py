@@ -1,4 +1,4 @@
-"""Event loops for tests: that of asyncio, and uvloop where it can be had."""
+"""Event loops for tests: asyncio's, and uvloop's if it is installed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LOOPS = ("asyncio", "uvloop")
 
 
 def new_loop(kind: str) -> asyncio.AbstractEventLoop:
-    """A new event loop of one of the :data:`LOOPS`; skips the test where it can't be had."""
+    """A new event loop of one of the :data:`LOOPS`; skips the test if it is not installed."""
     if kind == "uvloop":
         loop: asyncio.AbstractEventLoop = pytest.importorskip("uvloop").new_event_loop()
         return loop
@@ -21,7 +21,7 @@ def new_loop(kind: str) -> asyncio.AbstractEventLoop:
 
 
 def run_alone(coroutine: Coroutine[Any, Any, object], kind: str = "asyncio") -> None:
-    """Run it in a loop of its own, where nothing may be left behind: no task, and no exception that nobody has seen."""
+    """Run a coroutine in its own loop; fails if it leaves a task behind, or an exception that nobody has retrieved."""
     loop = new_loop(kind)
     unseen: list[dict[str, Any]] = []
     loop.set_exception_handler(lambda _, context: unseen.append(context))
@@ -30,7 +30,7 @@ def run_alone(coroutine: Coroutine[Any, Any, object], kind: str = "asyncio") -> 
         loop.run_until_complete(_settle())
         left = asyncio.all_tasks(loop)
         assert left == set()
-        gc.collect()  # a future tells of its exception as it goes
+        gc.collect()  # a future reports its exception when it is destroyed
         assert unseen == []
     finally:
         for task in asyncio.all_tasks(loop):
@@ -40,6 +40,6 @@ def run_alone(coroutine: Coroutine[Any, Any, object], kind: str = "asyncio") -> 
 
 
 async def _settle() -> None:
-    """What was cancelled, or called soon, is over."""
+    """Let cancelled tasks and scheduled callbacks finish."""
     for _ in range(10):
         await asyncio.sleep(0)

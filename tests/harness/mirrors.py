@@ -1,4 +1,4 @@
-"""What a mirror is to be, whatever writers do meanwhile."""
+"""What must hold for a mirror, whatever writers do meanwhile."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["apply", "check_is_dump", "check_mirror", "tree_of"]
 
 
 def tree_of(nodes: Mapping[str, Node]) -> Tree:
-    """The nodes as the model has them; fails where one comes before the one above it."""
+    """The nodes in the form of the model; fails if a node precedes its parent."""
     before: set[str] = set()
     for path, node in nodes.items():
         assert node.path == path
@@ -26,7 +26,7 @@ def tree_of(nodes: Mapping[str, Node]) -> Tree:
 
 
 def apply(changes: Sequence[Told], known: dict[str, Node]) -> None:
-    """Bring what is known to where it was after these changes; fails where they do not fit to it."""
+    """Apply these changes to the known nodes; fails if they do not match."""
     for path, old, new in changes:
         assert old != new
         assert known.get(path) == old
@@ -39,7 +39,7 @@ def apply(changes: Sequence[Told], known: dict[str, Node]) -> None:
 
 
 def check_is_dump(mirror: Mapping[str, Node], client: Client, top: str) -> None:
-    """Where nothing moves, it is a dump."""
+    """While nothing changes, the mirror equals a dump."""
     try:
         nodes = client.dump(top)
     except NodeNotFoundError:
@@ -57,13 +57,13 @@ class _DisturbedBackend(Disturbed):
         return self
 
     def close(self) -> None:
-        """The one beneath is somebody else's."""
+        """The underlying backend is closed by its owner."""
 
 
 def check_mirror(client: Client, reader: Any, top: str, before: Change, schedules: Sequence[Schedule]) -> None:
-    """A mirror over `reader`, while `client` makes changes between its requests: each update, one for each schedule, is
-    the tree of a moment meanwhile; what it tells, applied to what was known, gives the same; and what it is in the end
-    is a dump."""
+    """Check a mirror over `reader` while `client` makes changes between its requests. After each update, one per
+    schedule, it is the tree of some moment since the last one; the changes it reports, applied to the previous nodes,
+    give the same tree; and in the end it equals a dump."""
     writer = Writer(client, top)
     writer.make(before)
     waiting: Schedule = []

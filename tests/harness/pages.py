@@ -1,4 +1,4 @@
-"""Pages of documentation: what they show, and where they link to. As a program, it runs snippets of Python."""
+"""Pages of documentation: their examples and their links. As a program, it runs snippets of Python."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 class Snippet(NamedTuple):
-    """A block of Python, and what it prints, which is shown right below it."""
+    """A block of Python, and its output as shown right below it."""
 
     code: str
     prints: str
@@ -38,7 +38,7 @@ class Page:
         return [found[2] for found in _FENCED.finditer(self.text) if found[1] == language]
 
     def snippets(self) -> list[Snippet]:
-        """The blocks of Python that are no files."""
+        """The blocks of Python that are not files."""
         found = list(_FENCED.finditer(self.text))
         return [
             Snippet(each[2], _prints(self.text[each.end() : after.start()], after) if after else "")
@@ -47,7 +47,7 @@ class Page:
         ]
 
     def files(self) -> dict[str, str]:
-        """Those that are: modules, which say their name in the first line, and tests for pytest."""
+        """The blocks that are files: modules, which are named in their first line, and tests for pytest."""
         files = {}
         for number, code in enumerate(filter(_is_file, self.blocks("python")), 1):
             named = _NAMED.match(code)
@@ -55,17 +55,17 @@ class Page:
         return files
 
     def links(self) -> Iterator[str]:
-        """What it links to within the repository, as it stands there."""
+        """The targets of its links within the repository, as written."""
         for target in _LINK.findall(_FENCED.sub("", self.text)):
             if "://" not in target:
                 yield target
 
     def rows(self, pattern: str) -> list[re.Match[str]]:
-        """The rows of its tables that begin like this."""
+        """The rows of its tables that begin with this pattern."""
         return list(re.finditer(rf"^\| {pattern} \|", self.text, re.MULTILINE))
 
     def run(self, environment: Mapping[str, str]) -> list[str]:
-        """Run the snippets one after the other, in one process, and give what each printed."""
+        """Run the snippets one after the other in one process, and return the output of each."""
         given = json.dumps({"name": self.path.name, "code": [snippet.code for snippet in self.snippets()]})
         command = [sys.executable, "-W", "error", __file__]
         ran = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, timeout=120)
@@ -79,7 +79,7 @@ def _is_file(code: str) -> bool:
 
 
 def _prints(between: str, after: re.Match[str]) -> str:
-    """What the next block says that is printed, if it is there for that."""
+    """The text of the next block, if it shows the output of this one."""
     return after[2] if after[1] == "text" and not between.strip() else ""
 
 

@@ -1,4 +1,4 @@
-"""A scripted daemon: with it a test says which bytes come when."""
+"""A scripted daemon, with which a test decides which bytes arrive when."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ __all__ = [
     "value_of",
 ]
 
-REPLY_MAX = 16 << 20  # the longest payload that a client takes
-_PATIENCE = 60.0  # seconds for which a peer waits for a client that is to do something
+REPLY_MAX = 16 << 20  # the longest payload that a client accepts
+_PATIENCE = 60.0  # seconds that a peer waits for a client to act
 
 
 class HungUp(Exception):
@@ -45,7 +45,7 @@ def header(type: int, request_id: int, length: int, tx_id: int = 0) -> bytes:
 
 
 def value_of(path: bytes) -> bytes:
-    """What :func:`answer` has a node hold: nobody else's value."""
+    """The value of a node according to :func:`answer`, different for each path."""
     return b"value of " + path
 
 
@@ -58,7 +58,7 @@ class Link:
         self._splitter = PacketSplitter()
 
     def request(self) -> Packet:
-        """The client's next request; raises HungUp where none comes any more."""
+        """The client's next request; raises HungUp if there are no more."""
         while (packet := self._splitter.next_packet()) is None:
             try:
                 data = self.socket.recv(1 << 20) if self.socket.fileno() >= 0 else b""
@@ -70,17 +70,17 @@ class Link:
         return packet
 
     def requests(self, count: int) -> list[Packet]:
-        """So many of the client's next requests."""
+        """The client's next `count` requests."""
         return [self.request() for _ in range(count)]
 
     def has_more(self) -> bool:
-        """Whether something of the client's has come that was not asked for yet."""
+        """Whether the client has sent anything that has not been taken yet."""
         if not self._splitter.between_packets:
             return True
         return bool(select.select([self.socket], [], [], 0)[0])
 
     def send(self, data: bytes, piece: int | None = None) -> None:
-        """Send bytes, whatever they are; in pieces of this size."""
+        """Send any bytes, `piece` of them at a time."""
         try:
             for start in range(0, len(data), piece or max(1, len(data))):
                 self.socket.sendall(data[start : start + (piece or len(data))])
@@ -88,7 +88,7 @@ class Link:
             raise HungUp from None
 
     def reply(self, request: Packet, payload: bytes | None = None, piece: int | None = None) -> None:
-        """Send the reply to a request: this payload, or what :func:`answer` says."""
+        """Reply to a request with this payload, or as :func:`answer` does."""
         self.send(reply_to(request, payload), piece)
 
     def event(self, path: bytes, token: bytes) -> None:
@@ -96,11 +96,11 @@ class Link:
         self.send(event(path, token))
 
     def hang_up(self) -> None:
-        """End the connection, as a daemon that dies does."""
+        """End the connection, as a dying daemon does."""
         self.socket.close()
 
     def wait_for_the_end(self) -> list[Packet]:
-        """Wait until the client hangs up; the requests that came before."""
+        """Wait until the client hangs up; returns the requests that came before."""
         found = []
         with contextlib.suppress(HungUp):
             while True:
@@ -126,8 +126,8 @@ def event(path: bytes, token: bytes) -> bytes:
 
 
 def answer(link: Link) -> None:
-    """Answer every request at once: READ with the :func:`value_of` its path, WATCH with an event too, and WRITE with an
-    event for the token that is its value, if it has one."""
+    """Answer every request at once: READ with :func:`value_of` the path, WATCH with an additional event, and WRITE with
+    an event whose token is the value, if it is not empty."""
     while True:
         request = link.request()
         link.reply(request)
@@ -137,15 +137,16 @@ def answer(link: Link) -> None:
 
 
 class Peer:
-    """A unix socket at which each connection is served by a script, in a thread of its own.
+    """A unix socket at which each connection is served by a script, in its own thread.
 
-    Once the script is over, the peer is silent until the client hangs up; it hangs up itself where the script says so.
+    After the script has ended, the peer stays silent until the client hangs up; only the script can make the peer hang
+    up.
 
     The first exception of a script, other than HungUp, is raised at the end of the `with` block.
     """
 
     def __init__(self, *scripts: Callable[[Link], object], backlog: int = 64) -> None:
-        """`scripts`: of the first connection, of the second, and so on; the last one is of all further ones too."""
+        """`scripts`: for the first connection, the second, and so on; the last one also serves all further ones."""
         self._scripts = scripts
         self._directory = tempfile.TemporaryDirectory()
         self.path = self._directory.name + "/socket"
@@ -179,7 +180,7 @@ class Peer:
             try:
                 link = Link(self._listener.accept()[0])
             except OSError:
-                return  # it was shut down
+                return  # the listener was shut down
             self._links.append(link)
             script = self._scripts[min(len(self._links), len(self._scripts)) - 1]
             thread = threading.Thread(target=self._serve, args=(script, link), daemon=True)
@@ -200,8 +201,8 @@ class Peer:
 
 @contextmanager
 def peer_process(*program: str) -> Iterator[str]:
-    """The path of a peer in a process of its own, with its own descriptors: one that answers, or that of a module with
-    arguments which prints the path and lives until it reads the end of a file."""
+    """The path of a peer in its own process, with its own descriptors: one that runs :func:`answer`, or a module with
+    arguments which prints the path and runs until the end of its input."""
     tests = Path(__file__).resolve().parents[1]
     with subprocess.Popen(
         [sys.executable, "-m", *(program or ["harness.peer"])],
@@ -216,7 +217,7 @@ def peer_process(*program: str) -> Iterator[str]:
 
 
 def serve_until_the_end(script: Callable[[Link], object]) -> None:
-    """What the process of :func:`peer_process` does."""
+    """The main function of the process of :func:`peer_process`."""
     with Peer(script) as peer:
         print(peer.path, flush=True)
         sys.stdin.read()

@@ -1,6 +1,6 @@
-/* races SECONDS SEED: threads that share connections in C, without Python and so without its lock, for what tells data races
- * and lost wakeups. Each request gets its own reply, or the connection is over; nobody sleeps for ever. It links all of
- * xsffi/_native/wire but module.c. */
+/* races SECONDS SEED: threads share connections in C, without Python and so without the GIL, to expose data races and lost
+ * wakeups. Each request must get its own reply, unless the connection is over; no thread may sleep for ever. Links all of
+ * xsffi/_native/wire except module.c. */
 
 #define _GNU_SOURCE
 
@@ -67,10 +67,10 @@ static void send_message(int fd, uint32_t type, uint32_t id, const char *payload
 
     memcpy(message.payload, payload, length);
     if (send(fd, &message, sizeof message.header + length, MSG_NOSIGNAL) < 0)
-        return; /* it is over */
+        return; /* the connection is over */
 }
 
-/* Answers READ with the payload that it has, and WRITE with an event too, whose token that is; not always in order. */
+/* Answers READ with the request's payload, and WRITE after an event of that payload; not always in order. */
 static void *serve(void *argument)
 {
     struct task *task = argument;
@@ -100,7 +100,7 @@ static void *serve(void *argument)
     }
 }
 
-/* The client's. */
+/* The client's end. */
 
 /* Waits as module.c does. */
 static enum outcome wait_for(struct connection *c, struct exchange *x, int64_t deadline)
@@ -176,7 +176,7 @@ static void *make_requests(void *argument)
         int length;
 
         switch (pick(&task->seed, 6)) {
-        case 0: /* the path, and the token of one of the queues */
+        case 0: /* a path, and a token of one of the queues */
             length = snprintf(text, sizeof text, "/event%c%u:1", 0, pick(&task->seed, TAKERS)) + 1;
             send_and_leave(task, WRITE, text, (size_t)length, false);
             break;
@@ -209,7 +209,7 @@ static void *take_events(void *argument)
         outcome = queue_next(c, q, deadline, &event);
         if (outcome == DONE) {
             if (event->path_length == 0)
-                assert(q->limit > 0); /* there were more than that */
+                assert(q->limit > 0); /* events were dropped */
             else
                 assert(event->path_length == 6 && memcmp(event->text, "/event", 6) == 0);
             if (pick(&task->seed, 4) == 0)
@@ -239,7 +239,7 @@ static void play(unsigned seed)
     round->seed = seed;
     assert(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
     round->peer = ends[1];
-    /* So long that a wakeup which does not come is noticed. */
+    /* So long that a lost wakeup is noticed. */
     assert(connection_init(&round->c, ends[0], pick(&seed, 2) ? 20000 : 0, 3600 * SECOND) == 0);
     close(ends[0]);
     assert(connection_number(&round->c) == 1);

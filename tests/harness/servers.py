@@ -1,4 +1,4 @@
-"""The embedded store as a process of its own."""
+"""The embedded store as a separate process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ __all__ = ["started"]
 
 @contextmanager
 def started(environment: Mapping[str, str], module: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A module that serves, once clients can connect to it; it is killed in the end if it still runs."""
+    """Run a module that is a server. Yields once clients can connect; the process is killed at the end if it is still
+    running."""
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", module, *arguments, "--ready-fd", str(write_end)],

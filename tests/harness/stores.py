@@ -1,4 +1,4 @@
-"""The stores that tests run against, and the clients that they open there."""
+"""The stores that tests run against, and clients for them."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from xsffi.backends.libxenstore.extension import load_libxenstore
 from .awaited import AwaitedClient
 
 BACKENDS = ("libxenstore", "wire")  # of the sync client
-AIO = "aio"  # in the place of a backend: the client for asyncio, which speaks over the wire
+AIO = "aio"  # instead of a backend: the asyncio client, which uses the wire
 CLIENTS = (*BACKENDS, AIO)
 
 
 def of_sync_alone(difference: str) -> pytest.MarkDecorator:
-    """For a test of what the client for asyncio does otherwise, by design, and in which way."""
+    """Marks a test of something that the asyncio client does differently by design; `difference` says how."""
     assert difference
     return pytest.mark.parametrize("backend", BACKENDS)
 
 
 def prepare_libxenstore() -> None:
-    """Have this process find the libxenstore that came with the daemons, where the system has none."""
+    """Make this process find the libxenstore that comes with the daemons, if the system has none."""
     packages = load_packages()
-    # The variable may be there already: of the process that started this one as a worker of pytest-xdist.
+    # The variable may already be set, by the process that started this one as a pytest-xdist worker.
     if packages is not None and os.environ.setdefault("XSFFI_LIBXENSTORE", place := str(packages.libxenstore)) == place:
         _load_what_it_needs(packages)
 
 
 def require_libxenstore() -> None:
-    """Skip the test where libxenstore can't be had; under CI, where the extension is meant to be used, fail it, unless
-    the release of Xen that is tested is too new for this system."""
+    """Skip the test if libxenstore is not available; under CI, where the extension must be used, fail it, unless the
+    release of Xen under test is too new for this system."""
     reason = load_libxenstore()
     if reason is None:
         return
@@ -52,15 +52,15 @@ def require_libxenstore() -> None:
 
 @contextmanager
 def environment_of(path: str) -> Iterator[None]:
-    """The environment names this socket or device: there, and nowhere else, libxenstore opens."""
+    """Set the environment so that libxenstore opens this socket or device and no other."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XENSTORED_PATH", path)
         yield
 
 
 def open_client(path: str, backend: str, **options: Any) -> xsffi.Client:
-    """A client of the store at this socket or device, over one of the backends, with these options; or the one for
-    asyncio, which is to be used in a ``with`` block."""
+    """A client of the store at this socket or device, over one of the backends, with these options; or the asyncio one,
+    which must be used in a ``with`` block."""
     if backend == AIO:
         awaited = AwaitedClient(path, **options)
         assert awaited.backend.name == "wire"
@@ -81,14 +81,14 @@ def client_of(daemon: Daemon, backend: str, **options: Any) -> Iterator[xsffi.Cl
 
 
 def connections_to(daemon: Daemon) -> int:
-    """How many stream sockets the daemon has open beside the one it listens on."""
+    """How many stream sockets the daemon has open, besides the one it listens on."""
     with open(f"/proc/{daemon.pid}/net/unix") as table:
         return sum(daemon.socket_path in line and line.split()[5] == "03" for line in table)
 
 
 @contextmanager
 def nobody_is_accepted(daemon: Daemon) -> Iterator[None]:
-    """The daemon is paused, and as many wait to be accepted as may."""
+    """The daemon is paused, and its queue of connections to accept is full."""
     daemon.pause()
     with ExitStack() as waiting:
         try:
@@ -105,15 +105,16 @@ def nobody_is_accepted(daemon: Daemon) -> Iterator[None]:
 
 
 def events_so_far(client: xsffi.Client) -> list[xsffi.WatchEvent]:
-    """The events of all that was done until now, however slow the machine: the daemon tells of things in their order,
-    and of a new watch at once."""
+    """All events caused by what was done before this call, however slow the machine: the daemon sends events in order,
+    and one at once for a new watch."""
     last = xsffi.WatchEvent("/so-far", "so far")
     with client.watch(*last):
         return list(iter(lambda: client.read_watch(10), last))
 
 
 def _load_what_it_needs(packages: Packages) -> None:
-    # The loader looks at LD_LIBRARY_PATH once, as the process starts; what is loaded already it finds by its name.
+    # The loader reads LD_LIBRARY_PATH only once, at process start; a library that is already loaded is found by its
+    # name.
     for place in packages.library_path.split(":"):
         needed = os.path.join(place, "libxentoolcore.so.1")
         if os.path.exists(needed):

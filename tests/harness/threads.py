@@ -1,4 +1,4 @@
-"""Calls in threads of their own, which are noticed where they hang."""
+"""Calls in threads of their own, with hanging ones detected."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["PATIENCE", "Call", "all_outcomes", "switching_often", "until"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-PATIENCE = 60.0  # seconds, after which a call hangs, and is not just slow
+PATIENCE = 60.0  # seconds after which a call is hanging, not just slow
 
 
 class Call(Generic[T_co]):
-    """A call that is under way in another thread."""
+    """A call running in another thread."""
 
     def __init__(self, function: Callable[[], T_co]) -> None:
         self._function = function
@@ -39,7 +39,7 @@ class Call(Generic[T_co]):
         return not self._thread.is_alive()
 
     def outcome(self) -> T_co | BaseException:
-        """What it returned, or the exception that it raised; fails where it hangs."""
+        """What it returned, or the exception that it raised; fails if it hangs."""
         self._thread.join(PATIENCE)
         assert not self._thread.is_alive(), "it hangs"
         return self._errors[0] if self._errors else self._results[0]
@@ -49,10 +49,10 @@ class Call(Generic[T_co]):
         outcome = self.outcome()
         if self._errors:
             raise self._errors[0]
-        return outcome  # type: ignore[return-value]  # it is no error
+        return outcome  # type: ignore[return-value]  # it did not raise
 
     def until_asleep(self) -> Call[T_co]:
-        """Wait until its thread sleeps in the kernel: most likely where it waits, if not for the GIL."""
+        """Wait until its thread sleeps in the kernel: most likely in the expected wait, unless it waits for the GIL."""
         status = Path(f"/proc/self/task/{self._thread.native_id}/stat")
         for _ in range(3):
             until(lambda: self.is_over or status.read_text().rpartition(")")[2].split()[0] == "S")
@@ -61,12 +61,12 @@ class Call(Generic[T_co]):
 
 
 def all_outcomes(functions: Iterable[Callable[[], T]]) -> list[T | BaseException]:
-    """What the functions come to, each in a thread of its own, all at once."""
+    """The outcomes of the functions, called all at once, each in its own thread."""
     return [call.outcome() for call in [Call(function) for function in functions]]
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait until it holds; fails where it never does."""
+    """Wait until the condition holds; fails if it never does."""
     end = monotonic() + PATIENCE
     while not condition():
         assert monotonic() < end, "it never came to that"
@@ -75,7 +75,7 @@ def until(condition: Callable[[], object]) -> None:
 
 @contextmanager
 def switching_often() -> Iterator[None]:
-    """Threads change places as often as can be."""
+    """Threads switch as often as possible."""
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:

@@ -1,4 +1,4 @@
-"""A writer who changes a tree while somebody reads it, and the model that says what the tree has been."""
+"""A writer that changes a tree while others read it, and a model that records its states."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from xsffi.sync.trees import snapshot
 
 __all__ = ["CHANGES", "SCHEDULES", "Change", "Disturbed", "Schedule", "Writer", "check_dump", "random_change"]
 
-Operation = tuple[str, str, str]  # the verb, the path below the top, and what it writes
-Change = list[Operation]  # those that are made together, in a transaction if there are several
-Schedule = list[tuple[int, Change]]  # each after so many requests more; -1: together with the one before
+Operation = tuple[str, str, str]  # the verb, the path below the top, and what to write
+Change = list[Operation]  # operations made together, in a transaction if there are several
+Schedule = list[tuple[int, Change]]  # each after so many further requests; -1: together with the previous one
 Tree = dict[str, tuple[bytes, tuple[Permission, ...], frozenset[str]]]  # value, permissions and children by path
 
 VERBS = ["write", "write", "mkdir", "rm", "rm", "set_permissions"]
@@ -39,19 +39,19 @@ def random_change(random: Random) -> Change:
 
 
 def random_start(random: Random) -> Change:
-    """What a tree is made by."""
+    """Operations that create an initial tree."""
     return [random.choice(random_change(random)) for _ in range(random.randint(1, 8))]
 
 
 def carry_out(target: Client | Transaction, top: str, operation: Operation) -> None:
-    """Carry out an operation below a top; raises what the client does."""
+    """Carry out an operation below `top`; raises the client's errors."""
     verb, path, text = operation
     arguments: dict[str, tuple[Any, ...]] = {"write": (text,), "set_permissions": (["n0", f"r{text}"],)}
     getattr(target, verb)(top + path, *arguments.get(verb, ()))
 
 
 class Model:
-    """The tree from a top down, as its only writer makes it."""
+    """The tree below a top, as its only writer makes it."""
 
     def __init__(self, top: str) -> None:
         self._top = top
@@ -77,16 +77,16 @@ class Model:
         return tree
 
     def _make(self, path: str) -> None:
-        """The node, and those above it, each of which inherits the permissions of the one above."""
+        """Create the node and its missing ancestors, each of which inherits its parent's permissions."""
         permissions: tuple[Permission, ...] = (Permission(0, "n"),)
         for path_above in itertools.accumulate(path.split("/"), "{}/{}".format):
             permissions = self._nodes.setdefault(path_above, (b"", permissions))[1]
 
 
 class Writer:
-    """Makes changes in the store and in the model, and keeps what the tree has been.
+    """Makes changes in the store and in the model, and keeps all states of the tree.
 
-    Behind each change it writes a number, so that no tree comes twice.
+    After each change it writes a number, so that no two states are equal.
     """
 
     def __init__(self, client: Client, top: str) -> None:
@@ -101,8 +101,7 @@ class Writer:
         self._make([("write", "/number", str(next(self._numbers)))])
 
     def between_requests(self, waiting: Schedule) -> Callable[[], None]:
-        """What makes the changes that are waiting, each when it was called so often more; it is to be called before
-        each request."""
+        """A function, to be called before each request, that makes each waiting change after its number of calls."""
         requests = 0
 
         def change() -> None:
@@ -133,9 +132,8 @@ class Writer:
 
 
 def _told(change: Change) -> Change:
-    """A change without what xenstored tells nobody of: it keeps the nodes above one that is made and removed again in
-    the same transaction, and there is no event for them.
-    """
+    """The change without operations that xenstored sends no event for: it keeps the ancestors of a node that is created
+    and removed in the same transaction."""
     told: Change = []
     for verb, path, text in change:
         if verb != "rm" or not any(f"{made}/".startswith(f"{path}/") for _, made, _ in told):
@@ -144,7 +142,7 @@ def _told(change: Change) -> Change:
 
 
 class Disturbed:
-    """A connection before whose requests, one by one, others make their changes."""
+    """A connection where others make changes before each request."""
 
     def __init__(self, backend: Any, before: Callable[[], None]) -> None:
         self._backend = backend
@@ -165,18 +163,18 @@ class Disturbed:
 
 
 def check_dump(client: Client, reader: Any, top: str, before: Change, schedule: Schedule) -> None:
-    """A dump over `reader`, while `client` makes changes between its requests, is the tree of a moment meanwhile."""
+    """A dump over `reader`, while `client` makes changes between its requests, is the tree of some moment meanwhile."""
     writer = Writer(client, top)
     writer.make(before)
     trees_before = len(writer.trees) - 1
     disturbed: Any = Disturbed(reader, writer.between_requests(list(schedule)))
     assert _tree(lambda: snapshot(disturbed, top, 1000)) in writer.trees[trees_before:]
-    assert _tree(lambda: list(client.walk(top))) == writer.trees[-1]  # so the model is right
+    assert _tree(lambda: list(client.walk(top))) == writer.trees[-1]  # which shows that the model is right
     client.rm(top)
 
 
 def _tree(read: Callable[[], list[Node]]) -> Tree:
-    """What was read, as the model has it: where there is no top, there is nothing."""
+    """What was read, in the form of the model: nothing if there is no top."""
     try:
         nodes = read()
     except NodeNotFoundError:
