@@ -1,7 +1,7 @@
 """Real store daemons for tests: Xen's own, run on a machine without Xen.
 
-ci/fetch-xen downloads them. `start_xenstored` and `start_oxenstored` run them, `Guest` is an unprivileged domain that
-uses one, and the bridges carry a client's bytes to one through a ring, a character device, or in small pieces.
+ci/fetch-xen downloads them. `start_xenstored` and `start_oxenstored` start them, `Guest` is an unprivileged domain that
+uses one, and the bridges connect a client through a ring, through a character device, or in small pieces.
 """
 
 from .bridge import PtyBridge, RingBridge, SocketBridge

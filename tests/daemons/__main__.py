@@ -1,7 +1,7 @@
 """Runs a program with a real daemon: ``python -m daemons xenstored PROGRAM ARGUMENTS…``.
 
-The daemon is there for the program alone and ends with it. The program finds it, Xen's command-line tools and
-libxenstore by its environment.
+The daemon serves only this program, and ends with it. The environment leads the program to the daemon, Xen's
+command-line tools and libxenstore.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Places where an ordinary client connects, and by which its bytes reach a daemon another way than its socket.
+"""Places where an ordinary client can connect, and its bytes reach a daemon by another way than its socket.
 
-Each takes `fragment`, to hand bytes on, in both directions, in pieces of at most so many: 1 for byte after byte.
+Each takes `fragment`, the maximum number of bytes per piece passed on, in both directions: 1 for one byte at a time.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ _Self = TypeVar("_Self", bound="_Bridge")
 
 
 class _Bridge:
-    """Runs in threads of its own until it is closed. What went wrong in one of them is raised by `close`."""
+    """Runs in its own threads until it is closed. `close` raises any exception that occurred in them."""
 
     def __init__(self, fragment: int | None) -> None:
         self._fragment = fragment
-        self._stop, self._stopper = os.pipe()  # holds a byte, which nobody reads, once the threads are to end
+        self._stop, self._stopper = os.pipe()  # readable, and never read, once the threads must end
         self._threads: list[threading.Thread] = []
         self._error: BaseException | None = None
         self._closed = False
 
     def close(self) -> None:
-        """Ends every connection through this bridge, and removes the place where clients connect."""
+        """Ends all connections through this bridge, and removes the place where clients connect."""
         if self._closed:
             return
         self._closed = True
         os.write(self._stopper, b"\0")
-        for thread in self._threads:  # the first may add others behind itself until it ends
+        for thread in self._threads:  # while the first runs, it may append others
             thread.join()
         os.close(self._stop)
         os.close(self._stopper)
@@ -50,7 +50,7 @@ class _Bridge:
             raise self._error
 
     def _put_away(self) -> None:
-        """Releases what the subclass holds, when no thread runs any longer."""
+        """Releases what the subclass holds, once all threads have ended."""
 
     def _start_thread(self, work: Callable[[], None]) -> None:
         def run() -> None:
@@ -88,7 +88,7 @@ class _ListeningBridge(_Bridge):
         raise NotImplementedError
 
     def _accept(self) -> socket.socket | None:
-        """The next client; None when the bridge is to close."""
+        """The next client, or None when the bridge must close."""
         poll = select.poll()
         poll.register(self._listener, select.POLLIN)
         poll.register(self._stop, select.POLLIN)
@@ -102,7 +102,8 @@ class _ListeningBridge(_Bridge):
 
 
 class SocketBridge(_ListeningBridge):
-    """A second socket for a daemon. Each connection to it is one to the daemon, as many at a time as wanted."""
+    """A second socket for a daemon. Each connection to it becomes one to the daemon; there may be any number at a
+    time."""
 
     def __init__(self, daemon_socket_path: str, fragment: int | None = None) -> None:
         self._daemon_socket_path = daemon_socket_path
@@ -119,7 +120,7 @@ class SocketBridge(_ListeningBridge):
         try:
             daemon = connect(self._daemon_socket_path)
         except (ConnectionRefusedError, FileNotFoundError):
-            client.close()  # the client learns as it would of a daemon that dies on accepting it
+            client.close()  # what the client sees if the daemon dies as it accepts
             return
 
         def carry() -> None:
@@ -130,10 +131,10 @@ class SocketBridge(_ListeningBridge):
 
 
 class RingBridge(_ListeningBridge):
-    """Makes whoever connects to its socket the guest at a ring, one at a time.
+    """Makes each client of its socket the guest of a ring, one at a time.
 
-    A domain's connection has no end, a socket's has: so each client finds the domain's watches and transactions
-    reset. One that leaves in the middle of a request leaves the ring out of step, and is the last one served.
+    A domain's connection never ends, but a socket's does: so the domain's watches and transactions are reset for each
+    client. One that disconnects in the middle of a request leaves the ring out of step, and is the last one served.
     """
 
     def __init__(self, guest: Guest, fragment: int | None = None) -> None:
@@ -151,7 +152,7 @@ class RingBridge(_ListeningBridge):
                     self._reset()
                     pump(SocketEnd(client), ring, self._stop, self._fragment)
                 except ConnectionResetError:
-                    break  # the daemon is gone
+                    break  # the daemon has gone
             if self._closed or ring.is_gone or not ring.finish():
                 break
         self._listener.close()
@@ -162,7 +163,7 @@ class RingBridge(_ListeningBridge):
 
 
 class _FramedRingEnd(RingEnd):
-    """A ring's end that knows where packets begin, so that the ring can be handed from one client to the next."""
+    """A ring's end that tracks packet boundaries, so that the ring can be handed from one client to the next."""
 
     def __init__(self, guest: Guest) -> None:
         super().__init__(guest)
@@ -180,7 +181,7 @@ class _FramedRingEnd(RingEnd):
         return data
 
     def finish(self) -> bool:
-        """Takes the rest of a reply that was on its way. False if the ring cannot be brought in step."""
+        """Takes the rest of a reply that is being received. False if the ring cannot be brought back in step."""
         if not self._requests.between_packets:
             return False
         while not self._replies.between_packets:
@@ -195,11 +196,11 @@ def _follow(splitter: PacketSplitter, data: bytes) -> None:
 
 
 class PtyBridge(_Bridge):
-    """A character device, at `device_path`, that stands for the kernel's /dev/xen/xenbus.
+    """A character device, at `device_path`, in place of the kernel's /dev/xen/xenbus.
 
-    It is one connection to the daemon, for one client, and lasts until the bridge is closed; a client that closes the
-    device and opens it again is still on that connection. When the daemon closes it the device is hung up: a read
-    tells of the end, or fails with EIO where it was waiting at that moment.
+    It is one connection to the daemon, for one client, and lasts until the bridge is closed: a client that closes the
+    device and opens it again is still on that connection. When the daemon closes the connection, the device is hung up:
+    a read returns end of file, or fails with EIO if it was already waiting.
     """
 
     def __init__(self, daemon_socket_path: str, fragment: int | None = None) -> None:
@@ -223,10 +224,10 @@ class PtyBridge(_Bridge):
 
 
 def _hold_as_terminal(device_path: str) -> subprocess.Popen[bytes]:
-    """Starts a process whose controlling terminal is the device, so that it becomes nobody else's.
+    """Starts a process whose controlling terminal is the device, so that it cannot become anyone else's.
 
-    A test run without a terminal of its own, as in a container, would get it as one by merely opening it, and would
-    be killed when the device is hung up.
+    A test run without a terminal of its own, as in a container, would otherwise acquire it merely by opening it, and be
+    killed when the device is hung up.
     """
     holder = subprocess.Popen(
         ["/bin/sh", "-c", 'exec 3<>"$0"; echo; read line', device_path],
@@ -236,5 +237,5 @@ def _hold_as_terminal(device_path: str) -> subprocess.Popen[bytes]:
         bufsize=0,
     )
     assert holder.stdout is not None
-    holder.stdout.read(1)  # it has the terminal
+    holder.stdout.read(1)  # now it has the terminal
     return holder

@@ -1,4 +1,4 @@
-"""What the tests of the harness share."""
+"""Fixtures for the tests of the harness."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RunScript(Protocol):
 
 @pytest.fixture
 def run_script() -> RunScript:
-    """Starts a Python of its own, which can import this package, its output in a pipe."""
+    """Starts a new Python that can import this package, with pipes for its output."""
 
     def run(script: str, *args: str, new_session: bool = False) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -24,7 +24,7 @@ class Reply(NamedTuple):
 
 
 def error_reply(name: str) -> Reply:
-    """The reply that tells of an error, such as "ENOENT"."""
+    """The reply that reports an error, such as "ENOENT"."""
     return Reply(MessageType.ERROR, strings(name))
 
 
@@ -34,26 +34,26 @@ class Event(NamedTuple):
 
 
 class Connection(ABC):
-    """Packets over any stream of bytes. Events that come while a reply is awaited are kept in `events`."""
+    """Packets over any stream of bytes. Events that arrive while waiting for a reply are kept in `events`."""
 
     def __init__(self) -> None:
         self.events: deque[Event] = deque()
         self._splitter = PacketSplitter()
-        self._last_request_id = 0xF0000000  # far from where a client begins that may have used the same ring
+        self._last_request_id = 0xF0000000  # far from the first ids of any client that may have used the same ring
 
     @abstractmethod
     def send(self, data: bytes, timeout: float = TIMEOUT) -> None:
-        """Sends bytes as they are, all of them."""
+        """Sends all the bytes, as they are."""
 
     @abstractmethod
     def receive_bytes(self, timeout: float) -> bytes:
-        """Waits for some bytes."""
+        """Waits for some bytes, and returns them."""
 
     @abstractmethod
     def close(self) -> None: ...
 
     def receive(self, timeout: float = TIMEOUT) -> Packet:
-        """The next packet, whatever it is."""
+        """The next packet of any kind."""
         deadline = time.monotonic() + timeout
         while True:
             packet = self._splitter.next_packet()
@@ -62,7 +62,7 @@ class Connection(ABC):
             self._splitter.feed(self.receive_bytes(max(0.0, deadline - time.monotonic())))
 
     def call(self, type: int, payload: bytes = b"\0", tx_id: int = 0, timeout: float = TIMEOUT) -> Reply:
-        """Sends one request and returns the type and payload of its reply. Replies to other requests are dropped."""
+        """Sends one request and returns the type and payload of its reply. Other replies are dropped."""
         self._last_request_id += 1
         request = Packet(type, self._last_request_id, tx_id, payload)
         self.send(request.encode(), timeout)
@@ -75,7 +75,7 @@ class Connection(ABC):
                 return Reply(packet.type, packet.payload)
 
     def next_event(self, timeout: float = TIMEOUT) -> Event:
-        """The oldest event kept, or the next one to come. Replies that come before it are dropped."""
+        """The oldest kept event, or the next one to arrive. Replies that arrive before it are dropped."""
         deadline = time.monotonic() + timeout
         while not self.events:
             packet = self.receive(max(0.0, deadline - time.monotonic()))
@@ -93,7 +93,7 @@ class Connection(ABC):
 
 
 class SocketConnection(Connection):
-    """A connection to a daemon's unix socket: dom0's own."""
+    """A connection to a daemon's unix socket, as dom0."""
 
     def __init__(self, path: str, timeout: float = TIMEOUT) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class SocketConnection(Connection):
             raise TimeoutError(f"the store daemon did not take {len(data)} bytes within {timeout} s") from None
 
     def receive_bytes(self, timeout: float) -> bytes:
-        self._socket.settimeout(max(timeout, 0.001))  # zero would mean no waiting, and another error
+        self._socket.settimeout(max(timeout, 0.001))  # zero would make the socket non-blocking, with a different error
         try:
             data = self._socket.recv(65536)
         except socket.timeout:
@@ -126,8 +126,8 @@ class SocketConnection(Connection):
 def connect(path: str, timeout: float = TIMEOUT) -> socket.socket:
     """A blocking socket, connected to the one at that path.
 
-    The daemons' queue of connections not yet accepted holds one or two, and a socket with a Python timeout, which does
-    not block, is refused where it is full. A timeout of the kernel's own makes connect wait for its place.
+    The daemons' queue of connections not yet accepted holds only one or two, and a socket with a Python timeout, which
+    is non-blocking, is refused while it is full. With a timeout set in the kernel, connect waits instead.
     """
     connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:

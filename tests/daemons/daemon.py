@@ -1,4 +1,4 @@
-"""Xen's own store daemons, run for a test: each in a directory of its own, many side by side, as any user."""
+"""Xen's own store daemons, run for a test: each in its own directory, any number at a time, as any user."""
 
 from __future__ import annotations
 
@@ -27,12 +27,13 @@ _LONGEST_DIRECTORY = 107 - len("/guest-65535")
 
 
 class DaemonError(Exception):
-    """A daemon did not start, died, or refused what the harness asked of it."""
+    """A daemon did not start, died, or refused a request of the harness."""
 
 
 @dataclass(frozen=True)
 class GuestQuotas:
-    """What a guest may use. None leaves it to the daemon; with these, 1000 nodes, 128 (xenstored) or 100 watches."""
+    """A guest's quotas. None means the daemon's default; by default a guest has 1000 nodes, and 128 (xenstored) or 100
+    (oxenstored) watches."""
 
     nodes: int | None = None
     node_size: int | None = None
@@ -43,7 +44,7 @@ class GuestQuotas:
     path_length: int | None = None
 
     def named(self, names: Mapping[str, str]) -> dict[str, str]:
-        """The quotas that are set, under a daemon's own names for them."""
+        """The quotas that are set, by the daemon's own names for them."""
         quotas = {field.name: getattr(self, field.name) for field in fields(self)}
         quotas = {name: value for name, value in quotas.items() if value is not None}
         unknown = quotas.keys() - names.keys()
@@ -53,7 +54,8 @@ class GuestQuotas:
 
 
 class Daemon:
-    """A running store daemon. It ends with `stop`, with its context, as garbage, or with this process."""
+    """A running store daemon. It ends with `stop`, with its ``with`` block, when it is garbage-collected, or with this
+    process."""
 
     def __init__(
         self, kind: str, command: Sequence[str], directory: Path, packages: Packages, *, remove_directory: bool
@@ -73,7 +75,7 @@ class Daemon:
 
     @property
     def xen_release(self) -> str:
-        """The release of Xen that it is of, such as "4.17"."""
+        """The release of Xen that it comes from, such as "4.17"."""
         return self.packages.version
 
     @property
@@ -86,7 +88,7 @@ class Daemon:
 
     @property
     def log(self) -> str:
-        """All that the daemon has said so far, on its terminal and in its log file."""
+        """All output of the daemon so far, on its terminal and in its log file."""
         texts = []
         for name in ("output.log", "xenstored.log"):
             path = self.directory / name
@@ -94,25 +96,25 @@ class Daemon:
                 texts.append(path.read_text(errors="replace"))
         return "".join(texts)
 
-    # Its life
+    # Life cycle
 
     def kill(self) -> None:
-        """Kills it at once. Its socket's file stays, with nobody behind it."""
+        """Kills it at once. The file of its socket remains."""
         self._process.kill()
         self._process.wait()
 
     def restart(self) -> None:
-        """Starts it again at the same place, with an empty store; first kills it, if it still runs."""
+        """Starts it again at the same place, with an empty store; kills it first if it is still running."""
         self._holdings.end_processes()
         for ring in self.directory.glob("ring-*"):
             ring.unlink()
         self._start()
 
     def pause(self) -> None:
-        """Stops it from running, as a busy or hung daemon: connections stay, nothing is answered."""
+        """Stops it as if it were busy or hung: connections stay open, and nothing is answered."""
         if self.is_running:
             self._process.send_signal(signal.SIGSTOP)
-            # os.waitid would tell at once; PyPy has none.
+            # os.waitid would do without polling, but PyPy lacks it.
             while self.is_running:
                 if Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T":
                     return
@@ -120,11 +122,12 @@ class Daemon:
         raise DaemonError(f"{self.kind} is dead and cannot be paused\n{self.log}")
 
     def resume(self) -> None:
-        """Lets it run on after `pause`."""
+        """Lets it continue after `pause`."""
         self._process.send_signal(signal.SIGCONT)
 
     def stop(self) -> None:
-        """Ends it, and what tools still run against it, and removes what it left behind. May be called again."""
+        """Ends it, and tools still running against it, and removes what it left behind. May be called more than
+        once."""
         self._finalizer()
 
     def __enter__(self) -> Daemon:
@@ -141,31 +144,32 @@ class Daemon:
     # Programs that use it
 
     def environment(self) -> dict[str, str]:
-        """The whole environment for a program that is to find this daemon and Xen's libraries."""
+        """The complete environment for a program that uses this daemon and Xen's libraries."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("XENSTORED_")}
         environment.update(LD_LIBRARY_PATH=self.packages.library_path, XENSTORED_PATH=self.socket_path)
         return environment
 
     def tool(self, name: str, *args: str, timeout: float = 10.0) -> subprocess.CompletedProcess[str]:
-        """Runs one of Xen's command line tools, such as "xenstore-ls", to its end. Its exit code is for the caller."""
+        """Runs one of Xen's command-line tools, such as "xenstore-ls", to its end. The caller checks its exit code."""
         return run_tool(self.packages, self.environment(), name, *args, timeout=timeout)
 
     def tool_process(self, name: str, *args: str) -> subprocess.Popen[str]:
-        """Starts a tool that runs on, such as "xenstore-watch", its output in a pipe. `stop` ends it, if need be."""
+        """Starts a tool that keeps running, such as "xenstore-watch", with pipes for its output. `stop` ends it at the
+        latest."""
         process = start_tool(self.packages, self.environment(), name, *args)
         self._holdings.tools.append(process)
         return process
 
-    # The toolstack's part
+    # The toolstack's side
 
     def connect(self) -> SocketConnection:
-        """A plain connection, as dom0, on which a test can send what it likes."""
+        """A plain connection, as dom0, over which a test can send anything."""
         return SocketConnection(self.socket_path)
 
     def introduce(self, domid: int) -> None:
-        """Tells the daemon of a domain, which from then on can speak to it through its ring (see Guest)."""
+        """Introduces a domain to the daemon, which it can then reach through its ring (see Guest)."""
         if not self.is_introduced(domid):
-            # What an earlier domain of this id left in its page would be out of step with the daemon's view.
+            # The page of an earlier domain with this id would be out of step with the daemon's state.
             self.ring_path(domid).unlink(missing_ok=True)
         self._request(MessageType.INTRODUCE, str(domid), "1", "1")
 
@@ -173,19 +177,19 @@ class Daemon:
         return self._request(MessageType.IS_DOMAIN_INTRODUCED, str(domid)).startswith(b"T")
 
     def create_domain(self, domid: int) -> None:
-        """Introduces a domain and makes its home, /local/domain/N, which the domain owns and nobody else may read."""
+        """Introduces a domain and creates its home, /local/domain/N, which it owns and no other domain may read."""
         home = f"/local/domain/{domid}"
         self.introduce(domid)
         self._request(MessageType.MKDIR, home)
         self._request(MessageType.SET_PERMS, home, f"n{domid}")
 
     def release(self, domid: int) -> None:
-        """Tells the daemon that a domain is gone."""
+        """Tells the daemon that a domain has gone."""
         self._request(MessageType.RELEASE, str(domid))
         self.ring_path(domid).unlink(missing_ok=True)
 
     def ring_path(self, domid: int) -> Path:
-        """The file that is the page which this domain and the daemon share."""
+        """The file that is the page shared by this domain and the daemon."""
         return self.directory / f"ring-{domid}"
 
     def _request(self, type: MessageType, *parts: str) -> bytes:
@@ -196,7 +200,7 @@ class Daemon:
             raise DaemonError(f"{self.kind} answered {type.name} {' '.join(parts)} with {error}")
         return reply.payload
 
-    # How it starts
+    # Starting
 
     def _start(self) -> None:
         environment = dict(
@@ -216,7 +220,7 @@ class Daemon:
                 stdout=output,
                 stderr=output,
                 bufsize=0,
-                start_new_session=True,  # Ctrl-C is for the tests, which may still need it while they end
+                start_new_session=True,  # Ctrl-C is for the tests, which may need the daemon while they finish
             )
         self._wait_until_ready()
 
@@ -227,7 +231,7 @@ class Daemon:
                 with SocketConnection(self.socket_path) as connection:
                     connection.call(MessageType.GET_DOMAIN_PATH, strings("0"), timeout=TIMEOUT)
                 return
-            except OSError as error:  # not there yet, or dead: a timeout is one of these too
+            except OSError as error:  # not there yet, dead, or timed out
                 trouble = error
             if not self.is_running:
                 raise DaemonError(f"{self.kind} ended with {self._process.returncode} at its start\n{self.log}")
@@ -237,7 +241,8 @@ class Daemon:
 
 
 class _Holdings:
-    """What is put away with a daemon, held apart from it so that this can happen when it is garbage already."""
+    """Everything to clean up with a daemon, in a separate object so that this works when the daemon is already
+    garbage."""
 
     def __init__(self, directory: Path | None) -> None:
         self.process: subprocess.Popen[bytes] | None = None
@@ -260,7 +265,7 @@ class _Holdings:
 
     def put_away(self) -> None:
         if os.getpid() != self._owner:
-            return  # the exit of a forked child is not the end of its parent's daemon
+            return  # the exit of a forked child must not end its parent's daemon
         self.end_processes()
         if self._directory is not None:
             shutil.rmtree(self._directory)
@@ -278,10 +283,9 @@ def start_daemon(kind: str, directory: Path | None = None, *, quotas: GuestQuota
 def start_xenstored(
     directory: Path | None = None, *, quotas: GuestQuotas | None = None, options: Sequence[str] = ()
 ) -> Daemon:
-    """Starts the C daemon, with more command line options if wanted.
+    """Starts the C daemon, with additional command-line options if given.
 
-    Its quotas bind guests alone, and are always in force; `quotas` changes them. Without a directory it gets one of
-    its own, removed in the end.
+    Its quotas only apply to guests, and always do; `quotas` changes them. Without a directory it gets a temporary one.
     """
     names = {
         "nodes": "--entry-nb",
@@ -304,10 +308,10 @@ def start_oxenstored(
     quotas: GuestQuotas | None = None,
     settings: Mapping[str, str] | None = None,
 ) -> Daemon:
-    """Starts the OCaml daemon, with more settings for its configuration file if wanted.
+    """Starts the OCaml daemon, with additional settings in its configuration file if given.
 
-    Its quotas bind dom0 too, in the size of a value, so they are off unless `quotas` is given: `GuestQuotas()` has
-    them as the daemon comes. Without a directory it gets one of its own, removed in the end.
+    Its quota on the size of a value also applies to dom0, so its quotas are off unless `quotas` is given;
+    `GuestQuotas()` means the daemon's own defaults. Without a directory it gets a temporary one.
     """
     names = {
         "nodes": "quota-maxentity",
@@ -323,7 +327,7 @@ def start_oxenstored(
         "pid-file": str(place.directory / "oxenstored.pid"),
         "xenstored-log-file": str(place.directory / "xenstored.log"),
         "access-log-file": str(place.directory / "access.log"),
-        "access-log-nb-files": "0",  # no such log: it would cost time with every request
+        "access-log-nb-files": "0",  # no access log: it would slow down each request
         "xenstored-kva": "/proc/xen/xsd_kva",
         "xenstored-port": "/proc/xen/xsd_port",
         "persistent": "false",
@@ -338,7 +342,7 @@ def start_oxenstored(
 
 
 class _Place:
-    """The directory for a daemon: the one given, or a new one, ours to remove."""
+    """The directory for a daemon: the given one, or a new one that is removed with the daemon."""
 
     def __init__(self, directory: Path | None) -> None:
         self.is_ours = directory is None

@@ -1,4 +1,4 @@
-"""An unprivileged guest: the far end of the ring which a domain shares with the store daemon."""
+"""An unprivileged guest: the other end of the ring that a domain shares with the store daemon."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .daemon import Daemon
 _RING = 1024
 """Bytes in each of the two rings; requests lie at the start of the page, replies and events behind them."""
 
-# Where the indices lie in the page, in words of 32 bits: how far each ring has been read and written.
+# The offsets of the indices in the page, in 32-bit words: how far each ring has been read and written.
 _REQUESTS_READ, _REQUESTS_WRITTEN, _REPLIES_READ, _REPLIES_WRITTEN = range(512, 516)
 
 _FIRST_PORT = 100
@@ -27,10 +27,10 @@ _RETRY = 0.001
 
 
 class Guest(Connection):
-    """A domain's connection to the store. The domain is created (see Daemon.create_domain) if it is not there yet.
+    """A domain's connection to the store. The domain is created (see Daemon.create_domain) if it does not exist.
 
-    Unlike a socket it cannot end: what it leaves in the ring, and its watches and transactions, outlive this object.
-    There can be one for a domain at a time.
+    Unlike a socket, it never ends: the contents of the ring, and the domain's watches and transactions, outlive this
+    object. A domain can have only one at a time.
     """
 
     def __init__(self, daemon: Daemon, domid: int) -> None:
@@ -44,8 +44,8 @@ class Guest(Connection):
             self._page = mmap.mmap(descriptor, mmap.PAGESIZE)
         finally:
             os.close(descriptor)
-        # The daemon may look at an index at any time. A store through this view is one store of 32 bits, where
-        # struct.pack_into("<I") would write byte after byte.
+        # The daemon may read an index at any time. A store through this view is a single 32-bit store, whereas
+        # struct.pack_into("<I") would write byte by byte.
         self._bytes = memoryview(self._page)
         self._indices = self._bytes.cast("I")
         self._port = struct.pack("@I", _FIRST_PORT + domid)
@@ -58,7 +58,7 @@ class Guest(Connection):
         self.owes_ring = False
         """Whether the daemon's queue of doorbells was full, so that `ring` must be called again soon."""
 
-    # A connection
+    # The connection
 
     def send(self, data: bytes, timeout: float = TIMEOUT) -> None:
         deadline = time.monotonic() + timeout
@@ -67,7 +67,7 @@ class Guest(Connection):
             rest = rest[self.put(rest) :]
             if not rest:
                 return
-            # The daemon may be waiting in its turn for us to take what it wrote.
+            # The daemon may itself be waiting until we take what it wrote.
             self._splitter.feed(self.take(_RING))
             self._wait(deadline)
 
@@ -85,10 +85,10 @@ class Guest(Connection):
         self._page.close()
         self._bell.close()
 
-    # The ring itself, without waiting
+    # The ring, without waiting
 
     def put(self, data: memoryview) -> int:
-        """Writes as much as there is room for, and tells how much that was."""
+        """Writes as much as there is room for, and returns how much that was."""
         written = self._indices[_REQUESTS_WRITTEN]
         room = _RING - (written - self._indices[_REQUESTS_READ]) % 2**32
         start = written % _RING
@@ -100,20 +100,20 @@ class Guest(Connection):
         return count
 
     def take(self, limit: int) -> bytes:
-        """Reads at most so many bytes; none where there are none."""
+        """Reads up to so many bytes; none if there are none."""
         read = self._indices[_REPLIES_READ]
         start = read % _RING
         count = min((self._indices[_REPLIES_WRITTEN] - read) % 2**32, _RING - start, limit)
         data = bytes(self._bytes[_RING + start : _RING + start + count])
         if count:
             self._indices[_REPLIES_READ] = (read + count) % 2**32
-            with suppress(ConnectionResetError):  # a daemon that is gone needs no telling, and what it left is ours
+            with suppress(ConnectionResetError):  # a daemon that has gone needs no notice; what it wrote is kept
                 self.ring()
         return data
 
     @property
     def all_taken(self) -> bool:
-        """Whether the daemon has read all that was put."""
+        """Whether the daemon has read everything that was put."""
         return self._indices[_REQUESTS_READ] == self._indices[_REQUESTS_WRITTEN]
 
     def fileno(self) -> int:
@@ -121,7 +121,7 @@ class Guest(Connection):
         return self._bell.fileno()
 
     def hear(self) -> None:
-        """Clears the doorbell. What has changed must be looked at afterwards, or a change could be missed."""
+        """Clears the doorbell. Check the ring after this, not before, or a change could be missed."""
         try:
             while True:
                 self._bell.recv(4)

@@ -1,21 +1,21 @@
 /*
  * A stand-in for the hypervisor, so that Xen's own store daemons run on a machine without Xen.
  *
- * Preloaded into xenstored or oxenstored, it takes the place of the calls by which they reach Xen (libxenctrl,
- * libxengnttab, libxenevtchn, libxenmanage) and of the few others that would touch the machine's own /proc/xen,
- * /var/run/xenstored and syslog. It builds with the headers of any release. All that it keeps is in one directory,
+ * Preloaded into xenstored or oxenstored, it replaces the functions with which they access Xen (libxenctrl,
+ * libxengnttab, libxenevtchn, libxenmanage), and the few others that would touch the machine's own /proc/xen,
+ * /var/run/xenstored and syslog. It builds with the headers of any release. Its state is in one directory,
  * $XSFFI_HYPERVISOR_DIR:
  *
- *   ring-N     the page which domain N shares with the daemon: whoever maps the file is the guest. Dom0 has one too
+ *   ring-N     the page shared by domain N and the daemon: a process that maps the file is the guest. Dom0 has one too
  *   evtchn     the daemon's event channels, a datagram socket: four bytes, a port in native order, ring that port
- *   guest-P    a guest may bind a datagram socket here, to be sent the port P when the daemon rings it
+ *   guest-P    a guest may bind a datagram socket here, to which port P is sent when the daemon rings it
  *
- * What a daemon would load from /usr/lib/xen-X.Y it finds below $XSFFI_HYPERVISOR_PACKAGES, where that is set.
+ * What a daemon would load from /usr/lib/xen-X.Y is looked up below $XSFFI_HYPERVISOR_PACKAGES, if that is set.
  *
- * Every domain id that Xen could give exists. Domain N is bound to port GUEST_PORT + N, whatever port INTRODUCE names.
+ * Every valid domain id exists. Domain N is bound to port GUEST_PORT + N, whatever port INTRODUCE names.
  *
  * A pipe as standard input is a lifeline: the daemon is killed when its other end closes, and so cannot outlive the
- * process that started it, however that ended.
+ * process that started it, however that ends.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -47,7 +47,7 @@
 enum { VIRQ_PORT = 1, DOM0_PORT = 2, GUEST_PORT = 100 };
 
 static const char *directory;
-static int handle; /* its address is every handle that we give out: nobody looks inside */
+static int handle; /* its address serves as every handle: nobody dereferences it */
 
 static void __attribute__((noreturn)) die(const char *what)
 {
@@ -55,7 +55,7 @@ static void __attribute__((noreturn)) die(const char *what)
     _exit(EXIT_FAILURE);
 }
 
-/* Writes the path of one of our files; false, with errno set, where it does not fit. */
+/* Writes the path of one of our files; false, with errno set, if it does not fit. */
 static bool __attribute__((format(printf, 3, 4))) our_path(char *path, size_t size, const char *format, ...)
 {
     va_list arguments;
@@ -80,11 +80,11 @@ static void hold_lifeline(void)
 
     if (fstat(STDIN_FILENO, &status) || !S_ISFIFO(status.st_mode))
         return;
-    /* The kernel itself kills us, so that this also holds while the daemon is stopped or busy. */
+    /* The kernel sends the SIGKILL, so this works even while the daemon is stopped or busy. */
     if (flags < 0 || fcntl(STDIN_FILENO, F_SETOWN, getpid()) || fcntl(STDIN_FILENO, F_SETSIG, SIGKILL) ||
         fcntl(STDIN_FILENO, F_SETFL, flags | O_ASYNC))
         die("cannot hold the lifeline");
-    if (poll(&lifeline, 1, 0) > 0 && (lifeline.revents & POLLHUP)) /* it closed before we held it */
+    if (poll(&lifeline, 1, 0) > 0 && (lifeline.revents & POLLHUP)) /* it closed before that */
         raise(SIGKILL);
 }
 
@@ -98,7 +98,7 @@ static void __attribute__((constructor)) begin(void)
     hold_lifeline();
 }
 
-/* The C library's own function, which the function of the same name here hides. */
+/* The C library's own function, hidden by the function of the same name here. */
 #define REAL(name) ((__typeof__(&name))real_function(#name))
 
 static void *real_function(const char *name)
@@ -193,7 +193,7 @@ int xc_domain_getinfolist(xc_interface *xch, uint32_t first, unsigned int max, x
     return 1;
 }
 
-#if XEN_DOMCTL_INTERFACE_VERSION < 0x16 /* up to Xen 4.17; later ones have xc_domain_getinfo_single in its place */
+#if XEN_DOMCTL_INTERFACE_VERSION < 0x16 /* up to Xen 4.17; then replaced by xc_domain_getinfo_single */
 int xc_domain_getinfo(xc_interface *xch, uint32_t first, unsigned int max, xc_dominfo_t *info)
 {
     if (!max || first >= DOMID_FIRST_RESERVED)
@@ -214,8 +214,8 @@ int xc_domain_getinfo_single(xc_interface *xch, uint32_t domid, xc_domaininfo_t 
 #endif
 
 /*
- * libxenmanage, by which xenstored asks for domains since Xen 4.21. Older headers have nothing of it, so what is used here
- * is declared here.
+ * libxenmanage, which xenstored uses to query domains since Xen 4.21. Older headers lack it, so what is needed is declared
+ * here.
  */
 typedef struct xenmanage_handle xenmanage_handle;
 
@@ -243,11 +243,11 @@ int xenmanage_get_domain_info(xenmanage_handle *xmh, unsigned int domid, unsigne
     if (caps)
         *caps = domid ? 0 : CAP_CONTROL | CAP_HARDWARE | CAP_XENSTORE;
     if (unique_id)
-        *unique_id = domid + 1; /* 0 is no domain's */
+        *unique_id = domid + 1; /* 0 is not a valid id */
     return 0;
 }
 
-/* Dom0 is what has changed since the start; no other domain ever does. */
+/* Reports dom0 as changed, once; no other domain ever changes. */
 int xenmanage_poll_changed_domain(xenmanage_handle *xmh, unsigned int *domid, unsigned int *state, unsigned int *caps,
                                   uint64_t *unique_id)
 {
@@ -281,9 +281,9 @@ xenevtchn_handle *xenevtchn_open(struct xentoollog_logger *logger, unsigned int 
 
     if (!our_path(address.sun_path, sizeof address.sun_path, "evtchn"))
         die("evtchn");
-    evtchn_fd = datagram_socket(0); /* stays open when xenstored's live update executes the new one, which is told of it */
+    evtchn_fd = datagram_socket(0); /* stays open across the exec of a live update, which passes it on */
     bell_fd = datagram_socket(SOCK_NONBLOCK | SOCK_CLOEXEC);
-    REAL(unlink)(address.sun_path); /* left by a daemon before us */
+    REAL(unlink)(address.sun_path); /* left by an earlier daemon */
     if (REAL(bind)(evtchn_fd, (struct sockaddr *)&address, sizeof address))
         die(address.sun_path);
     return (xenevtchn_handle *)&handle;
@@ -341,14 +341,14 @@ int xenevtchn_notify(xenevtchn_handle *xce, evtchn_port_t port)
 
     if (!our_path(address.sun_path, sizeof address.sun_path, "guest-%u", port))
         return -1;
-    /* No guest listening is no error, and a full queue wakes the guest as well as one datagram more. */
+    /* It is not an error if no guest listens, and a full queue wakes the guest as well as one more datagram would. */
     sendto(bell_fd, &port, sizeof port, 0, (struct sockaddr *)&address, sizeof address);
     return 0;
 }
 
-/* Places that belong to the machine: the daemon finds them in our directory, or with the unpacked packages */
+/* Paths of the machine's own files, redirected to our directory, or to the unpacked packages */
 
-/* Whether a path is a directory of that name, or lies in it; what follows the name is in *rest. */
+/* Whether a path is the directory of that name, or inside it; *rest is set to what follows the name. */
 static bool is_in(const char *path, const char *name, const char **rest)
 {
     const size_t length = strlen(name);
@@ -357,7 +357,7 @@ static bool is_in(const char *path, const char *name, const char **rest)
     return !strncmp(path, name, length) && (!**rest || **rest == '/');
 }
 
-/* The path to use in the place of one in such a directory, or of the directory itself; any other path as it is. */
+/* The path to use instead of one in such a directory, or of the directory itself; any other path is unchanged. */
 static const char *moved(const char *path, char *buffer, size_t size)
 {
     const char *rest;
@@ -369,7 +369,7 @@ static const char *moved(const char *path, char *buffer, size_t size)
     return our_path(buffer, size, "%s", rest + 1) ? buffer : NULL;
 }
 
-/* The same for what oxenstored loads, from Xen 4.20 on: its plugins lie in /usr/lib/xen-X.Y. */
+/* The same for oxenstored's plugins, which it loads from /usr/lib/xen-X.Y since Xen 4.20. */
 static const char *unpacked(const char *path, char *buffer, size_t size)
 {
     const char *packages = getenv("XSFFI_HYPERVISOR_PACKAGES");
@@ -406,7 +406,7 @@ void *dlopen(const char *path, int flags)
     return path && !place ? NULL : REAL(dlopen)(place, flags);
 }
 
-/* The files of /proc/xen by which dom0 finds its store's event channel and page; NOT_SPECIAL for any other. */
+/* The files in /proc/xen through which dom0 finds its store's event channel and page; NOT_SPECIAL for any other. */
 enum { NOT_SPECIAL = -2 };
 
 static int open_special(const char *path)
@@ -477,13 +477,13 @@ int bind(int fd, const struct sockaddr *address, socklen_t length)
     return REAL(bind)(fd, (struct sockaddr *)&ours, sizeof ours);
 }
 
-/* oxenstored raises its limit of descriptors at the start, and ends where it may not: an ordinary user may not. */
+/* oxenstored raises its limit of descriptors at start, and exits if it may not, as an ordinary user may not. */
 int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
 {
     return 0;
 }
 
-/* What the daemons tell the machine's log (a guest over its quota, say) goes to their own. */
+/* What the daemons send to syslog (a guest over its quota, say) goes to their own output. */
 void __syslog_chk(int priority, int flag, const char *format, ...)
 {
     va_list arguments;

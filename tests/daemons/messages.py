@@ -1,4 +1,4 @@
-"""XenStore's packets, made by hand: the harness must not lean on the client that it is there to test."""
+"""XenStore's packets, encoded independently: the harness must not depend on the client that it tests."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ class Packet(NamedTuple):
 
 
 def strings(*parts: str) -> bytes:
-    """A payload of strings, each with its NUL."""
+    """A payload of strings, each terminated by NUL."""
     return b"".join(part.encode() + b"\0" for part in parts)
 
 
 def write_payload(path: str, value: bytes) -> bytes:
-    """A WRITE's payload: the value has no NUL of its own."""
+    """The payload of WRITE, whose value is not NUL-terminated."""
     return strings(path) + value
 
 
 class PacketSplitter:
-    """Cuts a stream of bytes into packets."""
+    """Splits a stream of bytes into packets."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
@@ -77,5 +77,5 @@ class PacketSplitter:
 
     @property
     def between_packets(self) -> bool:
-        """Whether what was fed ends where a packet ends, all whole packets having been taken out."""
+        """Whether the input so far ends at a packet boundary, if all complete packets have been taken out."""
         return not self._buffer

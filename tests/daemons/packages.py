@@ -1,5 +1,4 @@
-"""Where Xen's own daemons, tools and libraries lie, of the release of Xen that the tests run on, once ci/fetch-xen has
-unpacked them."""
+"""The location of Xen's daemons, tools and libraries, of the release under test, as unpacked by ci/fetch-xen."""
 
 from __future__ import annotations
 
@@ -17,13 +16,13 @@ SONAMES = ("libxenstore.so.4", "libxenstore.so.3.0")
 
 
 def release() -> str:
-    """The release of Xen that is tested: $XSFFI_XEN_RELEASE, or the one that all tests are written for."""
+    """The release of Xen under test: $XSFFI_XEN_RELEASE, or the default one, for which all tests are written."""
     return os.environ.get("XSFFI_XEN_RELEASE") or DEFAULT_RELEASE
 
 
 @dataclass(frozen=True)
 class Packages:
-    """A release of Xen as ci/fetch-xen lays it out: an unpacked tree, and the stand-in for the hypervisor beside it."""
+    """A release of Xen as laid out by ci/fetch-xen: an unpacked tree, and beside it the stand-in for the hypervisor."""
 
     directory: Path
     version: str
@@ -33,7 +32,7 @@ class Packages:
 
     @property
     def root(self) -> Path:
-        """The directory that holds the packages' usr/."""
+        """The directory that contains the packages' usr/."""
         return self.directory / "packages"
 
     @property
@@ -43,7 +42,7 @@ class Packages:
 
     @property
     def daemons(self) -> tuple[str, ...]:
-        """Which of the daemons this release has here: whoever builds Xen may leave oxenstored out."""
+        """The daemons that this release has here: a build of Xen may lack oxenstored."""
         return tuple(kind for kind in ("xenstored", "oxenstored") if self._program(kind).exists())
 
     @property
@@ -56,11 +55,11 @@ class Packages:
 
     @property
     def test_xenstore(self) -> Path:
-        """Xen's own test of a store. Xen 4.14 has none, and not all who build Xen build it."""
+        """Xen's own test of a store. Xen 4.14 has none, and not every build includes it."""
         return self._program("test-xenstore")
 
     def tool(self, name: str) -> Path:
-        """The path of a command line tool, such as "xenstore-read"."""
+        """The path of a command-line tool, such as "xenstore-read"."""
         program = self._program(name)
         if not program.exists():
             raise FileNotFoundError(f"Xen's packages in {self.root} have no program {name!r}")
@@ -79,13 +78,13 @@ class Packages:
 
     @property
     def has_own_libc(self) -> bool:
-        """Whether the release needs a newer C library than this system's: its programs are started on that one, and no
-        other program can load its libraries."""
+        """Whether the release needs a newer C library than this system's: then its programs are started with their own,
+        and no other program can load its libraries."""
         return (self.directory / "libc").exists()
 
     @property
     def library_path(self) -> str:
-        """What programs of these packages, and others that load its libraries, need as LD_LIBRARY_PATH."""
+        """The LD_LIBRARY_PATH for programs of these packages, and for others that load their libraries."""
         return "" if self.has_own_libc else str(self.directory / "lib")
 
     @property
@@ -100,8 +99,8 @@ class Packages:
 
     @property
     def lowlevel_interpreter(self) -> str | None:
-        """A Python that xen.lowlevel.xs was compiled for and can be loaded into, if one is here: it is for the
-        distribution's own alone."""
+        """A Python that can load xen.lowlevel.xs, if this system has one: the module is compiled for the distribution's
+        Python only."""
         if self.has_own_libc:
             return None
         for module in (self.lowlevel_python / "xen/lowlevel").glob("xs.cpython-3*.so"):
@@ -113,7 +112,7 @@ class Packages:
 
 
 def load_packages() -> Packages | None:
-    """The unpacked packages of the release that is tested; None where ci/fetch-xen has not been."""
+    """The unpacked packages of the release under test; None if ci/fetch-xen has not been run."""
     directory = RELEASES / release()
     try:
         manifest = json.loads((directory / "manifest.json").read_text())
@@ -123,8 +122,8 @@ def load_packages() -> Packages | None:
 
 
 def require_packages() -> Packages:
-    """The unpacked packages. Without them the test that asks is skipped; under CI (where $CI is set) it fails."""
-    import pytest  # here, so that programs which are no tests can use this package without it
+    """The unpacked packages. If there are none, the test is skipped, or fails under CI ($CI is set)."""
+    import pytest  # imported here, so that programs other than tests can use this package without it
 
     packages = load_packages()
     if packages is None:

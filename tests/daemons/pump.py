@@ -22,27 +22,27 @@ _SOON = 0.00002
 
 
 class End(Protocol):
-    """One end of a pump. Nothing here waits."""
+    """One end of a pump. No method blocks."""
 
     def fileno(self) -> int: ...
 
     def wanted(self, reading: bool, writing: bool) -> int:
-        """What to poll fileno for, to learn that one can go on reading or writing."""
+        """The events to poll fileno for, to learn that reading or writing can continue."""
 
     def woken(self) -> None:
         """Called when that poll has succeeded."""
 
     def timeout(self) -> float | None:
-        """Seconds after which to call again all the same; None for never."""
+        """Seconds after which to call again in any case; None for never."""
 
     def receive(self) -> bytes | None:
-        """Some bytes; None where there are none now; b"" where there will be no more."""
+        """Some bytes; None if there are none now; b"" if there will be no more."""
 
     def send(self, data: memoryview) -> int:
-        """Sends what can be sent now, and tells how much that was."""
+        """Sends as much as possible now, and returns how much that was."""
 
     def all_taken(self) -> bool:
-        """Whether the program at the far side has read all that was sent."""
+        """Whether the program at the other end has read everything sent."""
 
 
 class _DescriptorEnd:
@@ -88,7 +88,7 @@ class SocketEnd(_DescriptorEnd):
 
 
 class TerminalEnd(_DescriptorEnd):
-    """The master of a pseudo-terminal, whose slave is also open here."""
+    """The master of a pseudo-terminal whose slave is also open in this process."""
 
     def __init__(self, master: int, slave: int) -> None:
         super().__init__(master)
@@ -110,7 +110,7 @@ class RingEnd:
         return self._guest.fileno()
 
     def wanted(self, reading: bool, writing: bool) -> int:
-        return select.POLLIN  # the one doorbell tells of both
+        return select.POLLIN  # the same doorbell signals both
 
     def woken(self) -> None:
         self._guest.hear()
@@ -152,7 +152,7 @@ class _Direction:
         """Whether the next piece waits until the last one has been taken, lest the reader gets both as one."""
 
     def move(self) -> bool:
-        """Moves what can be moved now, and tells whether anything was."""
+        """Moves whatever can be moved now, and returns whether anything was."""
         moved = False
         if self.reads:
             data = self._receive()
@@ -160,7 +160,7 @@ class _Direction:
                 self._held += data
                 self._source_ended = not data
                 moved = True
-        # Looked at once: were it asked again before the poll, a piece taken in between would be missed there.
+        # Checked only once: a piece taken between two checks, before the poll, would be missed there.
         self.waits_for_taking = self._fragment is not None and bool(self._held) and not self.target.all_taken()
         if self.writes:
             with memoryview(self._held) as view:
@@ -172,7 +172,7 @@ class _Direction:
     def _receive(self) -> bytes | None:
         try:
             return self.source.receive()
-        except ConnectionResetError:  # it ended without reading all that it was sent
+        except ConnectionResetError:  # closed without reading everything it was sent
             return b""
 
     def _send(self, data: memoryview) -> int:
@@ -181,7 +181,7 @@ class _Direction:
                 return self.target.send(data)
             except (BrokenPipeError, ConnectionResetError):
                 self._target_ended = True
-        # From now on the bytes are lost, but taken off the source still: it must be able to get to its own end.
+        # From now on bytes are read from the source and discarded, so that it can reach its own end.
         return len(data)
 
     @property
@@ -198,9 +198,10 @@ class _Direction:
 
 
 def pump(one: End, other: End, stop: int, fragment: int | None = None) -> None:
-    """Carries bytes both ways until one end has closed and all it sent is delivered, or until `stop` is readable.
+    """Carries bytes both ways until one end has closed and everything it sent is delivered, or until `stop` is
+    readable.
 
-    With `fragment` they are handed on in pieces of at most so many bytes, each when the one before has been read.
+    With `fragment`, they are passed on in pieces of at most so many bytes, each once the previous one has been read.
     """
     directions = [_Direction(one, other, fragment), _Direction(other, one, fragment)]
     while not any(direction.ended for direction in directions):
@@ -210,14 +211,14 @@ def pump(one: End, other: End, stop: int, fragment: int | None = None) -> None:
 
 
 def _wait(directions: list[_Direction], stop: int, at_once: bool) -> bool:
-    """Waits until something can move, or only looks if `at_once`; tells whether to stop."""
+    """Waits until something can move, or only checks if `at_once`; returns whether to stop."""
     there, back = directions
     poll = select.poll()
     poll.register(stop, select.POLLIN)
     ends = {}
     for end, reading, writing in ((there.source, there.reads, back.writes), (back.source, back.reads, there.writes)):
         wanted = end.wanted(reading, writing)
-        if wanted:  # a descriptor polled for nothing would still wake us, again and again, for having been hung up
+        if wanted:  # a descriptor with no events requested would still wake us again and again after a hang-up
             poll.register(end.fileno(), wanted)
             ends[end.fileno()] = end
     timeouts = [end.timeout() for end in (there.source, back.source)]
@@ -234,6 +235,6 @@ def _wait(directions: list[_Direction], stop: int, at_once: bool) -> bool:
 
 
 def _count(descriptor: int, request: int) -> int:
-    """The answer of an ioctl that counts bytes."""
+    """The result of an ioctl that counts bytes."""
     answer: int = struct.unpack("@i", fcntl.ioctl(descriptor, request, bytes(struct.calcsize("@i"))))[0]
     return answer

@@ -1,17 +1,17 @@
-"""What differs between the releases of Xen that the tests run on: the one table, which tests ask what to expect.
+"""The differences between the releases of Xen that the tests run on: one table, which tells tests what to expect.
 
-``XSFFI_XEN_RELEASE`` chooses the release of a whole run of pytest; ``ci/every-xen`` runs the tests on each. To add one:
+``XSFFI_XEN_RELEASE`` selects the release for a run of pytest; ``ci/every-xen`` runs the tests on each. To add one:
 
-1. A suite of Debian's that has it goes into the table in ``ci/fetch-xen`` and into ``ci/every_xen.py``. What Debian
-   has not is built, and the folder that it is installed in named by ``XSFFI_XEN_DIR`` (see ``ci/fetch-xen``). Where a
-   daemon does not start, ``hypervisor.c`` lacks a call by which it reaches Xen; its log names that.
-2. ``XSFFI_XEN_RELEASE=X.Y ci/test tests`` shows which tests expect otherwise. What the daemon does on purpose gets a
-   row here, or one more value in a row that there is, and the test asks it. A test of what a release lacks is skipped
-   by :func:`require`; one that fails for a fault of the release's is marked ``xfail`` with that as its reason. The end
-   of each run lists and counts both.
-3. What the C module answers otherwise there is recorded: see ``tests/lowlevel/record.py``.
+1. If a suite of Debian has it, add the suite to the table in ``ci/fetch-xen`` and to ``ci/every_xen.py``. Otherwise
+   build it, and name the folder where it is installed in ``XSFFI_XEN_DIR`` (see ``ci/fetch-xen``). If a daemon does not
+   start, ``hypervisor.c`` lacks a call to Xen, which the daemon's log names.
+2. ``XSFFI_XEN_RELEASE=X.Y ci/test tests`` shows which tests fail. For behaviour that is intended, add a row here, or a
+   value to an existing row, and let the test use it. A test of something that a release lacks is skipped by
+   :func:`require`; one that fails because of a bug in the release is marked ``xfail``, with the bug as its reason. Both
+   are listed and counted at the end of each run.
+3. Record the answers of the C module that differ: see ``tests/lowlevel/record.py``.
 
-A value counts from the first release that the tests have seen it in, which need not be the one that brought it.
+A value holds from the first release in which the tests have seen it, which may not be the one that introduced it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ OLDEST = "4.14"
 
 
 class Store(Protocol):
-    """A daemon, or what stands in for one."""
+    """A daemon, or a substitute for one."""
 
     @property
     def kind(self) -> str: ...
@@ -58,10 +58,10 @@ class Store(Protocol):
 
 
 class Difference(Generic[T]):
-    """One thing that is otherwise from some release on, for each kind of daemon and for libxenstore.
+    """Something that changes with some release, for each kind of daemon and for libxenstore.
 
-    Each of them is given by its values, each with the first release that it holds for; the first of all is the oldest
-    release that is tested. What is not given has no part in it, and may not be asked for.
+    For each of them, its values are given, each with the first release that it holds for; the first of these is the
+    oldest release that is tested. A kind that is not given is not affected, and must not be asked for.
     """
 
     def __init__(self, what: str, **since: Mapping[str, T]) -> None:
@@ -72,17 +72,17 @@ class Difference(Generic[T]):
         self._since = since
 
     def at(self, kind: str, release: str) -> T:
-        """The value of xenstored, oxenstored or libxenstore, of a release."""
+        """The value for xenstored, oxenstored or libxenstore of a release."""
         values = self._since[kind]
         return values[max((first for first in values if order(first) <= order(release)), key=order)]
 
     def of(self, store: Store) -> T:
-        """The value of a daemon."""
+        """The value for a daemon."""
         return self.at(store.kind, store.xen_release)
 
 
 class Ability(Difference[bool]):
-    """What the older releases cannot do."""
+    """Something that older releases cannot do."""
 
     def __init__(self, what: str, **first: str | None) -> None:
         super().__init__(
@@ -90,13 +90,13 @@ class Ability(Difference[bool]):
         )
 
     def through(self, store: Store, backend: str) -> bool:
-        """Whether it can be done with a daemon over one of the backends: libxenstore has to know it too."""
+        """Whether it can be done with a daemon over one of the backends: libxenstore must support it too."""
         return self.of(store) and (backend != "libxenstore" or self.at("libxenstore", release()))
 
 
 def require(ability: Ability, store: Store, backend: str) -> None:
-    """Skip the test where the daemon, or the libxenstore in between, cannot do it."""
-    import pytest  # here, so that programs which are no tests can use this package without it
+    """Skip the test if the daemon, or the libxenstore in between, cannot do it."""
+    import pytest  # imported here, so that programs other than tests can use this package without it
 
     if not ability.through(store, backend):
         between = " over libxenstore" if ability.of(store) else ""
@@ -104,7 +104,7 @@ def require(ability: Ability, store: Store, backend: str) -> None:
 
 
 def order(release: str) -> tuple[int, ...]:
-    """By which releases can be compared."""
+    """A key by which releases can be compared."""
     return tuple(int(part) for part in release.split("."))
 
 
@@ -113,7 +113,7 @@ def order(release: str) -> tuple[int, ...]:
 FEATURES = Ability("features", xenstored="4.21", oxenstored=None, libxenstore="4.21")
 QUOTAS = Ability("quotas by name", xenstored="4.22", oxenstored=None, libxenstore="4.22")
 WATCH_DEPTH = Ability("depth of a watch", xenstored="4.22", oxenstored=None, libxenstore="4.22")
-LIVE_UPDATE = Ability("live update", xenstored="4.17", oxenstored="4.17")  # the tool neither
+LIVE_UPDATE = Ability("live update", xenstored="4.17", oxenstored="4.17")  # the tool as well
 EVERY_DOMAIN = Ability("permissions for every domain", xenstored="4.22", oxenstored=None)  # xenstored would die of it
 
 # What daemons answer

@@ -1,4 +1,4 @@
-"""The ways to a daemon other than its socket."""
+"""Ways to a daemon other than its socket."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class Device(Connection):
 
 
 def carries_everything(client: Connection, size: int) -> None:
-    """All values of a byte and large messages, each way."""
+    """All byte values, and large messages, in both directions."""
     value = (ALL_BYTES * 16)[:size]
     assert client.call(MessageType.WRITE, write_payload("/local/domain/5/x", value), timeout=20).payload == OK
     assert client.call(MessageType.READ, strings("/local/domain/5/x"), timeout=20).payload == value
 
 
 def pipelines(client: Connection) -> None:
-    """Many requests whose replies fill every buffer on the way before the first is read."""
+    """Many requests, whose replies fill every buffer on the way before the first is read."""
     count = 400
     sender = threading.Thread(
         target=client.send,
@@ -101,7 +101,7 @@ class TestSocketBridge:
             while sum(sizes) < 16 + len("/local/domain/5\0"):
                 time.sleep(0.005)
                 sizes.append(len(client.recv(100)))
-        # Two may come as one still, where the second is sent while the client is inside recv for the first.
+        # Two may still arrive as one, if the second is sent while the client is in recv for the first.
         assert sum(sizes) == 32
         assert sizes.count(3) >= 8
 
@@ -110,7 +110,7 @@ class TestSocketBridge:
             bridge = stack.enter_context(SocketBridge(daemon.socket_path))
             first, second = [stack.enter_context(SocketConnection(bridge.socket_path)) for _ in range(2)]
             first.call(MessageType.WATCH, strings("/w", "token"))
-            assert first.next_event() == (b"/w", b"token")  # read at once: xenstored merges those that wait
+            assert first.next_event() == (b"/w", b"token")  # read at once, since xenstored merges waiting events
             second.call(MessageType.MKDIR, strings("/w"))
             assert first.next_event() == (b"/w", b"token")
 
@@ -138,7 +138,7 @@ class TestRingBridge:
             guest = stack.enter_context(Guest(daemon, 5))
             bridge = stack.enter_context(RingBridge(guest, fragment))
             client = stack.enter_context(SocketConnection(bridge.socket_path))
-            carries_everything(client, 1900)  # a guest's values may not be much larger
+            carries_everything(client, 1900)  # values of a guest cannot be much larger
             with daemon.connect() as dom0:
                 dom0.call(MessageType.MKDIR, strings("/secret"))
             assert client.call(MessageType.READ, strings("/secret")) == error_reply("EACCES")

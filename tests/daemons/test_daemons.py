@@ -1,4 +1,4 @@
-"""The daemons as the harness runs them: without it no other test against a real daemon means anything."""
+"""The daemons as run by the harness, on which every other test against a real daemon relies."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OK = b"OK\0"
 
 
 def wait_for_end(pid: int) -> None:
-    """Waits until a process that need not be our child has ended."""
+    """Waits until a process, not necessarily our child, has ended."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         try:

@@ -17,7 +17,7 @@ FILES = ("ci/fetch-xen", "tests/daemons/hypervisor.c")
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository of what the script needs, with nothing fetched."""
+    """A repository with just what the script needs, and nothing fetched."""
     for path in FILES:
         copy = tmp_path / "repository" / path
         copy.parent.mkdir(parents=True)
@@ -27,7 +27,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_apt(tmp_path: Path) -> dict[str, str]:
-    """An environment where apt can reach nothing."""
+    """An environment where apt cannot reach anything."""
     programs = tmp_path / "programs"
     programs.mkdir()
     for name in ("apt-get", "apt-cache"):
@@ -45,7 +45,7 @@ def fetch(repository: Path, environment: dict[str, str], *names: str, **extra: s
 
 
 def install(packages: Packages, folder: Path) -> None:
-    """Xen as it is installed who built it: with what belongs together in other places than Debian's."""
+    """Xen as installed by someone who built it, with files in other places than Debian's."""
     for name in ("bin", "sbin", "lib", "include"):
         (folder / name).mkdir(parents=True)
     for program in ("xenstore-ls", "xenstored"):
@@ -118,7 +118,7 @@ class TestXenBuiltElsewhere:
         assert (found.version, found.daemons) == (packages.version, ("xenstored",))
         assert found.xenstored.resolve() == packages.xenstored.resolve()
         again = fetch(repository, no_apt, packages.version)
-        assert (again.returncode, again.stderr) == (0, "")  # it is known from then on
+        assert (again.returncode, again.stderr) == (0, "")  # now it is known
 
     def test_another_release_than_the_one_named_is_refused(
         self, packages: Packages, no_apt: dict[str, str], repository: Path, tmp_path: Path

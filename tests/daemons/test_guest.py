@@ -38,7 +38,7 @@ class TestGuest:
     def test_is_told_of_changes(self, daemon: Daemon) -> None:
         with Guest(daemon, 5) as guest, daemon.connect() as dom0:
             guest.call(MessageType.WATCH, strings("data", "token"))
-            assert guest.next_event() == (b"data", b"token")  # read at once: xenstored merges those that wait
+            assert guest.next_event() == (b"data", b"token")  # read at once, since xenstored merges waiting events
             dom0.call(MessageType.WRITE, write_payload("/local/domain/5/data", b""))
             assert guest.next_event() == (b"data", b"token")
             with pytest.raises(TimeoutError):

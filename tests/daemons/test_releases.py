@@ -1,4 +1,4 @@
-"""The table of what differs between releases of Xen."""
+"""The table of differences between releases of Xen."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from .packages import Packages
 def run_tool(
     packages: Packages, environment: Mapping[str, str], name: str, *args: str, timeout: float
 ) -> subprocess.CompletedProcess[str]:
-    """Runs one to its end. Its exit code is for the caller."""
+    """Runs a tool to its end. The caller checks its exit code."""
     return subprocess.run(
         [str(packages.tool(name)), *args],
         env=environment,
@@ -24,7 +24,7 @@ def run_tool(
 
 
 def start_tool(packages: Packages, environment: Mapping[str, str], name: str, *args: str) -> subprocess.Popen[str]:
-    """Starts one that runs on, such as xenstore-watch, its output in a pipe."""
+    """Starts a tool that keeps running, such as xenstore-watch, with pipes for its output."""
     return subprocess.Popen(
         [str(packages.tool(name)), *args],
         env=environment,
