@@ -1,4 +1,4 @@
-"""The suite runs over every client."""
+"""The suite runs with every client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from harness.stores import CLIENTS
 
 @pytest.fixture(params=CLIENTS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """Each of the backends, and the client for asyncio. What is of the sync client alone says so, by
+    """Each backend, and the asyncio client. Tests for the sync client only are marked with
     :func:`harness.stores.of_sync_alone`."""
     name: str = request.param
     return name

@@ -52,7 +52,7 @@ def test_watches(device: Client, other: Client, top: str) -> None:
 
 
 def test_the_longest_request(device: Client, top: str) -> None:
-    """The kernel's buffer holds the header too: 4080 bytes of payload, not 4096."""
+    """The kernel's buffer also holds the header: 4080 bytes of payload, not 4096."""
     path = f"{top}/longest"
     value = b"v" * (4080 - len(path) - 1)
     device.write(path, value)

@@ -1,4 +1,4 @@
-"""The verbs for domains and for the daemon, over every backend, on every daemon."""
+"""Operations on domains and on the daemon, over every backend, on every daemon."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _domids = itertools.count(100)
 
 @pytest.fixture
 def domid() -> int:
-    """A domain that no other test has."""
+    """A domain that no other test uses."""
     return next(_domids)
 
 
@@ -61,7 +61,7 @@ def test_domain_0_is_not_released(xs: Client, top: str) -> None:
 
 @pytest.mark.parametrize("path", ["@introduceDomain", "@releaseDomain"])
 def test_the_owner_of_a_special_path_is_not_released(xs: Client, daemon: Daemon, domid: int, path: str) -> None:
-    """Where the daemon tells who it is and would die of it."""
+    """If the daemon would die of it, and reports who the owner is."""
     xs.introduce_domain(domid, 1, domid + 100)
     xs.set_permissions(path, [f"n{domid}"])
     if OWNERS_RELEASE_KILLS.of(daemon):
@@ -73,11 +73,11 @@ def test_the_owner_of_a_special_path_is_not_released(xs: Client, daemon: Daemon,
     xs.release_domain(domid)
     assert not xs.is_domain_introduced(domid)
     if daemon.kind == "oxenstored":
-        xs.mkdir(path)  # it was a node of the domain's
+        xs.mkdir(path)  # the domain's release removed it
 
 
 def test_permissions_for_every_domain(xs: Client, daemon: Daemon, top: str) -> None:
-    """Until Xen 4.22 daemons take DOMID_ANY for a domain like any other, so there is nothing to fear."""
+    """Before Xen 4.22, DOMID_ANY is a domain like any other, and harmless."""
     if EVERY_DOMAIN.of(daemon):
         with pytest.raises(xsffi.InvalidArgumentError, match="DOMID_ANY"):
             xs.set_permissions(top, ["n0", f"r{xsffi.DOMID_ANY}"])
@@ -130,7 +130,7 @@ def test_quotas(xs: Client, daemon: Daemon, domid: int) -> None:
 
 
 def test_features_and_quotas_that_are_not_known(xs: Client, daemon: Daemon) -> None:
-    """No daemon is asked in a way that it leaves unanswered."""
+    """No daemon is sent a request that it would not answer."""
     uses: dict[Ability, tuple[Callable[[], object], ...]] = {
         FEATURES: (xs.get_features, lambda: xs.get_features(5), lambda: xs.set_features(5, 1)),
         QUOTAS: (

@@ -1,4 +1,4 @@
-"""An unprivileged guest over its ring, on each of the daemons (the differences are those that the daemons have)."""
+"""An unprivileged guest over its ring, on each of the daemons, whose answers differ in places."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DOMID = 5
 
 @pytest.fixture(params=[*DAEMON_KINDS, "embedded"])
 def host(request: pytest.FixtureRequest) -> Iterator[Daemon | EmbeddedDaemon]:
-    """A daemon with the quotas that guests have by default."""
+    """A daemon with the default quotas for guests."""
     require_packages()
     if request.param == "embedded":
         with EmbeddedDaemon() as embedded:
@@ -38,7 +38,7 @@ def dom0(host: Daemon) -> Iterator[Client]:
 
 @pytest.fixture
 def guest(host: Daemon, backend: str) -> Iterator[Client]:
-    """A client over each backend, as the guest: a bridge carries its bytes to the ring."""
+    """A client over each backend, as the guest: a bridge connects it to the ring."""
     with place_of_guest(host, DOMID) as path, open_client(path, backend) as client:
         yield client
 
@@ -113,7 +113,7 @@ def test_the_quota_of_watches(guest: Client, host: Daemon) -> None:
         guest.watch(f"watched/{number}")
     name = WATCHES_OVER_QUOTA.of(host)
     if name == "EQUOTA" and guest.backend.name == "libxenstore":
-        name = "EINVAL"  # for what libxenstore does not know
+        name = "EINVAL"  # for errors that libxenstore does not know
     with pytest.raises(type(error_from_wire(name))) as caught:
         for number in range(limit, limit + 3):
             guest.watch(f"watched/{number}")
@@ -123,7 +123,7 @@ def test_the_quota_of_watches(guest: Client, host: Daemon) -> None:
 
 
 def over_quota(guest: Client, host: Daemon) -> type[xsffi.XenStoreError]:
-    """What a guest is told that has too much: oxenstored says EQUOTA, which libxenstore does not know."""
+    """The error for a guest over its quota: oxenstored sends EQUOTA, which libxenstore does not know."""
     unknown = host.kind == "oxenstored" and guest.backend.name == "libxenstore"
     return xsffi.InvalidArgumentError if unknown else xsffi.QuotaExceededError
 
@@ -142,7 +142,7 @@ def test_the_quota_of_transactions(guest: Client, host: Daemon) -> None:
 
 def test_the_quota_of_nodes(guest: Client, host: Daemon) -> None:
     with pytest.raises(over_quota(guest, host)):
-        for number in range(1100):  # in groups, since the names of its children count to the size of a node
+        for number in range(1100):  # in groups, since the names of its children count towards the size of a node
             guest.write(f"many/{number // 100}/{number % 100}", "")
     assert 900 < sum(len(guest.ls(f"many/{group}")) for group in guest.ls("many")) <= 1000
     guest.rm("many")

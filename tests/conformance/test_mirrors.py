@@ -1,4 +1,5 @@
-"""Mirrors: whatever writers do, and whatever becomes of connections and daemons, they are the tree of some moment."""
+"""Mirrors: whatever writers do, and whatever happens to connections and daemons, a mirror is the tree of some
+moment."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ class TestReading:
             assert dict(mirror) == {}
 
     def test_the_whole_store(self, xs: Client, top: str) -> None:
-        """With names like those of special paths; and it is told of permissions of those, by some xenstored."""
+        """With names that look like special paths; and some xenstored send a mirror events of the permissions of
+        those."""
         with xs.mirror() as mirror:
             try:
                 for path in (f"{top}/@a/@b", "/@test/x"):
@@ -206,8 +208,8 @@ class TestChanges:
                 next(paths)
 
     def test_many_nodes(self, xs: Client, daemon: Daemon, top: str, other: Client) -> None:
-        """They are written while the mirror is updated. oxenstored gets few: once 1,000 events wait for a watch, of
-        whomever, it may leave the writer alone for ever."""
+        """All nodes are written while the mirror is being updated. Fewer with oxenstored: once 1,000 events are waiting
+        for any watch, it may ignore the writer for ever."""
         owner = (xsffi.Permission(0, "n"),)
         count = 400 if daemon.kind == "oxenstored" else 5000
 
@@ -241,7 +243,7 @@ class TestWaiting:
             for state in ("1", "4"):
                 other.write(f"{top}/a/state", state)
             assert call.result() is True
-            # Whoever asks for changes is told of those meanwhile.
+            # Changes made meanwhile are still reported.
             assert paths_of(mirror.update()) == [top, f"{top}/a", f"{top}/a/state"]
             assert mirror.wait(lambda view: view.ls(f"{top}/a")) == ["state"]
 
@@ -266,14 +268,14 @@ class TestWaiting:
                 assert paths_of(mirror.update())[-1] == f"{top}/a"
             other.write(f"{top}/b", "")
             assert mirror.wait(lambda view: view.exists(f"{top}/b"))
-            assert is_readable(mirror.fileno(), 60)  # there is something to tell
+            assert is_readable(mirror.fileno(), 60)  # there are changes to report
             assert paths_of(mirror.update()) == [top, f"{top}/b"]
 
 
 class TestTheEnd:
     def test_nothing_is_left(self, own_daemon: Daemon, backend: str) -> None:
         with client_of(own_daemon, backend) as xs, client_of(own_daemon, "wire") as other:
-            for _ in range(300):  # more than a guest may have watches
+            for _ in range(300):  # more than a guest's quota of watches
                 with xs.mirror("/"):
                     pass
             with xs.mirror("/") as mirror:
@@ -329,7 +331,7 @@ class TestTheEnd:
             mirror.close()
 
     def test_a_guest_may_not_read_a_node(self, daemon: Daemon, backend: str) -> None:
-        """What a mirror is of is the same for it as for a dump."""
+        """Unreadable nodes are treated as in a dump."""
         if not isinstance(daemon, EmbeddedDaemon) or backend == "libxenstore":
             pytest.skip("a guest of the embedded store has a socket")
         with client_of(daemon, "wire") as dom0, open_client(daemon.store.socket_path(7), backend) as xs:
@@ -351,7 +353,7 @@ class TestTheEnd:
 
 class TestLostWatches:
     def test_resync(self, daemon: Daemon, backend: str, top: str, other: Client) -> None:
-        """As after a guest's resume: the kernel sets no watch again that it does not know of."""
+        """As after a guest's resume: the kernel does not set watches again that it does not know."""
         with client_of(daemon, backend) as xs, xs.mirror(top) as mirror:
             known = mirror.copy()
             other.write(f"{top}/a", "1")
@@ -402,12 +404,12 @@ def _connections(path: str) -> list[int]:
                 if one.family == socket.AF_UNIX and one.getpeername() == path:
                     found.append(int(name))
         except OSError:
-            pass  # it is closed meanwhile, or not connected
+            pass  # closed meanwhile, or not connected
     return sorted(found)
 
 
 def cut(path: str, spared: list[int]) -> None:
-    """Cut the connections of this process to a socket, but for some."""
+    """Cut this process's connections to a socket, except those spared."""
     for descriptor in set(_connections(path)) - set(spared):
         with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as one:
             one.shutdown(socket.SHUT_RDWR)
@@ -491,7 +493,7 @@ class TestReconnecting:
     @pytest.mark.parametrize("backend", CLIENTS)
     @pytest.mark.parametrize("seed", range(3))
     def test_whatever_happens_it_is_a_dump_in_the_end(self, kind: str, backend: str, seed: int) -> None:
-        """Several writers, connections that are cut, daemons that are started anew with nothing in them."""
+        """Several writers, connections that are cut, daemons that are restarted empty."""
         chance = Random(seed)
         top = "/test"
         with own_store(kind) as store:
@@ -521,7 +523,7 @@ class TestReconnecting:
 
 
 class _Store:
-    """A store of its own, which may be started anew at the same place, with nothing in it."""
+    """A store that can be restarted at the same place, empty."""
 
     def __init__(self, kind: str, folder: Path) -> None:
         self.socket_path = str(folder / "socket")
@@ -559,11 +561,11 @@ STEPS = st.lists(
 @pytest.mark.parametrize("backend", CLIENTS)
 @given(steps=STEPS)
 @settings(
-    max_examples=settings().max_examples // 4,  # each starts daemons
+    max_examples=settings().max_examples // 4,  # each example starts daemons
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_after_any_steps_it_is_a_dump(kind: str, backend: str, tmp_path: Path, steps: list[Any]) -> None:
-    """What is told, applied in order, gives the same."""
+    """The reported changes, applied in order, lead to the same tree."""
     top = "/test"
     store = _Store(kind, tmp_path)
     spared = _connections(store.socket_path)
@@ -593,7 +595,7 @@ def test_after_any_steps_it_is_a_dump(kind: str, backend: str, tmp_path: Path, s
 
 
 def _settled(mirror: Any) -> list[xsffi.Change]:
-    """What an update tells that has found the daemon."""
+    """The changes of the first update that reports any, once it has found the daemon."""
     end = time.monotonic() + 60
     changes: list[xsffi.Change] = []
     while not changes:
@@ -622,7 +624,7 @@ def _make(client: Client, top: str, change: Change) -> None:
 
 
 def test_a_storm_of_writers(xs: Client, daemon: Daemon, top: str) -> None:
-    """It ends, and in the end it is a dump, with all changes told."""
+    """The updates end; then the mirror equals a dump, and all changes have been reported."""
     over = threading.Event()
 
     def write(name: str) -> None:
@@ -638,7 +640,7 @@ def test_a_storm_of_writers(xs: Client, daemon: Daemon, top: str) -> None:
         known = mirror.copy()
         calls = [Call(lambda name=name: write(name)) for name in "abc"]  # type: ignore[misc]
         threading.Timer(1, over.set).start()
-        # To the end of the last writer: oxenstored has them wait where events stay unread.
+        # Until the last writer has finished: oxenstored blocks writers while events stay unread.
         while not all(call.is_over for call in calls):
             with suppress(xsffi.TransactionConflictError):
                 apply(mirror.update(), known)

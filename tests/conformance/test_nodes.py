@@ -1,4 +1,4 @@
-"""Nodes: every verb, over every backend, on every daemon."""
+"""Operations on nodes, over every backend, on every daemon."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_ls(xs: Client, top: str) -> None:
 
 
 def test_ls_in_parts(xs: Client, daemon: Daemon, top: str, other: Client) -> None:
-    """A list that fits into no single reply of 4096 bytes."""
+    """A list that does not fit into a reply of 4096 bytes."""
     names = [f"a-name-that-takes-some-room-{number}" for number in range(1000)]
     for name in names:
         other.mkdir(f"{top}/{name}")
@@ -163,7 +163,7 @@ def test_a_failed_call_leaves_the_connection_alone(xs: Client, top: str) -> None
 
 
 def test_a_path_that_the_daemon_alone_finds_too_long(xs: Client, daemon: Daemon, top: str) -> None:
-    path = f"{top}/" + "a" * 2500  # allowed by xs_wire.h; a quota of 2048 binds guests, and in some releases dom0 too
+    path = f"{top}/" + "a" * 2500  # xs_wire.h allows it; a quota of 2048 is for guests, in some releases for dom0 too
     with pytest.raises(type(error_from_wire(LONG_PATH.of(daemon)))) as caught:
         xs.read(path)
     assert caught.value.filename == path

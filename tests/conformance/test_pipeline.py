@@ -1,4 +1,4 @@
-"""Many operations at once, and whole trees, over every backend, on every daemon."""
+"""Pipelines, and whole trees, over every backend, on every daemon."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_errors_stand_in_their_places(xs: Client, top: str) -> None:
     with pytest.raises(xsffi.NodeNotFoundError):
         p.execute()
     assert len(p.results) == 2
-    assert xs.exists(f"{top}/after")  # every operation is carried
+    assert xs.exists(f"{top}/after")  # every operation is carried out
 
 
 def test_bad_input_is_refused_as_it_is_queued(xs: Client, top: str) -> None:
@@ -110,7 +110,7 @@ def test_a_transaction_with_an_error_is_not_committed(xs: Client, top: str) -> N
 
 @pytest.fixture
 def after_many(xs: Client, backend: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[int], None]], None]:
-    """Has something called whenever the client has had many requests carried, with the id of their transaction."""
+    """Arranges a call after each bulk request of the client, with the id of its transaction."""
 
     def have_called(then: Callable[[int], None]) -> None:
         kind: Any = aio_backend.Backend if backend == AIO else type(xs.backend.bulk())
@@ -182,7 +182,7 @@ def test_read_many(xs: Client, top: str) -> None:
 
 
 def test_long_values_both_ways(xs: Client, top: str) -> None:
-    """Much more than the buffers of the socket hold, in both directions at once."""
+    """Much more than the socket buffers hold, in both directions at once."""
     value = bytes(range(256)) * 15
     p = xs.pipeline()
     for number in range(1000):
@@ -193,7 +193,8 @@ def test_long_values_both_ways(xs: Client, top: str) -> None:
 
 
 def test_20_000_requests_with_events_between(xs: Client, daemon: Daemon, top: str) -> None:
-    """What the daemons stall at is drained while it is written: replies, and events on the same connection."""
+    """Replies, and events on the same connection, are read while requests are written: otherwise the daemons would
+    stall."""
     watcher = xs if xs.backend.name == "wire" else None
     if watcher is not None:
         watcher.watch(top)
@@ -224,7 +225,7 @@ def test_walk(xs: Client, top: str) -> None:
 
 
 def test_walk_of_everything(xs: Client, top: str) -> None:
-    """From the root, where oxenstored lists its special watch paths too."""
+    """From the root, where oxenstored also lists its special paths."""
     paths = {node.path for node in xs.walk()}
     assert {"/", "/test", top} <= paths
     assert not any("@" in path for path in paths)
@@ -257,7 +258,7 @@ def test_what_either_dump_gives_both_loads_take(xs: Client, top: str) -> None:
     dumped = xs.dump(top)
     with EmbeddedStore(dumped) as store:
         assert {node.path: node for node in store.dump(top)} == {node.path: node for node in dumped}
-        everything = store.dump()  # from the root on, which both daemons let dom0 write
+        everything = store.dump()  # from the root, to which both daemons let dom0 write
     xs.rm(top)
     xs.load(everything)
     assert xs.dump(top) == dumped
@@ -323,7 +324,7 @@ def test_on_a_device(daemon: Daemon, top: str, backend: str) -> None:
 
 @pytest.fixture
 def pure(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """The wire as it is without the extension, which may be there."""
+    """The wire without the extension, even if that is there."""
     monkeypatch.setattr("xsffi.backends.wire.native.open_in_c", None)
     with xsffi.Client(daemon.socket_path, backend="wire") as client:
         yield client
@@ -363,7 +364,7 @@ def test_sixteen_threads(xs: Client, top: str) -> None:
 
 
 def test_a_read_while_many_events_wait(xs: Client, other: Client, top: str) -> None:
-    """More of them than the buffer holds that the extension receives into."""
+    """More events than fit into the extension's receive buffer."""
     deep = f"{top}/" + "/".join("n" * 240 for _ in range(4))
     xs.write(deep, "1")
     xs.watch(top)

@@ -1,4 +1,4 @@
-"""Bulk work over several connections to one daemon: nobody can tell, but by the time it takes."""
+"""Bulk work over several connections to one daemon: only its duration may show the difference."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ OWNER = (Permission(0, "n"),)
 
 @pytest.fixture(autouse=True)
 def always_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several connections, however little there is to do."""
+    """Use several connections, however little there is to do."""
     monkeypatch.setattr("xsffi.backends.wire.several._WORTH_OPENING", 1)
     monkeypatch.setattr("xsffi.backends.wire.several._WORTH_USING", 1)
 
 
 @pytest.fixture
 def several(daemon: Daemon, backend: str) -> Iterator[Client]:
-    """A client that may open four connections; that for asyncio does everything over one."""
+    """A client that may open four connections; the asyncio one always uses a single one."""
     options = {} if backend == AIO else {"connections": 4}
     with client_of(daemon, backend, **options) as client:
         yield client
 
 
 def a_tree(top: str, size: int) -> list[Node]:
-    """Nodes as dump() gives them."""
+    """Nodes as dump() returns them."""
     kinds = [OWNER, (Permission(0, "n"), Permission(5, "r")), (Permission(5, "b"),)]
     names = [f"d{number:03}" for number in range(size)]
     nodes = [Node(top, b"", tuple(names), OWNER)]
@@ -72,7 +72,7 @@ def test_what_was_loaded_is_dumped_and_walked_and_read(several: Client, top: str
 
 @pytest.mark.parametrize("chunk", [1, 300])
 def test_a_load_in_any_order_comes_to_the_same(several: Client, other: Client, top: str, chunk: int) -> None:
-    """A node that is written before those above it, and one that is there twice: the last of them counts."""
+    """A node may come before its parent. If it comes twice, the last one counts."""
     nodes = a_tree(top, 300)
     pieces = [nodes[start : start + chunk] for start in range(0, len(nodes), chunk)]
     random.Random(chunk).shuffle(pieces)
@@ -86,7 +86,7 @@ def test_a_load_in_any_order_comes_to_the_same(several: Client, other: Client, t
 
 @pytest.mark.parametrize("count", [301, 1001])  # in one part, and in several
 def test_a_node_without_permissions_has_those_of_the_one_above(several: Client, top: str, count: int) -> None:
-    """Which is loaded before it, whatever carries the two."""
+    """The parent is loaded first, whichever connections carry the two."""
     above = [Node(f"{top}/{number}", b"", ("x",), (Permission(number, "r"),)) for number in range(1, count)]
     below = [Node(f"{node.path}/x", b"1", (), ()) for node in above]
     several.load([Node(top, b"", (), OWNER), *above, *below])
@@ -95,7 +95,7 @@ def test_a_node_without_permissions_has_those_of_the_one_above(several: Client, 
 
 
 def test_children_are_loaded_in_their_order(several: Client, top: str, daemon: Daemon) -> None:
-    """As xenstored keeps it; oxenstored sorts them, since 4.15 or so."""
+    """xenstored keeps the order; oxenstored sorts children, since about Xen 4.15."""
     names = [f"{number * 7919 % 1000:03}" for number in range(1000)]
     nodes = [Node(f"{top}/{name}", b"", (), OWNER) for name in names]
     several.load([Node(top, b"", tuple(names), OWNER), *nodes])
@@ -103,7 +103,7 @@ def test_children_are_loaded_in_their_order(several: Client, top: str, daemon: D
 
 
 def test_what_was_written_before_is_read(several: Client, other: Client, top: str) -> None:
-    """By the same thread, and by another one that was told."""
+    """By the same thread, and by another one that it notifies."""
     paths = [f"{top}/{number}" for number in range(100)]
     told = threading.Semaphore(0)
     seen: list[set[bytes]] = []
@@ -129,7 +129,7 @@ def test_what_was_written_before_is_read(several: Client, other: Client, top: st
 
 
 def test_a_dump_is_of_one_moment(several: Client, other: Client, top: str) -> None:
-    """Nodes that are counted up one after the other: what comes first is never behind, nor more than one ahead."""
+    """Nodes are incremented one after the other: earlier ones are never behind later ones, nor more than one ahead."""
     paths = [f"{top}/{number:02}" for number in range(60)]
     other.load([Node(path, b"0", (), OWNER) for path in paths])
     stop = threading.Event()
@@ -158,10 +158,10 @@ def test_a_dump_is_of_one_moment(several: Client, other: Client, top: str) -> No
 
 @of_sync_alone("there is one connection")
 def test_they_are_opened_once_and_closed_with_the_client(own_daemon: Daemon, backend: str) -> None:
-    one = 1 if backend == "wire" else 2  # libxenstore's own, beside that for bulk work
+    one = 1 if backend == "wire" else 2  # libxenstore's own, besides the one for bulk work
     before = open_descriptors()
     with client_of(own_daemon, backend, connections=3) as client:
-        client.read("/")  # so the daemon has accepted it
+        client.read("/")  # so that the daemon has accepted it
         assert connections_to(own_daemon) == 1
         for _ in range(3):
             client.read_many(["/"] * 100)
@@ -185,7 +185,7 @@ def test_in_a_transaction_there_is_one(several: Client, other: Client, top: str)
 
 
 def test_what_a_guest_may_not_read(several: Client, top: str) -> None:
-    """An error stands where it belongs."""
+    """Each error is in its place."""
     several.load(a_tree(top, 50))
     paths = [f"{top}/d{number:03}/a" for number in range(50)]
     several.rm(paths[7])

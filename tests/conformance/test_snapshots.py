@@ -1,4 +1,4 @@
-"""dump() beside writers: whatever is changed between any two of its requests, it is the tree of some moment."""
+"""dump() alongside writers: whatever changes between any two of its requests, it returns the tree of some moment."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_the_order_is_parents_first(xs: Client, top: str) -> None:
 
 
 def test_names_with_an_at(xs: Client, top: str) -> None:
-    """At the root too, where only oxenstored's special paths are left out, which cannot be read."""
+    """At the root too, where only oxenstored's special paths are left out, since they cannot be read."""
     for path in (f"{top}/@a/@b", "/@test/x"):
         xs.write(path, "1")
     try:

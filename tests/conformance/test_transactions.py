@@ -14,7 +14,7 @@ from xsffi.protocol.requests import TransactionEnd
 
 
 class Stop(Exception):
-    """What a test raises inside a transaction."""
+    """Raised by tests inside a transaction."""
 
 
 def test_a_commit_takes_effect_at_once(xs: Client, other: Client, top: str) -> None:
@@ -87,7 +87,7 @@ def test_transact_gives_up(xs: Client, other: Client, top: str) -> None:
 
     def collide(t: Transaction) -> None:
         calls.append(t.read(f"{top}/counter"))
-        other.write(f"{top}/counter", f"try {len(calls)}")  # another value each time: oxenstored compares
+        other.write(f"{top}/counter", f"try {len(calls)}")  # a new value each time, since oxenstored compares them
         t.write(f"{top}/counter", "mine")
 
     with pytest.raises(xsffi.TransactionConflictError):
@@ -122,11 +122,11 @@ def test_a_failed_operation_does_not_spoil_the_commit(xs: Client, top: str) -> N
 
 
 def test_a_transaction_that_the_daemon_does_not_know(xs: Client, top: str) -> None:
-    """Whichever errno the daemon says, the class is one."""
+    """The exception is the same, whichever errno the daemon sends."""
 
     def gone(use: str) -> None:
         t = xs.transaction()
-        xs.backend.call(TransactionEnd(commit=False), t.id)  # behind its back
+        xs.backend.call(TransactionEnd(commit=False), t.id)  # without the transaction's knowledge
         with pytest.raises(xsffi.TransactionGoneError) as caught:
             {
                 "read": lambda: t.read(top),
@@ -150,7 +150,7 @@ def test_a_transaction_that_the_daemon_does_not_know(xs: Client, top: str) -> No
 
 def test_the_exception_in_the_block_is_not_hidden(xs: Client, top: str) -> None:
     with pytest.raises(Stop), xs.transaction() as t:
-        xs.backend.call(TransactionEnd(commit=False), t.id)  # the abort at the end will fail
+        xs.backend.call(TransactionEnd(commit=False), t.id)  # so that the abort at the end fails
         raise Stop
 
 
@@ -160,7 +160,7 @@ def test_a_dropped_transaction_is_ended(daemon: Daemon, xs: Client, top: str) ->
     tx_id = t.id
     with pytest.warns(ResourceWarning, match="neither committed nor aborted"):  # noqa: PT031
         del t
-        gc.collect()  # at once, on PyPy too
+        gc.collect()  # immediately, on PyPy too
     with xs.transaction():
         pass
     with pytest.raises(xsffi.XenStoreError) as caught:

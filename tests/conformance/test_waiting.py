@@ -16,12 +16,12 @@ import xsffi
 from xsffi import Client
 from xsffi.conditions import View, all_of, any_of, node_appears, node_disappears, value_becomes
 
-LONG = 60.0  # seconds: what is waited for comes long before
+LONG = 60.0  # seconds, much longer than any of these waits takes
 
 
 @contextmanager
 def meanwhile(*steps: object) -> Iterator[None]:
-    """Functions that another thread calls, one after the other, while the block waits."""
+    """Call these functions one after the other in another thread, while the block runs."""
 
     def run() -> None:
         for step in steps:
@@ -70,7 +70,7 @@ def test_a_listing_and_an_absence(xs: Client, other: Client, top: str) -> None:
 
 
 def test_nodes_that_are_made_by_the_way(xs: Client, other: Client, top: str) -> None:
-    """No event tells of them by their own paths."""
+    """No event names them."""
     with meanwhile(lambda: other.write(f"{top}/a/b/c", "")):
         xs.wait(all_of(node_appears(f"{top}/a"), lambda view: view.ls(f"{top}/a") == ["b"]), LONG)
 
@@ -90,7 +90,7 @@ def test_several_nodes(xs: Client, other: Client, top: str) -> None:
 
 
 def test_a_handshake_whose_parts_point_to_each_other(xs: Client, other: Client, top: str) -> None:
-    """As a toolstack waits: the frontend names its backend, whose state counts."""
+    """What a toolstack waits for: the frontend names its backend, whose state matters."""
 
     def connected(view: View) -> object:
         backend = view.get(f"{top}/frontend/backend")
@@ -108,7 +108,7 @@ def test_a_handshake_whose_parts_point_to_each_other(xs: Client, other: Client, 
 
 
 def test_what_a_condition_sees_was_so_at_one_moment(xs: Client, other: Client, top: str) -> None:
-    """Two nodes change together, in transactions: it never sees one without the other."""
+    """Two nodes change together, in transactions: the condition never sees only one of the changes."""
     torn: list[object] = []
     over = threading.Event()
 
@@ -173,10 +173,10 @@ def test_bad_input(xs: Client, top: str) -> None:
 
 
 def test_many_at_once_share_their_watches(xs: Client, other: Client, daemon: Daemon, top: str) -> None:
-    """And each has its own condition, and leaves when that is true."""
+    """Each has its own condition, and ends when that is true."""
     waits = [Call(partial(xs.wait_for, f"{top}/{number % 5}", str(number), LONG)) for number in range(50)]
     for number in range(50):
-        # Each waits for the next value of its node, which stays until it has seen it.
+        # Each waits for the next value of its node, which does not change again before the wait has seen it.
         other.write(f"{top}/{number % 5}", str(number))
         assert waits[number].result() == b"%d" % number
     assert events_so_far(xs) == []
@@ -195,7 +195,7 @@ def test_a_domain_that_goes(xs: Client, daemon: Daemon, top: str) -> None:
 
 
 def test_reset_watches(xs: Client, other: Client, top: str) -> None:
-    """It is not for the watches of waits."""
+    """Watches set by waits are not affected."""
     if xs.backend.name == "libxenstore":
         pytest.skip("libxenstore has no RESET_WATCHES")
     begun = threading.Event()

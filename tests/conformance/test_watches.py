@@ -19,11 +19,11 @@ from harness.threads import Call
 import xsffi
 from xsffi import Client, WatchEvent
 
-SOON = 5.0  # seconds: what is to come is there long before
+SOON = 5.0  # seconds, much longer than any of these events takes
 
 
 class Unhashable:
-    """A token that equals every other one, and has no hash."""
+    """A token that equals every other one, and is not hashable."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -114,7 +114,7 @@ def test_a_watch_as_context(xs: Client, other: Client, top: str) -> None:
     assert events_so_far(xs) == []
 
 
-@pytest.mark.parametrize("backend", [AIO])  # of the others, robustness/test_interruptions.py tells
+@pytest.mark.parametrize("backend", [AIO])  # for the others, see robustness/test_interruptions.py
 def test_an_interrupted_watch_is_not_left_behind(own_daemon: Daemon, backend: str) -> None:
     with client_of(own_daemon, backend) as xs, client_of(own_daemon, "wire") as other:
         own_daemon.pause()
@@ -206,7 +206,7 @@ def test_timeouts(xs: Client, top: str) -> None:
     assert 0.04 < time.monotonic() - begin < SOON
     assert list(xs.events(timeout=0)) == []
     xs.watch(top)
-    assert xs.read_watch(SOON).path == top  # nothing was lost by the wait that ended
+    assert xs.read_watch(SOON).path == top  # the wait that was ended has lost nothing
 
 
 def test_many_events_in_a_burst(xs: Client, other: Client, top: str) -> None:
@@ -257,10 +257,10 @@ def test_fileno_tells_of_events_that_came_while_a_request_waited(
 ) -> None:
     descriptor = xs.fileno()
     xs.watch(top)
-    other.write(f"{top}/a", "1")  # xenstored merges an event with the same one, the watch's first, while that is unsent
+    other.write(f"{top}/a", "1")  # xenstored merges an event with an equal unsent one, such as the first of a watch
     other.write(f"{top}/b", "2")
     for _ in range(20):
-        xs.read(top)  # by the last of these every event has come in
+        xs.read(top)  # after the last of these, every event has arrived
     for _ in range(3):
         assert wait(descriptor, 0)
         assert xs.check_watch() is not None

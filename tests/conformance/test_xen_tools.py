@@ -1,4 +1,4 @@
-"""What we write, Xen's own command-line tools see, and the reverse."""
+"""Xen's own command-line tools read what we write, and the reverse."""
 
 from __future__ import annotations
 
