@@ -1,8 +1,8 @@
-"""What the C module answers, as it was recorded: a file with a line for each call, which a diff shows well.
+"""The recorded answers of the C module, in a file with one line for each call, so that diffs are readable.
 
 [name of a script]
 the call  =>  its answer
-    oxenstored  =>  the answer there, where it is another
+    oxenstored  =>  its answer there, if different
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .releases import OTHERWISE
 __all__ = ["RECORDED", "Answers", "load_answers", "written"]
 
 RECORDED = Path(__file__).with_name("answers.txt")
-Answers = dict[str, list[list[str]]]  # of each script, each call and its answer
+Answers = dict[str, list[list[str]]]  # by script: each call and its answer
 
 _FIRST, *_OTHERS = DAEMON_KINDS
 _GIVES = "  =>  "
@@ -25,8 +25,8 @@ _INDENT = "    "
 
 
 def load_answers(release: str) -> dict[str, Answers]:
-    """What the C module answers, on each kind of daemon of a release of Xen: as it was recorded on one of them, but for
-    the calls that are listed in releases.py."""
+    """The C module's answers, on each kind of daemon of a release of Xen: the recorded ones, with the calls listed in
+    releases.py adjusted."""
     answers = _parsed(RECORDED.read_text(encoding="utf-8"))
     for (kind, script, line), difference in OTHERWISE.items():
         (call,) = (call for call in answers[kind][script] if call[0] == line)
@@ -35,7 +35,7 @@ def load_answers(release: str) -> dict[str, Answers]:
 
 
 def written(answers: Mapping[str, Answers]) -> str:
-    """The text of answers on each kind of daemon."""
+    """The text that records answers on each kind of daemon."""
     lines = []
     for script, calls in answers[_FIRST].items():
         lines += ["", f"[{script}]"]
@@ -50,7 +50,7 @@ def written(answers: Mapping[str, Answers]) -> str:
 
 
 def _parsed(text: str) -> dict[str, Answers]:
-    """Answers of such a text, on each kind of daemon."""
+    """The answers in such a text, on each kind of daemon."""
     answers: dict[str, Answers] = {kind: {} for kind in DAEMON_KINDS}
     script = ""
     for line in filter(None, text.splitlines()):

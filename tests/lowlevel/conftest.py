@@ -1,4 +1,4 @@
-"""Connections through the drop-in to the daemon at hand, over the backend at hand."""
+"""Connections through the drop-in, with the daemon and the backend of the test."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Connect = Callable[[], lowlevel.xs]
 
 
 def use(monkeypatch: pytest.MonkeyPatch, daemon: Daemon, backend: str) -> None:
-    """Have xs() find this daemon, through this backend."""
+    """Make xs() connect to this daemon, over this backend."""
     if backend == "libxenstore":
         require_libxenstore()
     monkeypatch.setenv("XENSTORED_PATH", daemon.socket_path)
@@ -24,7 +24,7 @@ def use(monkeypatch: pytest.MonkeyPatch, daemon: Daemon, backend: str) -> None:
 
 @pytest.fixture
 def connect(daemon: Daemon, backend: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Connect]:
-    """Makes connections, which are closed in the end."""
+    """Makes connections, which are closed at the end."""
     use(monkeypatch, daemon, backend)
     made: list[lowlevel.xs] = []
 
@@ -37,7 +37,7 @@ def connect(daemon: Daemon, backend: str, monkeypatch: pytest.MonkeyPatch) -> It
         try:
             handle.close()
         except lowlevel.Error:
-            pass  # the test did it
+            pass  # closed by the test
 
 
 @pytest.fixture

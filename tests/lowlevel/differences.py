@@ -1,6 +1,6 @@
-"""Where ours answers otherwise than the C module, and why: the one list, of which docs/coming-from.md tells each title.
+"""Where our answers differ from the C module's, and why: the complete list, whose titles docs/coming-from.md mentions.
 
-A difference that no longer differs fails the test, as does one that is not here.
+The test fails on a difference that is not listed, and on one that is listed but no longer occurs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["DIFFERENCES", "SAID_BY_THE_INTERPRETER", "Difference"]
 
 _ERROR = "raises xen.lowlevel.xs.Error"
 _INVALID = f"{_ERROR}(22, 'Invalid argument'): (22, 'Invalid argument')"
-_TYPE_NAME = "xen.lowlevel.xs.xs'"  # as the C module's type has itself called
+_TYPE_NAME = "xen.lowlevel.xs.xs'"  # the name that the C module gives its type
 
 
 _NO_SUCH_FEATURE = (
@@ -30,28 +30,28 @@ _NO_SUCH_FEATURE = (
     "h.__dict__",
     "weakref.ref(h)",
 )
-# What the interpreter itself says, in words that change from one version to the next.
+# Messages of the interpreter itself, which vary with its version.
 SAID_BY_THE_INTERPRETER = (*_NO_SUCH_FEATURE, "module.xs.ls()")
 
 
 class Difference(NamedTuple):
-    """One thing that is otherwise, in some calls."""
+    """A difference, in some calls."""
 
     title: str
     script: str
-    calls: Mapping[str, str]  # each line that shows it, and what ours answers; "" where only the type's name differs
+    calls: Mapping[str, str]  # the lines that show it, each with our answer; "" if only the type's name differs
     daemons: tuple[str, ...] = DAEMON_KINDS
     backends: tuple[str, ...] = BACKENDS
-    since: str = OLDEST  # the first release of Xen where it is so
-    until: str = "999"  # the first one after that where it is not
+    since: str = OLDEST  # the first release of Xen with it
+    until: str = "999"  # the first later one without it
 
     def holds(self, kind: str, backend: str, release: str) -> bool:
-        """Whether it is so on this daemon, over this backend, of this release."""
+        """Whether it occurs on this daemon, over this backend, with this release."""
         of_release = order(self.since) <= order(release) < order(self.until)
         return kind in self.daemons and backend in self.backends and of_release
 
     def ours(self, line: str, theirs: str) -> str:
-        """What ours answers to a line to which the C module answers `theirs`."""
+        """Our answer to a line to which the C module answers `theirs`."""
         return self.calls[line] or theirs.replace(_TYPE_NAME, "xs'")
 
 

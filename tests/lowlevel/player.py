@@ -1,7 +1,8 @@
-"""Plays scripts of calls to xen.lowlevel.xs, whichever module that is, and tells what came of each call.
+"""Plays scripts of calls to xen.lowlevel.xs, whichever module that is, and reports the outcome of each call.
 
-A program of its own, for any Python from 3.9 on, since the C module runs under the one that it was compiled for alone:
-the scripts come in as JSON on stdin, the answers go out as JSON on stdout. XENSTORED_PATH says where the daemon is.
+It is a separate program, for any Python from 3.9 on, since the C module only loads into the version it was compiled
+for. It reads the scripts from stdin and writes the answers to stdout, both as JSON. XENSTORED_PATH names the daemon's
+socket.
 """
 
 from __future__ import annotations
@@ -19,38 +20,38 @@ import weakref
 from typing import Any
 
 module: Any = importlib.import_module("xen.lowlevel.xs")
-TOP = "/differential"  # where all nodes of the scripts are
-_QUIET = 0.1  # seconds without an event after which none is expected any more
+TOP = "/differential"  # the parent of all nodes in the scripts
+_QUIET = 0.1  # seconds without an event after which no more are expected
 
 
 class Index:
-    """An integer that is no int."""
+    """An integer that is not an int."""
 
     def __index__(self) -> int:
         return 3
 
 
 class BadIndex:
-    """One whose value is not to be had."""
+    """One whose value cannot be obtained."""
 
     def __index__(self) -> int:
         raise KeyError("no value")
 
 
 class Text(str):
-    """A str that is no plain str."""
+    """A subclass of str."""
 
 
 class Dict(dict):  # type: ignore[type-arg]
-    """A dict that is no plain dict."""
+    """A subclass of dict."""
 
 
 class List(list):  # type: ignore[type-arg]
-    """A list that is no plain list."""
+    """A subclass of list."""
 
 
 class Equal:
-    """Equal to all of its kind, and not to be hashed."""
+    """Equal to all of its kind, and not hashable."""
 
     __hash__ = None  # type: ignore[assignment]
 
@@ -62,12 +63,13 @@ class Equal:
 
 
 def drain(handle: Any) -> list[Any]:
-    """All events that come, and the errors in between.
+    """All events that arrive, and the errors in between.
 
-    A handle may be readable with half an event, which is none yet; one that stays so is told, by a None.
+    A handle may become readable with half an event, so there is none to take yet; if it stays so, that is reported as
+    None.
     """
     events: list[Any] = []
-    since = None  # when it was first readable without an event
+    since = None  # since when it has been readable without an event
     while select.select([handle], [], [], _QUIET)[0]:
         try:
             event = handle.check_watch()
@@ -88,7 +90,7 @@ def soon(handle: Any) -> bool:
 
 
 def play(script: str) -> list[list[str]]:
-    """What came of each line: the line, and the outcome in words that can be compared."""
+    """Each line of the script, and its outcome as comparable text."""
     h, g = module.xs(), module.xs()
     g.rm("", TOP)
     g.mkdir("", TOP)
@@ -124,7 +126,7 @@ def _outcome(line: str, names: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    signal.alarm(120)  # a call that hangs is to end this program, not the tests
+    signal.alarm(120)  # if a call hangs, end this program, not the tests
     scripts = json.load(sys.stdin)
     json.dump({name: play(script) for name, script in scripts.items()}, sys.stdout)
 

@@ -1,4 +1,4 @@
-"""``python -m lowlevel.record`` in tests/: records anew what the C module answers, on each kind of daemon."""
+"""``python -m lowlevel.record`` in tests/: records the C module's answers again, on each kind of daemon."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What the C module answers otherwise on another release of Xen than the one that answers.txt was recorded on: the
-daemon does, whose answer it hands on."""
+"""The C module's answers that differ with other releases of Xen than the one that answers.txt was recorded on. They
+come from the daemon: the module passes them on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The calls that go to the C module and to ours: one a line, in scripts that each begin with new connections h and g.
+"""The calls made through the C module and through ours: one per line, in scripts that each start with new connections h
+and g.
 
-See player.py for the names that a line may use. What a line does must not depend on how fast anything is.
+The names that a line may use are in player.py. A line's outcome must not depend on timing.
 """
 
 from __future__ import annotations

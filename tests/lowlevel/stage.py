@@ -1,4 +1,4 @@
-"""Plays the scripts on a daemon, by the C module under its own interpreter or by ours under this one."""
+"""Plays the scripts on a daemon, with the C module under its own interpreter, or with ours under this one."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ HERE = Path(__file__).parent
 
 
 def play_theirs(daemon: Daemon) -> Answers:
-    """What the C module answers."""
+    """The answers of the C module."""
     interpreter = daemon.packages.lowlevel_interpreter
     assert interpreter is not None
     return _play([interpreter, str(HERE / "player.py")], daemon, {"PYTHONPATH": str(daemon.packages.lowlevel_python)})
 
 
 def play_ours(daemon: Daemon, backend: str) -> Answers:
-    """What ours answers, over one of the backends."""
+    """Our answers, over one of the backends."""
     command = [sys.executable, "-m", "xsffi.lowlevel", str(HERE / "player.py")]
     return _play(command, daemon, {"PYTHONPATH": str(REPOSITORY), "XSFFI_BACKEND": backend})
 
@@ -44,6 +44,6 @@ def _play(command: list[str], daemon: Daemon, environment: dict[str, str]) -> An
         check=False,
     )
     assert done.returncode == 0, f"{command} ended with {done.returncode}\n{done.stderr}"
-    # Where in its source an interpreter finds fault is its own affair, and another one's is elsewhere.
+    # The place in the interpreter's source is irrelevant, and depends on its version.
     answers: Any = json.loads(re.sub(r"(?:\.\./)?Python/getargs\.c:\d+", "getargs.c", done.stdout))
     return dict(answers)

@@ -1,4 +1,5 @@
-"""The same calls, to the C module and to ours: the answers are equal, but for the differences that are listed."""
+"""The same calls through the C module and through ours: the answers must be equal, except for the listed
+differences."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from .differences import DIFFERENCES, SAID_BY_THE_INTERPRETER
 from .scripts import SCRIPTS
 from .stage import play_ours, play_theirs
 
-RECORDED_UNDER = (3, 11)  # the version of the interpreter that said the words
+RECORDED_UNDER = (3, 11)  # the version of the interpreter whose messages were recorded
 DOCUMENT = Path(__file__).parents[2] / "docs" / "coming-from.md"
 
 

@@ -1,4 +1,4 @@
-"""The ways in: install(), and python -m xsffi.lowlevel."""
+"""Ways to use the drop-in: install(), and python -m xsffi.lowlevel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def python(*arguments: str, path: Path | None = None, cwd: Path | None = None) -
 
 
 def says(program: str, path: Path | None = None) -> str:
-    """What a program prints that was installed for."""
+    """The output of a program for which the drop-in is installed."""
     done = python("-c", f"import xsffi.lowlevel, sys; xsffi.lowlevel.install()\n{program}", path=path)
     assert done.stderr == ""
     assert done.returncode == 0
@@ -35,7 +35,7 @@ def says(program: str, path: Path | None = None) -> str:
 
 @pytest.fixture
 def real(tmp_path: Path) -> Path:
-    """A folder with packages as Xen installs them."""
+    """A folder with packages as installed by Xen."""
     lowlevel = tmp_path / "real" / "xen" / "lowlevel"
     lowlevel.mkdir(parents=True)
     (lowlevel.parent / "__init__.py").write_text("REAL = True\n")

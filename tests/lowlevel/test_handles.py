@@ -1,4 +1,4 @@
-"""What a program notices of a handle beyond the answers to its calls: waiting, threads, signals, forks, the end."""
+"""What programs notice of a handle besides the answers to its calls: waiting, threads, signals, forks, its end."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SOON = 10.0
 
 
 class Thread(threading.Thread):
-    """A thread whose function's result, or exception, is kept."""
+    """A thread that keeps its function's result, or exception."""
 
     def __init__(self, function: Any) -> None:
         super().__init__(daemon=True)
@@ -51,7 +51,7 @@ class Thread(threading.Thread):
 
 
 def test_what_would_end_the_daemon_is_refused(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
-    """Permissions for every domain, on a daemon that knows them; and the release of who owns a special path."""
+    """Permissions for every domain, on a daemon that knows them; and releasing the owner of a special path."""
     for_all = [{"dom": 0}, {"dom": DOMID_ANY, "read": True}]
     with EmbeddedDaemon("4.22") as embedded:
         daemon: Any = embedded
@@ -82,13 +82,13 @@ def test_what_would_end_the_daemon_is_refused(monkeypatch: pytest.MonkeyPatch, b
 
 
 def descriptors() -> list[str]:
-    """What every descriptor of this process is."""
+    """What each descriptor of this process refers to."""
     found = []
     for number in os.listdir("/proc/self/fd"):
         try:
             found.append(os.readlink(f"/proc/self/fd/{number}").split(":")[0])
         except FileNotFoundError:
-            pass  # it was the one that listed them
+            pass  # it was the one used for listing
     return sorted(found)
 
 
@@ -218,7 +218,7 @@ def test_many_threads_and_a_close(connect: Connect, daemon: Daemon, top: str) ->
         for thread in threads:
             assert thread.outcome() is None
         assert wrong == []
-    assert not Counter(descriptors()) - before  # what an earlier test left to the collector may be gone by now
+    assert not Counter(descriptors()) - before  # by now, what an earlier test left may have been collected too
 
 
 def test_nothing_is_left_of_a_handle(connect: Connect, daemon: Daemon, top: str) -> None:
@@ -230,7 +230,7 @@ def test_nothing_is_left_of_a_handle(connect: Connect, daemon: Daemon, top: str)
     before = descriptors()
     for _ in range(20):
         one = xs()
-        one.watch(top, one.read)  # it and its token hold each other
+        one.watch(top, one.read)  # it and its token refer to each other
         one.fileno()
         one.read("", top)
         del one

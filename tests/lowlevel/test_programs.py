@@ -1,4 +1,5 @@
-"""Whole programs, in the styles of those that use xen.lowlevel.xs: each says the same over ours and the C module."""
+"""Whole programs, in the styles of those that use xen.lowlevel.xs: each must print the same with ours and the C
+module."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from daemons import Daemon
 from daemons.packages import REPOSITORY
 from harness.stores import require_libxenstore
 
-# A balancer of memory, as in Qubes OS: one loop for all domains, whose tokens are objects that know what to do.
+# A memory balancer, as in Qubes OS: one loop for all domains, whose tokens are objects that know what to do.
 BALANCER = """
 import dataclasses
 import xen.lowlevel.xs
@@ -61,7 +62,7 @@ while '2' in balancer.watches:
 print(sorted(balancer.watches))
 """
 
-# Transactions that are done again until they succeed, as in xend.
+# Transactions that are retried until they succeed, as in xend.
 TRANSACTIONS = """
 from xen.lowlevel.xs import xs, Error
 
@@ -109,7 +110,7 @@ except Error as error:
 print(other.read('', '/xend/count'))
 """
 
-# A monitor: a thread of its own waits for events, while others use the same handle.
+# A monitor: a separate thread waits for events, while others use the same handle.
 MONITOR = """
 import threading
 from xen.lowlevel import xs
@@ -146,7 +147,7 @@ print(sorted(seen.items()))
 handle.unwatch('/monitor', watch)
 """
 
-# A script with its connection at the top, and a loop over select.
+# A script with its connection at module level, and a loop over select.
 SCRIPT = """
 import os, select, sys
 import xen.lowlevel.xs as xenstore
