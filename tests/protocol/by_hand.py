@@ -16,8 +16,8 @@ PERMISSIONS = [Permission(0, "n")]
 
 
 def answers(nodes: Mapping[str, Any], lookups: Lookups) -> list[Any]:
-    """What lookups come to where these are the nodes, each without a value: the names of its children by its path, or
-    the error that it cannot be read for."""
+    """The outcomes of lookups if these are the nodes: by path, the names of its children, or the error for reading it.
+    Values are empty."""
     return [_answer(nodes, request) for request in lookups]
 
 

@@ -1,4 +1,4 @@
-"""Messages as a daemon sends and reads them, made by hand."""
+"""Messages as a daemon sends and reads them, encoded by hand."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def encode(type: int, req_id: int, payload: bytes, tx_id: int = 0) -> bytes:
 
 
 def event(path: str, token: str = "token") -> bytes:
-    """An event of a watch."""
+    """A watch event."""
     return encode(EVENT, 0, f"{path}\0{token}\0".encode())
 
 
 def split(stream: bytes) -> list[Packet]:
-    """The messages of a stream, which holds whole ones only."""
+    """The messages of a stream, all of them whole."""
     packets = []
     while stream:
         type, req_id, tx_id, length = struct.unpack_from("=IIII", stream)

@@ -29,7 +29,7 @@ Nodes = dict[str, bytes]
 
 
 def view_of(nodes: Nodes) -> View:
-    """A view of nodes that are known."""
+    """A view of known nodes."""
 
     def look(kind: Any, path: str) -> Any:
         if path not in nodes:
@@ -127,7 +127,7 @@ class Driver:
         self.result: list[Any] = []
 
     def expects(self, effect: Any, outcome: Any) -> None:
-        """The program is at this effect, and goes on with this outcome."""
+        """The program yields this effect, and is resumed with this outcome."""
         assert self.effect == effect
         try:
             if isinstance(outcome, BaseException):
@@ -138,12 +138,12 @@ class Driver:
             self.result.append(stop.value)
 
     def begins(self, *paths: str) -> None:
-        """It sets its watches first."""
+        """It first sets its watches."""
         for path in (RELEASE_DOMAIN, *paths):
             self.expects(Watch(path.encode(), path.encode(), None), None)
 
     def sees(self, *events: str) -> None:
-        """It takes the events that have come."""
+        """It takes the events that have arrived."""
         for path in events:
             self.expects(NextEvent(wait=False), event(path))
         self.expects(NextEvent(wait=False), None)
@@ -158,7 +158,7 @@ class TestTheProgram:
         assert driver.result == [True]
 
     def test_the_first_event_of_a_watch(self) -> None:
-        """It says nothing; what was read may have been read before it."""
+        """It carries no information: what was read may have been read before it."""
         driver = Driver(value_becomes("/a", "1"))
         driver.begins("/a")
         driver.expects([Read(b"/a")], [b"1"])
@@ -199,7 +199,7 @@ class TestTheProgram:
         assert driver.result == [(True, ["d"])]
 
     def test_one_look_after_the_other(self) -> None:
-        """Where one depends on what another has found; only what has changed is read again."""
+        """One may depend on what another has found; only what has changed is read again."""
 
         def condition(view: View) -> bool:
             backend = view.get("/frontend/backend")
@@ -219,11 +219,11 @@ class TestTheProgram:
         assert driver.result == [True]
 
     def test_it_is_judged_where_nothing_is_pending(self) -> None:
-        """Else it would see what never was so at one moment, and might raise because of it."""
+        """Otherwise it would see a state that never existed at any one moment, and might raise because of it."""
 
         def condition(view: View) -> bool:
             if view.exists("/a"):
-                view.read("/b")  # raises where there is none: the two come and go together
+                view.read("/b")  # raises if there is none: the two come and go together
                 return True
             return False
 
@@ -232,7 +232,7 @@ class TestTheProgram:
         driver.expects([Read(b"/a")], [b""])
         driver.sees()
         driver.expects(Watch(b"/b", b"/b", None), None)
-        driver.expects([Read(b"/b")], [MISSING])  # both were removed meanwhile
+        driver.expects([Read(b"/b")], [MISSING])  # both have been removed meanwhile
         driver.sees("/a", "/b")
         driver.expects([Read(b"/a")], [MISSING])
         driver.sees()
@@ -245,7 +245,7 @@ class TestTheProgram:
         assert driver.result == [True]
 
     def test_the_release_of_a_domain(self) -> None:
-        """All may have changed: oxenstored tells no more of it."""
+        """Anything may have changed: oxenstored sends no other event for it."""
         driver = Driver(all_of(node_disappears("/a"), lambda view: view.get_permissions("/b")))
         driver.begins("/a", "/b")
         driver.expects([Read(b"/a"), GetPermissions(b"/b")], [b"", ["n0"]])
@@ -303,7 +303,7 @@ class TestTheProgram:
         assert stop.value.value == 5
 
     def test_except_exception_in_a_condition(self) -> None:
-        """It does not catch that something is not known yet."""
+        """It does not catch the exception for what is not known yet."""
 
         def condition(view: View) -> bool:
             try:
@@ -319,7 +319,7 @@ class TestTheProgram:
 
     @pytest.mark.parametrize("instead", [lambda: False, lambda: 1 // 0])
     def test_whatever_it_makes_of_what_is_not_known(self, instead: Callable[[], object]) -> None:
-        """It is asked again once that is known."""
+        """It is called again once that is known."""
 
         def condition(view: View) -> object:
             try:

@@ -55,7 +55,7 @@ def test_each_update_is_of_one_moment(hundred: int) -> None:
 
 @pytest.mark.parametrize("anew", ["/a/b/c", "/a/b", "/a"])
 def test_removed_and_made_anew(anew: str) -> None:
-    """At whatever moments of an update, or between two."""
+    """At any moment of an update, or between two."""
     rm = [("rm", "/a", "")]
     for first, second in itertools.product(range(8), range(0, 14, 2)):
         print(first, second)
@@ -64,15 +64,15 @@ def test_removed_and_made_anew(anew: str) -> None:
 
 
 class Tree:
-    """A daemon driven by hand, and a replica of what it has."""
+    """A daemon driven by hand, and a replica of its nodes."""
 
     def __init__(self, nodes: dict[str, Any], top: str = "/a") -> None:
-        self.nodes = nodes  # the names of children by path; or an error
+        self.nodes = nodes  # by path: the names of children, or an error
         self.events: list[WatchEvent] = []
         self.asked: list[list[str]] = []  # the paths that were read together
         self.trips = 0
         self.watches: list[str] = []
-        self.before: dict[int, Any] = {}  # what happens before a trip, by its number from the last call of update() on
+        self.before: dict[int, Any] = {}  # functions called before a trip, by its number since update() began
         self.replica = Replica(top)
         self._numbers = itertools.count(1)
 
@@ -85,14 +85,14 @@ class Tree:
         return self
 
     def update(self) -> list[tuple[str, bool, bool]]:
-        """The changes, and for each whether the node was there, and is."""
+        """The changes, each with whether the node existed before, and exists now."""
         self.asked.clear()
         self.trips = 0
         programs.run(self.replica.update(), self.carry)
         return [(path, old is not None, new is not None) for path, old, new in self.replica.tell_all()]
 
     def tell(self, path: str) -> None:
-        """An event comes."""
+        """An event arrives."""
         self.events.append(WatchEvent(path, self.released if path == "@releaseDomain" else self.token))
 
     def carry(self, effect: Any) -> Any:
@@ -105,7 +105,7 @@ class Tree:
         self.trips += 1
         self.before.pop(self.trips, lambda: None)()
         if not isinstance(effect, Lookups):
-            return [None]  # the look whether the events of the watches have come
+            return [None]  # the request that shows that the events of the watches have arrived
         self.asked.append([request.path.decode() for request in effect if isinstance(request, Read)])
         return effect.combine(answers(self.nodes, effect))
 
@@ -174,7 +174,7 @@ class TestByHand:
         tree.nodes = {"/a": ["b"], "/a/b": ["d"], "/a/b/d": []}
         for path in ("/a/b/d/x", "/a/c"):
             tree.tell(path)
-        # That one came and went nobody needs to know.
+        # A node that came and went is not reported.
         assert tree.update() == [("/a/c", True, False), ("/a/c/e", True, False), ("/a", True, True)]
         assert not tree.replica.has_changes
         assert tree.replica.tell_next() is None
@@ -287,7 +287,7 @@ class TestByHand:
             assert [path for path, *_ in tree.update()] == ["/a/b", "/a/b/d", "/a", "/a/c/e", "/a/c/e/x"]
 
     def test_an_update_costs_what_has_changed(self) -> None:
-        """Not a look at each node."""
+        """It does not visit every node."""
 
         class Counted(dict[str, Node]):
             looks = 0
@@ -344,7 +344,7 @@ class TestReading:
         paths = tree.replica.iterate()
         assert next(paths)[0] == "/a"
         assert tree.update() == []
-        assert next(paths)[0] == "/a/b"  # there was nothing
+        assert next(paths)[0] == "/a/b"  # nothing has changed
         tree.nodes["/a/b/d"] = ["x"]
         tree.nodes["/a/b/d/x"] = []
         tree.tell("/a/b/d/x")

@@ -1,4 +1,4 @@
-"""Verbs that are queued and carried together: the program, driven by hand."""
+"""Operations that are queued and carried out together: the program, driven by hand."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xsffi.protocol.safeguards import AnyDomain
 
 
 class Store:
-    """It answers from a table, and keeps what it was asked, round by round."""
+    """Answers from a table, and keeps the requests of each round."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = answers
@@ -114,7 +114,7 @@ def test_what_breaks_a_rule_is_not_queued(queue: Queue, call: Any, error: type[E
 
 
 def test_it_can_be_carried_again(queue: Queue) -> None:
-    """As a transaction does that was in conflict: also what was given as an iterator."""
+    """As for a transaction in conflict; including arguments given as iterators."""
 
     def paths() -> Iterator[str]:
         yield "/a"

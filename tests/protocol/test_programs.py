@@ -1,4 +1,4 @@
-"""Work of several requests: which are asked, in which order, and what is made of the answers."""
+"""Operations made of several requests: which requests are made, in which order, and what is made of the replies."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
     from xsffi.protocol.programs import Program
 
 
-Step = tuple[Any, Any]  # what is asked, and what is answered: a reply or an Error; for a list, a list of outcomes
+Step = tuple[Any, Any]  # a request, and its outcome, a reply or an Error; for a list of requests, a list of outcomes
 
 
 class Error(str):
-    """The name of an error, as an answer."""
+    """The name of an error, as an outcome."""
 
 
 ENOENT, EACCES, EINVAL, ENOSYS, EIO, E2BIG, EPERM = map(
@@ -52,7 +52,7 @@ ENOENT, EACCES, EINVAL, ENOSYS, EIO, E2BIG, EPERM = map(
 
 
 def follow(program: Program[Any], script: list[Step]) -> Any:
-    """Run a program against a script, which it must follow to its end; what it returns or raises."""
+    """Run a program against a script, which it must follow to the end; returns or raises what the program does."""
     steps = iter(script)
 
     def call(request: Any) -> Any:
@@ -76,11 +76,12 @@ def ask(offset: int) -> DirectoryPart:
     return DirectoryPart(b"/a", offset)
 
 
-WHOLE: Step = (Directory(b"/a"), E2BIG)  # it is not to be had whole
+WHOLE: Step = (Directory(b"/a"), E2BIG)  # the list does not fit into one reply
 
 
 def read_without_end(answer: Callable[[int], Part]) -> tuple[XenStoreError, int]:
-    """Read a list whose parts have no end, each given by its number; the error, and how many were asked for."""
+    """Read a list whose parts never end, each computed from its number; returns the error, and how many were
+    requested."""
     asked = itertools.count()
 
     def call(request: Request[Any]) -> Any:
@@ -115,7 +116,7 @@ class TestDirectory:
                 ],
                 ["one", "two", "three"],
             ),
-            # The list changes, and is fetched anew: nothing of the old one stays.
+            # The list changes, and is fetched again: nothing old remains.
             (
                 [
                     WHOLE,
@@ -126,7 +127,7 @@ class TestDirectory:
                 ],
                 ["uno", "three", "four"],
             ),
-            # It changes twice, also back to a generation that was there before.
+            # It changes twice, once back to an earlier generation.
             (
                 [
                     WHOLE,
@@ -139,7 +140,7 @@ class TestDirectory:
                 ],
                 ["three", "four"],
             ),
-            # It changes between the restart and its first part.
+            # It changes between the restart and the first part.
             (
                 [
                     WHOLE,
@@ -185,7 +186,7 @@ class TestDirectory:
         assert parts <= 16384
 
     def test_a_long_list_that_changes_late(self) -> None:
-        """Where each attempt takes very many parts, fewer attempts do."""
+        """If each attempt takes very many parts, fewer attempts are made."""
         error, parts = read_without_end(lambda number: part(str(number // 1000), "one"))
         assert isinstance(error, TransactionConflictError)
         assert "changed 16 times" in str(error)
@@ -202,7 +203,7 @@ OWNED = [Permission(5, "n"), Permission(0, "r")]
 RELEASE: Step = (Release(5), None)
 NO_NODE: Step = (Read(b"@releaseDomain"), EINVAL)
 
-# Each program, what is asked and answered, and what comes of it: a value, or an error's name.
+# By program: the requests and their outcomes, and its own outcome: a value, or an error's name.
 SCRIPTS: dict[str, list[tuple[list[Step], Any]]] = {
     "exists": [
         ([(Read(b"/a"), b"value")], True),
@@ -216,7 +217,7 @@ SCRIPTS: dict[str, list[tuple[list[Step], Any]]] = {
         ([(GetFeatures(0), EACCES), (GetFeatures(None), 3)], 3),
         ([(GetFeatures(0), EPERM), (GetFeatures(None), 3)], 3),
         ([(GetFeatures(0), EACCES), (GetFeatures(None), EIO)], EIO),
-        # The question without a payload is never put to a daemon that does not know the operation.
+        # The request without a payload is never sent to a daemon that does not know the operation.
         ([(GetFeatures(0), ENOSYS)], ENOSYS),
         ([(GetFeatures(0), EINVAL)], EINVAL),
         ([(GetFeatures(0), EIO)], EIO),
@@ -238,7 +239,7 @@ SCRIPTS: dict[str, list[tuple[list[Step], Any]]] = {
         ([([GetFeatures(0)], [14])], True),
         ([([GetFeatures(0)], [Feature.ERROR | Feature.WATCH_DEPTH])], False),
         ([([GetFeatures(0)], [0])], False),
-        # It is older, or the question comes from a guest, whose own SET_PERMS is harmless.
+        # The daemon is older, or the client is a guest, whose own SET_PERMS is harmless.
         ([([GetFeatures(0)], [error_from_wire(ENOSYS)])], False),
         ([([GetFeatures(0)], [error_from_wire(EINVAL)])], False),
         ([([GetFeatures(0)], [error_from_wire(EACCES)])], False),
@@ -250,7 +251,7 @@ SCRIPTS: dict[str, list[tuple[list[Step], Any]]] = {
         ([(GetPermissions(b"@introduceDomain"), EINVAL), (GetPermissions(b"@releaseDomain"), EINVAL), RELEASE], None),
         ([(GetPermissions(b"@introduceDomain"), ENOENT), (GetPermissions(b"@releaseDomain"), EACCES), RELEASE], None),
         ([(GetPermissions(b"@introduceDomain"), []), (GetPermissions(b"@releaseDomain"), []), RELEASE], None),
-        # oxenstored, to which the special paths are nodes, does not mind.
+        # oxenstored, to which the special paths are nodes, is not affected.
         (
             [
                 (GetPermissions(b"@introduceDomain"), OWNED),
@@ -318,7 +319,7 @@ SPECIAL = [Read(b"/@introduceDomain"), Read(b"@introduceDomain"), Read(b"/@relea
         ("/", [(nodes_at(b"/"), [b"v", ["a"], NOBODY])], node("/", "a")),
         ("/a", [(nodes_at(b"/a"), [b"v", MISSING, NOBODY])], MISSING),
         ("/a", [(nodes_at(b"/a"), [b"v", ["b", "c", "b"], NOBODY])], node("/a", "b", "c")),
-        # A list too long for one message is asked for in parts.
+        # A list that does not fit into one message is requested in parts.
         (
             "/a",
             [
@@ -329,7 +330,7 @@ SPECIAL = [Read(b"/@introduceDomain"), Read(b"@introduceDomain"), Read(b"/@relea
             node("/a", "b", "c"),
         ),
         ("/a", [(nodes_at(b"/a"), [b"v", TOO_BIG, NOBODY]), ([ask(0)], [MISSING])], MISSING),
-        # The special paths that oxenstored lists are left out; nodes of their names, with xenstored, are not.
+        # The special paths listed by oxenstored are left out; nodes of the same names, on xenstored, are not.
         (
             "/",
             [

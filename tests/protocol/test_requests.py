@@ -1,4 +1,4 @@
-"""Every operation as a value: its bytes as xenstore.txt has them, what a server makes of them, and the replies."""
+"""Every operation as a value: its bytes according to xenstore.txt, how a server parses them, and the replies."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ PAYLOADS: list[tuple[Request[Any], int, bytes]] = [
     (SetQuota(b"nodes", 1000, 5), 26, b"5\0nodes\0" b"1000\0"),
 ]  # fmt: skip
 
-# What a server accepts beside what a client sends, as the daemons do.
+# Payloads that clients do not send, but a server accepts, as the daemons do.
 ACCEPTED: list[tuple[int, bytes, Request[Any]]] = [
     (MessageType.SET_PERMS, b"/a\0n0\0r5", SetPermissions(b"/a", [N0])),  # one without its NUL is dropped
     (MessageType.SET_PERMS, b"/a\0n0\0garbage", SetPermissions(b"/a", [N0])),
@@ -169,11 +169,11 @@ REFUSED: list[tuple[int, bytes]] = [
     (MessageType.SET_QUOTA, b"5\0nodes\0" b"1\0" b"1\0"),
 ]  # fmt: skip
 
-# What a reply's payload is decoded to.
+# Replies, and what their payloads are decoded to.
 REPLIES: list[tuple[Request[Any], bytes, Any]] = [
     (Read(b"/a"), b"", b""),
     (Read(b"/a"), b"value", b"value"),
-    (Read(b"/a"), b"value\0", b"value\0"),  # a value's NUL is its own
+    (Read(b"/a"), b"value\0", b"value\0"),  # a NUL in a value is part of it
     (Read(b"/a"), ALL_BYTES, ALL_BYTES),
     (Directory(b"/a"), b"", []),
     (Directory(b"/a"), b"one\0", ["one"]),
@@ -202,15 +202,15 @@ REPLIES: list[tuple[Request[Any], bytes, Any]] = [
     (GetQuota(b"nodes", None), b"1000\0", 1000),
 ]
 
-# A reply of the right type that says nothing that could be meant.
+# Replies of the right type with an invalid payload.
 BAD_REPLIES: list[tuple[Request[Any], bytes]] = [
     *[
         (request, payload)
         for request in (TransactionStart(), GetFeatures(None), GetQuota(b"nodes", None))
         for payload in (b"", b"\0", b"x\0", b"-1\0", b"1 \0", b"1\0" b"2\0", b"OK\0", b"\xb2\0", b"9" * 21 + b"\0")
     ],
-    (TransactionStart(), b"0\0"),  # that is no transaction: all that is done in it would be done at once
-    (TransactionStart(), b"4294967296\0"),  # that fits into no header
+    (TransactionStart(), b"0\0"),  # not a transaction: operations in it would take effect immediately
+    (TransactionStart(), b"4294967296\0"),  # does not fit into a header
     *[(DirectoryPart(b"/a", 0), payload) for payload in (b"", b"17", b"17\0", b"17\0one", b"17\0one\0two")],
     *[(Directory(b"/a"), payload) for payload in (b"\0", b"b\0\0c\0", b"\0b\0", b"b/c\0", b"/\0")],
     *[(DirectoryPart(b"/a", 0), b"17\0" + names) for names in (b"\0b\0", b"b\0\0c\0", b"b/c\0", b"\0\0\0")],

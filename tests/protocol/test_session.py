@@ -1,4 +1,4 @@
-"""The client's end of a connection: replies find their requests, and events their queues."""
+"""The client's end of a connection: matching replies to requests, and events to queues."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ READ_A, READ_B = Read(b"/a"), Read(b"/b")
 
 
 def send(session: Session, *requests: Request[Any], tx_id: int = 0) -> Exchange:
-    """Put requests among what is to be sent."""
+    """Add requests to the data to send."""
     return session.send([(request.type, request.payload()) for request in requests], tx_id)
 
 
 def flush(session: Session, size: int | None = None) -> bytes:
-    """Send all there is, at most `size` bytes at a time; what was sent."""
+    """Send everything, at most `size` bytes at a time; returns what was sent."""
     stream = b""
     while (data := session.data_to_send()) is not None:
         stream += bytes(data[:size])
@@ -53,7 +53,7 @@ def flush(session: Session, size: int | None = None) -> bytes:
 
 
 def sent_requests(session: Session) -> list[tuple[Request[Any] | None, int]]:
-    """Send all there is; what a server reads, each with its tx_id."""
+    """Send everything; returns the requests as parsed by a server, each with its tx_id."""
     return [(parse_request(packet.type, packet.payload), packet.tx_id) for packet in split(flush(session))]
 
 
@@ -136,7 +136,7 @@ class TestReplies:
     @pytest.mark.parametrize("type", [READ, WATCH, UNWATCH, START, ERROR, 99])
     @pytest.mark.parametrize("req_id", [1, 77, 0xFFFFFFFF])
     def test_one_that_nobody_waits_for_is_dropped(self, type: int, req_id: int) -> None:
-        """Once it is known that replies bear the ids of their requests."""
+        """Once it is known that replies have the ids of their requests."""
         session = Session()
         before = send(session, READ_A)
         session.receive_data(encode(READ, before.first, b"value"))
@@ -173,7 +173,7 @@ class TestReplies:
             session.receive_data(encode(READ, exchange.first, b"value") + data)
         with pytest.raises(ProtocolError, match=rule):
             session.receive_data(b"")
-        assert exchange.replies == [b"value"]  # what came before is there
+        assert exchange.replies == [b"value"]  # what arrived before is kept
 
 
 class TestErrors:
@@ -269,7 +269,7 @@ class TestSending:
         assert session.data_to_send() == session.data_to_send()
 
     def test_an_exchange_is_one_piece(self) -> None:
-        """So it takes one call of the system."""
+        """So it takes only one system call."""
         session = Session()
         send(session, READ_A, READ_B)
         data = session.data_to_send()
@@ -295,7 +295,7 @@ class TestIds:
         assert len(set(ids)) == 1000
 
     def test_none_is_one_that_a_kernel_gives(self) -> None:
-        """It counts from 1, for a long time."""
+        """The kernel counts from 1, and takes long to get this far."""
         assert send(Session(), READ_A).first > 1 << 24
 
     def test_the_end_of_32_bits(self) -> None:
@@ -309,7 +309,7 @@ class TestIds:
         assert [exchange.first for exchange in exchanges] == [0xFFFFFFFD, first, first + 2]
 
 
-# What is sent, the reply to it, and what takes back what that set up.
+# A request, the reply to it, and the requests that undo its effect.
 ABANDONED: list[tuple[Request[Any], bytes, list[tuple[Request[Any], int]]]] = [
     (READ_A, b"value", []),
     (Write(b"/a", b"value"), b"OK\0", []),
@@ -326,7 +326,7 @@ class TestAbandoned:
     def test_what_it_set_up_is_taken_back(
         self, request_: Request[Any], reply: bytes, undone: list[tuple[Request[Any], int]]
     ) -> None:
-        """A watch at once, since the daemon carries both in their order; a transaction when its id comes."""
+        """A watch at once, since the daemon handles the two in order; a transaction when its id arrives."""
         session = Session()
         exchange = send(session, request_)
         flush(session)
@@ -362,7 +362,7 @@ class TestAbandoned:
         assert sent[1:] == ([Unwatch(b"/a", b"1")] if isinstance(request_, Watch) else [])
 
     def test_what_the_device_has_in_part_goes_on(self) -> None:
-        """Some of its messages are on their way: so all are sent, and their replies dropped."""
+        """Part of it has been sent, so the rest is too, and the replies are dropped."""
         session = Session(joined=False)
         exchange = send(session, READ_A, TransactionStart())
         data = session.data_to_send()
@@ -377,7 +377,7 @@ class TestAbandoned:
     def test_where_the_reply_was_faster(
         self, request_: Request[Any], reply: bytes, undone: list[tuple[Request[Any], int]]
     ) -> None:
-        """It is there, so whoever has it sees to it."""
+        """The exchange is complete, so undoing it is up to the caller."""
         session = Session()
         exchange = send(session, request_)
         flush(session)
@@ -474,7 +474,7 @@ class TestOlderKernels:
 
 
 class TestRenumbered:
-    """Linux 4.11 to 4.15 gives the replies of /dev/xen/xenbus ids of its own, counted from 1."""
+    """Linux 4.11 to 4.15 gives replies on /dev/xen/xenbus its own ids, counted from 1."""
 
     def test_they_are_suspects_until_they_are_accepted(self) -> None:
         session = Session(joined=False)
@@ -506,7 +506,7 @@ class TestRenumbered:
         assert second.replies == [b"c"]
 
     def test_nonsense_of_a_daemon_is_not_taken_for_that(self) -> None:
-        """The reply with the id of the request comes too."""
+        """The reply with the request's id arrives too."""
         session = Session()
         exchange = send(session, READ_A)
         session.receive_data(encode(READ, 7, b"nonsense"))
@@ -536,7 +536,7 @@ class TestRenumbered:
 
 
 class TestRefused:
-    """A request that the kernel does not take: its write fails, and the next one may not."""
+    """A request that the kernel rejects: its write fails, while the next one's may succeed."""
 
     def test_it_gets_the_error_and_the_next_one_goes(self) -> None:
         session = Session(joined=False)
@@ -613,7 +613,7 @@ class TestQueues:
         session.receive_data(data)
         session.queues.close(queue)
         assert not queue.events
-        for _ in range(2 * STRANGE_EVENTS_MAX):  # it is none of those that nobody asked for
+        for _ in range(2 * STRANGE_EVENTS_MAX):  # it does not count as one that nobody asked for
             session.receive_data(data)
         assert not queue.events
         anew = session.queues.open("dump:1:")
@@ -648,7 +648,7 @@ class TestQueues:
 
     @pytest.mark.parametrize(("req_id", "tx_id"), [(1, 0), (1, 1), (0xFFFFFFFF, 0xFFFFFFFF), (0, 99)])
     def test_a_header_of_garbage(self, req_id: int, tx_id: int) -> None:
-        """Older kernels leave all of an event's header unset but its type and length."""
+        """Older kernels only set the type and length in an event's header."""
         session = Session()
         queue = session.queues.open("")
         exchange = send(session, READ_A)
@@ -658,7 +658,7 @@ class TestQueues:
         assert exchange.missing
 
 
-# Payloads whose token was never given, where the first two were.
+# Payloads with tokens that were never created, while the first two were.
 STRANGE = [
     b"/a\0token\0", b"/a\0\0", b"/a\0", b"/a", b"", b"/a\x003\0", b"/a\x000\0", b"/a\x0001\0", b"/a\0-1\0",
     b"/a\0+1\0", b"/a\x00 1\0", b"/a\x000x1\0", b"/a\0wait:\0", b"/a\0wait:3\0", b"/a\0\xff\0",
@@ -667,7 +667,7 @@ STRANGE = [
 
 
 class TestStrangeEvents:
-    """Events of watches that nobody has set. A daemon sends none; one that sends many is none."""
+    """Events of watches that nobody has set. A real daemon sends none, so one that sends many is not a real daemon."""
 
     @pytest.fixture
     def session(self) -> Session:

@@ -49,7 +49,7 @@ def test_a_snapshot_is_of_one_moment(hundred: int) -> None:
 
 @pytest.mark.parametrize("anew", ["/a/b/c", "/a/b"])
 def test_removed_and_made_anew(anew: str) -> None:
-    """Twice, at whatever moments: a round may then know a node, and not the one above it."""
+    """Twice, at any moments: a round may then know a node, but not its parent."""
     rm = [("rm", "/a", "")]
     for first, second, third in itertools.product(range(8), range(12), range(0, 12, 2)):
         print(first, second, third)
@@ -60,13 +60,13 @@ def test_removed_and_made_anew(anew: str) -> None:
 
 
 class Tree:
-    """A daemon driven by hand: what it answers, and the events that come with the answer to a request."""
+    """A daemon driven by hand: its nodes, and the events that arrive with the reply to a request."""
 
     def __init__(self, nodes: dict[str, Any]) -> None:
-        self.nodes = nodes  # the names of children by path; or an error
+        self.nodes = nodes  # by path: the names of children, or an error
         self.events: list[WatchEvent] = []
-        self.after: dict[int, list[str]] = {}  # events by the number of the round that they come in
-        self.later: dict[int, dict[str, Any]] = {}  # what the nodes are then, by the number of the round before
+        self.after: dict[int, list[str]] = {}  # events, by the number of the round in which they arrive
+        self.later: dict[int, dict[str, Any]] = {}  # the nodes from then on, by the number of the preceding round
         self.rounds = 0
 
     def carry(self, effect: Any) -> Any:
@@ -77,7 +77,7 @@ class Tree:
         if isinstance(effect, NextEvent):
             return self.events.pop(0) if self.events else None
         if not isinstance(effect, Lookups):
-            return [None]  # the look whether the events of the watches have come
+            return [None]  # the request that shows that the events of the watches have arrived
         self.rounds += 1
         for path in self.after.get(self.rounds, []):
             self.events.append(WatchEvent(path, "dump:2" if path == "@releaseDomain" else "dump:1"))
@@ -94,7 +94,7 @@ class TestByHand:
         assert tree.rounds == 3
 
     def test_a_listed_node_that_went_without_an_event_is_looked_for_again(self) -> None:
-        """As those of a domain that is released, with oxenstored."""
+        """As oxenstored does with those of a domain that is released."""
         tree = Tree({"/a": ["b"]})
         tree.later = {2: {"/a": []}}
         assert tree.snapshot() == [Node("/a", b"", (), tuple(PERMISSIONS))]
@@ -116,14 +116,15 @@ class TestByHand:
         assert caught.value.filename == "/a/b"
 
     def test_one_that_might_not_be_read_before_it_was_removed(self) -> None:
-        """xenstored says EACCES of what is missing below what may not be read."""
+        """xenstored answers EACCES for a missing node below an unreadable one."""
         tree = Tree({"/a": ["b"], "/a/b": error_from_wire("EACCES", "/a/b")})
         tree.after = {2: ["/a/b"]}
         tree.later = {2: {"/a": []}}
         assert [node.path for node in tree.snapshot()] == ["/a"]
 
     def test_a_domain_that_is_released(self) -> None:
-        """All is read again: its nodes may have gone, and its permissions elsewhere, without an event for each."""
+        """Everything is read again: its nodes may have been removed, and permissions given to others, without an event
+        for each."""
         tree = Tree({"/a": ["b"], "/a/b": ["c"], "/a/b/c": []})
         tree.after = {3: ["@releaseDomain"]}
         tree.later = {3: {"/a": ["d"], "/a/d": []}}

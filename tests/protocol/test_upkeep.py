@@ -1,4 +1,4 @@
-"""How a mirror is kept true, beside what the mirrors' own tests show: when a lost daemon is tried again."""
+"""How a mirror is kept up to date, apart from what the mirrors' own tests cover: when a lost daemon is tried again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which watches there are, and whose event it is."""
+"""Which watches there are, and to which of them an event belongs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xsffi.protocol.watch_table import Watched, WatchTable
 
 
 class Equal:
-    """Equal to every other one, and so not hashable."""
+    """Equal to every other one, and not hashable."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Equal)
@@ -43,7 +43,7 @@ def test_a_path_and_a_token_are_one_watch_s(table: WatchTable[Watched]) -> None:
     assert table.owner("2") is None
     assert not table.remove(again)
     assert table.owner("1") is first
-    assert not table.add(again)  # what was refused took nothing away
+    assert not table.add(again)  # the refused one has removed nothing
     assert table.add(Watched("/b", token, b"3"))
     assert table.remove(first)
     assert table.add(again)
@@ -108,7 +108,7 @@ class TestFind:
 
 
 def test_threads_that_set_and_remove(table: WatchTable[Watched]) -> None:
-    """Of those that come at once with the same, one is right; and nothing is left."""
+    """Of several simultaneous calls with the same watch, only one succeeds; and nothing is left."""
     token, rounds = object(), 300
     added: list[list[bool]] = [[] for _ in range(4)]
     removed: list[list[bool]] = [[] for _ in range(4)]
@@ -134,7 +134,7 @@ def test_threads_that_set_and_remove(table: WatchTable[Watched]) -> None:
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="finalizers run at any time later")
 def test_the_end_of_a_token_may_use_the_table(table: WatchTable[Watched]) -> None:
-    """A finalizer runs where the last reference is dropped: in the middle of whatever drops it."""
+    """A finalizer runs wherever the last reference is dropped: in the middle of any operation that drops it."""
     seen: list[bool] = []
 
     class Token:

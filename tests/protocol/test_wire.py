@@ -91,7 +91,7 @@ def test_the_limits_are_those_of_the_header() -> None:
 )
 def test_encode(packet: Packet, fields: tuple[int, ...]) -> None:
     data = encode_packet(*packet)
-    assert struct.unpack("@IIII", data[:16]) == fields  # native order, no padding
+    assert struct.unpack("@IIII", data[:16]) == fields  # native byte order, no padding
     assert data[16:] == packet.payload
 
 
@@ -185,7 +185,7 @@ def test_any_packets_in_any_fragments_come_out_the_same(packets: list[Packet], d
 
 @given(packets_of_any_kind, st.data())
 def test_any_mixture_of_receiving_and_taking(packets: list[Packet], data: st.DataObject) -> None:
-    """Packets need not be taken the moment they are whole."""
+    """Packets need not be taken as soon as they are complete."""
     stream = encode(packets)
     reader = PacketReader()
     found: list[Packet] = []
@@ -213,7 +213,7 @@ class TestBound:
     def test_a_length_beyond_the_bound(self, behind: bytes) -> None:
         reader = PacketReader(payload_max=8)
         reader.receive_data(struct.pack("=IIII", 2, 1, 0, 9) + behind)
-        for _ in range(2):  # the stream is lost, however often it is asked
+        for _ in range(2):  # the error is permanent
             with pytest.raises(ProtocolError, match="type 2 claims to have 9 bytes, more than 8") as caught:
                 reader.next_packet()
             assert caught.value.errno == errno.EPROTO
@@ -236,10 +236,11 @@ class TestBound:
 
 
 class TestWork:
-    """What the reader does grows as the stream does, not as its square; and what was taken is not held for ever."""
+    """The reader's work is linear in the length of the stream, not quadratic; and packets are not kept after they are
+    taken."""
 
     def test_a_long_message_in_many_pieces(self) -> None:
-        packet = Packet(1, 1, 0, bytes(8_000_000))  # to join its pieces at each of them would copy 500 GB
+        packet = Packet(1, 1, 0, bytes(8_000_000))  # joining the pieces each time would copy 500 GB
         data = encode([packet])
         assert read_in_pieces([data[i : i + 64] for i in range(0, len(data), 64)]) == [packet]
 
