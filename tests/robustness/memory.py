@@ -1,8 +1,8 @@
-"""``python -m robustness.memory BACKEND ROUNDS``: calls of all kinds, failing ones and events among them, repeated.
+"""``python -m robustness.memory BACKEND ROUNDS``: repeats calls of all kinds, including failing ones and events.
 
-It prints how many bytes each round has left in use, to the byte: with ``PYTHONMALLOC=malloc`` all of Python's own
-memory is the C library's too, with ``MALLOC_ARENA_MAX=1`` that of other threads is counted with it, and with
-``GLIBC_TUNABLES=glibc.malloc.tcache_count=0`` no block that was freed counts as one in use.
+It prints how many bytes each round has left allocated. For an exact number, set ``PYTHONMALLOC=malloc``, so that
+Python's own memory comes from the C library, ``MALLOC_ARENA_MAX=1``, so that memory of other threads is included, and
+``GLIBC_TUNABLES=glibc.malloc.tcache_count=0``, so that freed blocks do not count as in use.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import pytest
 import xsffi
 
 CALLS_A_ROUND = 16
-PERIOD = 100  # rounds, after which they repeat themselves
-WARM_UP = 5 * PERIOD  # rounds, after which most caches are full
-WINDOWS = 4  # the rounds are counted in so many parts: what is left once, and not in each of them, is no leak
+PERIOD = 100  # rounds after which the calls repeat
+WARM_UP = 5 * PERIOD  # rounds after which most caches are full
+WINDOWS = 4  # the rounds are measured in this many parts: a leak must appear in each of them
 
-# struct mallinfo2 of glibc, all of whose fields are of one type; before glibc 2.33, struct mallinfo, with ints
+# glibc's struct mallinfo2, whose fields all have the same type; before glibc 2.33, struct mallinfo, with ints
 _FIELDS = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
 
 
@@ -34,7 +34,7 @@ class Mallinfo(ctypes.Structure):
 
 
 def in_use() -> int:
-    """The bytes that this process has allocated and not freed."""
+    """The number of bytes that this process has allocated and not freed."""
     gc.collect()
     c_library = ctypes.CDLL(None)
     try:
@@ -48,7 +48,7 @@ def in_use() -> int:
 
 
 def one_round(xs: xsffi.Client, number: int) -> None:
-    """16 calls."""
+    """Make 16 calls."""
     number %= PERIOD
     path = f"/memory/{number}"
     xs.write(path, b"v" * (20 * number))
@@ -75,7 +75,7 @@ def one_round(xs: xsffi.Client, number: int) -> None:
 
 
 def left_by_each(backend: str, rounds: int, leak: bool) -> float:
-    """How many bytes each round has left; with `leak` it loses one small block."""
+    """How many bytes each round leaves allocated; with `leak`, each deliberately leaks a small block."""
     lost = []
     with xsffi.Client(backend=backend) as xs:
         for number in range(WARM_UP):

@@ -1,7 +1,8 @@
 """``python -m robustness.storm BACKEND PATH SECONDS SEED``: threads, signals, finalizers, forks and close, all at once.
 
-Clients that threads share are used, interrupted and closed at random moments, one after the other. Each call must end:
-with what was asked for, or with an error that has a reason. Where nothing goes on any more, it tells where it hangs.
+Clients shared by threads are used, interrupted and closed at random moments, one after the other. Each call must end:
+with its result, or with an error that is justified. If there is no progress any more, the program prints where it
+hangs.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ import xsffi
 
 WORKERS = 3
 HANGS = 60  # seconds without any step
-PATIENCE = 30.0  # seconds in which a thread ends once its client is closed, and a child by itself
+PATIENCE = 30.0  # seconds for a thread to end once its client is closed, and for a child to end
 
 
 class Storm:
@@ -34,20 +35,20 @@ class Storm:
         self.chance = random.Random(seed)
         self.xs = xsffi.Client(path, backend=backend)
         self.top = f"/storm/{os.getpid()}"
-        self.may_be_lost = may_be_lost  # by an exception in the middle of a step: the connection in Python says so
+        self.may_be_lost = may_be_lost  # by an exception in the middle of a step, as a connection in Python may be
         self.closed = False
         self.may_interrupt = False
         self.wrong: list[BaseException] = []
         self.steps = 0
 
     def is_the_end(self, error: xsffi.XenStoreError) -> bool:
-        """Whether the error says that the client is over, for a reason that there is."""
+        """Whether the error says that the client is over, and that is justified."""
         if isinstance(error, xsffi.ClientClosedError):
             return self.closed
         return isinstance(error, xsffi.ConnectionLostError) and self.may_be_lost and "in the middle" in str(error)
 
     def use(self, chance: random.Random, node: str, number: int) -> None:
-        """One of the uses, by whoever has the node for itself."""
+        """Make one call or a few, of a random kind. Only one thread may use the node."""
         xs, path, value = self.xs, f"{self.top}/{node}", b"%d" % number
         what = chance.randrange(6)
         if what == 0:
@@ -59,7 +60,7 @@ class Storm:
             xs.write(path, value)
             assert xs.read_many([path] * 20) == [value] * 20
         elif what == 3:
-            with xs.watch(path, token=f"{node} {number}"):  # an interruption may leave one, of which nobody knows
+            with xs.watch(path, token=f"{node} {number}"):  # an interruption may leave this watch set
                 xs.write(path, value)
         elif what == 4:
             with suppress(xsffi.WaitTimeoutError):
@@ -69,7 +70,7 @@ class Storm:
         self.steps += 1
 
     def try_to_use(self) -> None:
-        """For handlers and finalizers: it may be refused."""
+        """For handlers and finalizers, where a call may be refused."""
         try:
             assert self.xs.read("/") == b""
         except xsffi.XenStoreError as error:
@@ -81,7 +82,7 @@ class Storm:
             self.wrong.append(error)
 
     def work(self, number: int) -> None:
-        """What a thread does until the end."""
+        """The main function of a thread."""
         chance = random.Random(number)
         try:
             for step in range(1_000_000_000):
@@ -95,7 +96,7 @@ class Storm:
             self.wrong.append(error)
 
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """A signal came."""
+        """Handle SIGALRM."""
         what = self.chance.randrange(4)
         signal.setitimer(signal.ITIMER_REAL, self.chance.uniform(0.0001, 0.005))
         if what == 0 and self.may_interrupt:
@@ -111,7 +112,7 @@ class Storm:
         self.xs.close()
 
     def fork(self) -> None:
-        """A child is told that it is none of its affair, and leaves."""
+        """Use the client in a child, where it must be refused."""
         pid = os.fork()
         if pid == 0:
             status = 1
@@ -129,12 +130,12 @@ class Storm:
         end = time.monotonic() + PATIENCE
         while (found := os.waitpid(pid, os.WNOHANG))[0] == 0:
             if time.monotonic() > end:
-                os.kill(pid, signal.SIGABRT)  # at which it tells where it hangs
+                os.kill(pid, signal.SIGABRT)  # which makes it print where it hangs
             time.sleep(0.001)
         assert found[1] == 0, f"the child ended with {os.waitstatus_to_exitcode(found[1])}"
 
     def run(self, seconds: float) -> None:
-        """All of it, for so long."""
+        """Run everything for so many seconds."""
         threads = [threading.Thread(target=self.work, args=(number,), daemon=True) for number in range(WORKERS)]
         for thread in threads:
             thread.start()
@@ -168,7 +169,7 @@ class Storm:
 
 
 class Garbage:
-    """What uses the client as the collector finds it."""
+    """Garbage that uses the client when it is collected."""
 
     def __init__(self, storm: Storm) -> None:
         self.storm = storm

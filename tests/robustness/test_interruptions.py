@@ -37,12 +37,12 @@ from xsffi import Client
 
 
 def is_in_c() -> bool:
-    """Whether the wire's connection is in C: then an interruption ends a wait, and nothing else."""
+    """Whether the wire's connection is implemented in C: then an interruption ends a wait, and nothing else."""
     return xsffi.backends.wire.native.open_in_c is not None
 
 
 def interrupt_after(seconds: float, use: Callable[[], object]) -> xsffi.ConnectionLostError | None:
-    """Use the client again and again until the alarm comes; what it said where it was over before."""
+    """Use the client repeatedly until the alarm; returns its error if the connection was lost before."""
     lost = None
     signal.signal(signal.SIGALRM, interrupt)
     try:
@@ -52,7 +52,7 @@ def interrupt_after(seconds: float, use: Callable[[], object]) -> xsffi.Connecti
                 use()
         except xsffi.ConnectionLostError as error:
             lost = error
-            time.sleep(10)  # the alarm is still to come
+            time.sleep(10)  # until the alarm
     except Interrupt:
         pass
     silence()
@@ -61,7 +61,7 @@ def interrupt_after(seconds: float, use: Callable[[], object]) -> xsffi.Connecti
 
 @pytest.fixture
 def alarms() -> object:
-    """Ends the alarms that the test has set."""
+    """Stops the test's alarms at the end."""
     if sys.version_info < (3, 10):
         pytest.skip("a `with` of Python 3.9 can lose its lock to what a handler raises (bpo-29988)")
     yield None
@@ -70,7 +70,7 @@ def alarms() -> object:
 
 @of_finalizers
 def test_a_storm_of_interruptions_strands_no_other_thread(daemon: Daemon, top: str, alarms: object) -> None:
-    """They go on, or learn at once that the connection is over, as one in Python may be by an interruption."""
+    """They continue, or learn at once that the connection is over: an interruption may end one in Python."""
     end = time.monotonic() + 3
     while time.monotonic() < end:
         with client_of(daemon, "wire") as xs:
@@ -79,7 +79,7 @@ def test_a_storm_of_interruptions_strands_no_other_thread(daemon: Daemon, top: s
 
 
 def _storm(xs: Client, top: str, end: float) -> bool:
-    """Interrupt this thread again and again; whether the connection has outlived it."""
+    """Interrupt this thread again and again; returns whether the connection has survived."""
     stop = threading.Event()
     progress = [0, 0, 0]
     failures: list[BaseException] = []
@@ -123,7 +123,7 @@ def _storm(xs: Client, top: str, end: float) -> bool:
 
 @of_finalizers
 def test_what_an_interruption_leaves_is_free(daemon: Daemon, top: str, alarms: object) -> None:
-    """At once, in the very clause that catches it: for this thread, for others, and for who polls."""
+    """Immediately, even in the clause that catches the exception: for this thread, for others, and for polling."""
     if not is_in_c():
         pytest.skip("a connection in Python may be over by it")
     with client_of(daemon, "wire") as xs, client_of(daemon, "wire") as other:
@@ -160,7 +160,7 @@ def test_what_an_interruption_leaves_is_free(daemon: Daemon, top: str, alarms: o
 
 
 def test_a_handler_between_the_pieces_of_a_reply(tmp_path: Path, alarms: object) -> None:
-    """It leads, and takes in the header of the reply that was waited for, but not what follows."""
+    """The handler becomes the thread that receives: it gets the header of the awaited reply, but not the rest."""
     sent = threading.Event()
 
     def serve() -> None:
@@ -179,10 +179,10 @@ def test_a_handler_between_the_pieces_of_a_reply(tmp_path: Path, alarms: object)
         try:
             assert xs.check_watch() is None
         except xsffi.XenStoreError as error:
-            if error.errno != errno.EDEADLK:  # a connection in Python is held by the thread that waits
+            if error.errno != errno.EDEADLK:  # a connection in Python is locked by the waiting thread
                 raise
         sent.set()
-        time.sleep(0.1)  # the rest comes before it returns
+        time.sleep(0.1)  # the rest arrives before this returns
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket"))
@@ -201,7 +201,7 @@ def test_a_handler_between_the_pieces_of_a_reply(tmp_path: Path, alarms: object)
 def test_a_handler_that_closes_the_client_as_the_connection_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: bytes, in_c: bool
 ) -> None:
-    """At any step: the client is closed from there on, and holds nothing."""
+    """At any moment of the call: afterwards the client is closed, and holds nothing."""
     if not in_c:
         monkeypatch.setattr("xsffi.backends.wire.native.open_in_c", None)
     served, over = threading.Semaphore(0), threading.Event()
@@ -214,11 +214,11 @@ def test_a_handler_that_closes_the_client_as_the_connection_is_lost(
                     connection.recv(100)
                     connection.send(answer)
                 except ConnectionError:
-                    pass  # it was closed before
+                    pass  # the client was closed before
             served.release()
 
     def lose(moment: int) -> bool:
-        """Find the connection lost, with the handler at this moment. Whether there was such a moment."""
+        """Lose the connection, with the handler running at this moment; returns whether there was such a moment."""
         before = open_descriptors()
         xs = xsffi.Client(path, backend="wire", timeout=10)
         xs.fileno()
@@ -258,7 +258,7 @@ def test_a_handler_that_uses_the_client_again_and_again(daemon: Daemon, top: str
                 assert xs.read(f"{top}/a") == b"1"
                 handled += 1
             except xsffi.XenStoreError as error:
-                if error.errno != errno.EDEADLK:  # it came while a request was being put into the queue
+                if error.errno != errno.EDEADLK:  # it ran while a request was being queued
                     raise
             signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.0005))
 
@@ -293,7 +293,7 @@ def test_a_handler_that_uses_the_client_at_any_moment(xs: Client, top: str, use:
         try:
             assert xs.read(top) == b"1"
         except xsffi.XenStoreError as error:
-            if error.errno != errno.EDEADLK:  # it came in the middle of a step
+            if error.errno != errno.EDEADLK:  # it ran in the middle of a step
                 raise
 
     for moment in itertools.count():
@@ -308,7 +308,7 @@ def test_a_handler_that_uses_the_client_at_any_moment(xs: Client, top: str, use:
 @of_finalizers
 @pytest.mark.parametrize("use", [use for use in USES if use != "watch"])  # which would leave a watch each time
 def test_interrupted_at_any_moment(daemon: Daemon, top: str, use: str) -> None:
-    """This thread, and others, use the client as if nothing had been, or learn that the connection is over."""
+    """Afterwards this thread, and others, can use the client normally, or learn that the connection is over."""
     others: SimpleQueue[object] = SimpleQueue()
 
     def read() -> object:
@@ -347,7 +347,7 @@ LEFT: dict[str, Callable[[Client], object]] = {"watch": lambda xs: xs.watch("/a"
 def test_no_watch_is_left_wherever_it_is_interrupted(
     embedded: Any, backend: str, use: Callable[[Client], object]
 ) -> None:
-    """Where the connection ends by it, as one in Python may, its watches end with it."""
+    """If the interruption ends the connection, as it may in Python, the watches end with it."""
     dom0 = embedded.store._store.dom0
     before = dom0.watches
     for moment in itertools.count():
@@ -371,7 +371,7 @@ def test_no_watch_is_left_wherever_it_is_interrupted(
 
 
 def test_a_read_among_many_others(xs: Client, top: str) -> None:
-    """Requests one by one and many at once, by threads that change places as often as can be."""
+    """Single requests, and many at once, in threads that switch as often as possible."""
     xs.write(f"{top}/a", "1")
     end = time.monotonic() + 2
 

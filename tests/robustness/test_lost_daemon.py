@@ -1,4 +1,4 @@
-"""The daemon dies, or the client is closed, while calls and waits are under way: each ends, with a clear error."""
+"""The daemon dies, or the client is closed, during calls and waits: each ends, with a clear error."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ over_the_wire = pytest.mark.parametrize("backend", ["wire", AIO])
 
 @pytest.fixture(params=CLIENTS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """Each of the backends, and the client for asyncio."""
+    """Each backend, and the asyncio client."""
     name: str = request.param
     return name
 
 
 @pytest.fixture
 def callers() -> list[Callable[[Client], object]]:
-    """Everything that waits for the daemon."""
+    """All calls that wait for the daemon."""
     return [
         lambda xs: xs.read("/"),
         lambda xs: xs.write("/test", "x" * 1000),
@@ -49,7 +49,7 @@ def callers() -> list[Callable[[Client], object]]:
 
 
 def start(xs: Client, callers: list[Callable[[Client], object]]) -> list[Call[object]]:
-    """Have each called, in a thread of its own, until something is raised."""
+    """Call each repeatedly, in its own thread, until it raises."""
 
     def again_and_again(call: Callable[[Client], object]) -> object:
         while True:
@@ -202,7 +202,7 @@ def test_a_daemon_that_never_answers_and_a_timeout(own_daemon: Daemon, backend: 
         with pytest.raises(xsffi.WaitTimeoutError):
             xs.transaction()
         own_daemon.resume()
-        assert xs.read("/a") == b"1"  # the late replies are not taken for this one
+        assert xs.read("/a") == b"1"  # the late replies are not mistaken for this one's
         for number in range(20):
             xs.write("/a", str(number))
             assert xs.read("/a") == str(number).encode()

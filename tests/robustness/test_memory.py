@@ -13,7 +13,7 @@ from harness.stores import require_libxenstore
 
 TESTS = Path(__file__).resolve().parents[1]
 ROUNDS = int(os.environ.get("XSFFI_MEMORY_ROUNDS", "2000"))
-SMALLEST = 16  # bytes: a block that is lost in each round, as small as they come
+SMALLEST = 16  # bytes: the smallest block that could leak in each round
 
 
 def left_by_each_round(daemon: Daemon, backend: str, *arguments: str) -> float:

@@ -24,7 +24,7 @@ import xsffi
 from xsffi import Client
 from xsffi.backends.wire.native import open_in_c
 
-SOON = 4.0  # seconds: before the rescue of handled_elsewhere(), however busy the machine
+SOON = 4.0  # seconds, less than the rescue of handled_elsewhere(), however busy the machine
 
 
 def test_a_child_gets_a_clear_error(xs: Client, top: str) -> None:
@@ -98,7 +98,7 @@ def test_a_fork_while_other_threads_call_and_wait(xs: Client, top: str) -> None:
 
 
 def test_a_child_that_lives_on_does_not_keep_the_connection(own_daemon: Daemon, backend: str) -> None:
-    """What is closed in the parent is closed for the daemon, which forgets its transactions."""
+    """The parent's close() ends the connection for the daemon, which discards its transactions."""
     with client_of(own_daemon, backend) as xs:
         xs.write("/a", "")
         xs.watch("/a", "token")
@@ -195,13 +195,13 @@ def test_an_interrupted_request_on_the_wire(own_daemon: Daemon) -> None:
         own_daemon.resume()
         assert xs.read("/b") == b"value of b"
         xs.write("/a", "")
-        assert events_so_far(xs) == []  # the watch whose set-up was interrupted is gone
+        assert events_so_far(xs) == []  # the watch whose creation was interrupted has gone
         with xs.watch("/a", "mine"):
             assert xs.read_watch(5).token == "mine"
 
 
 def test_waiting_for_many_replies_of_a_daemon_that_hangs(own_daemon: Daemon) -> None:
-    """It is one wait, not very many short ones: a signal that comes between two would end none of them."""
+    """It is one wait, not many short ones: a signal between two of them would not end either."""
     with client_of(own_daemon, "wire") as xs:
         own_daemon.pause()
         before = resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
@@ -246,8 +246,8 @@ def test_interrupted_while_the_daemon_accepts_nobody(own_daemon: Daemon) -> None
 
 @of_finalizers
 def test_interrupted_anywhere(daemon: Daemon, top: str) -> None:
-    """A program that is interrupted again and again at any step stays in step with the daemon. A connection in Python
-    may be over by it: that it says, and a new one goes on."""
+    """After repeated interruptions, anywhere, the client is still in step with the daemon. A connection in Python may
+    be over, with an error that says so; then a new client works."""
     with ExitStack() as clients:
         xs = clients.enter_context(client_of(daemon, "wire"))
         for number in range(50):

@@ -1,4 +1,4 @@
-"""All that can come in between, at once: see storm.py. ci/soak has it last longer."""
+"""Everything that can interfere, all at once: see storm.py. ci/soak runs it for longer."""
 
 from __future__ import annotations
 
