@@ -1,4 +1,4 @@
-"""What differs between the releases of Xen, as one sees it: facts, each a scene that is played and what comes of it."""
+"""Visible differences between the releases of Xen, as facts: each a scene to play, and its outcome on each release."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FACTS: list[tuple[Fact, dict[str, object]]] = []
 
 
 def _fact(**answers: object) -> Callable[[Fact], Fact]:
-    """What is seen on each release: ``since_4_14=...`` holds until the next one that is given."""
+    """Registers a fact. ``since_4_14=...`` is its outcome from that release on, until the next one given."""
 
     def note(function: Fact) -> Fact:
         seen: dict[str, object] = {}
@@ -32,7 +32,7 @@ def _fact(**answers: object) -> Callable[[Fact], Fact]:
 
 
 def _most(scene: Scene, name: str, type: str, *parts: str) -> tuple[int, str]:
-    """How often a client may ask for something, each time with a number in it, and what it gets then."""
+    """How many times a client can make a request, numbered by ``{}`` in its parts, and the error that it gets then."""
     for number in range(2000):
         answer = scene.ask(name, type, *[part.format(number) for part in parts])
         if answer.startswith("E"):
@@ -40,7 +40,7 @@ def _most(scene: Scene, name: str, type: str, *parts: str) -> tuple[int, str]:
     raise AssertionError("there is no end")
 
 
-# What may be asked for.
+# Requests
 
 
 @_fact(since_4_14=["ENOSYS"] * 4, since_4_22=["14", "1000", "OK", "OK"])
@@ -61,7 +61,7 @@ def depth_of_a_watch(scene: Scene) -> object:
     return scene.ask("dom0", "WATCH", "/a", "token", "1")
 
 
-# Paths.
+# Paths
 
 
 @_fact(
@@ -92,7 +92,7 @@ def unwatching_what_is_no_path(scene: Scene) -> object:
     return scene.ask("dom0", "UNWATCH", "/a//b", "t")
 
 
-# Special paths.
+# Special paths
 
 
 @_fact(
@@ -167,7 +167,7 @@ def special_paths_in_transactions(scene: Scene) -> object:
     return [before, within, outside, scene.ask("other", "GET_PERMS", "@releaseDomain")]
 
 
-# Domains.
+# Domains
 
 
 @_fact(since_4_14=["/local/domain/65536", "ENOENT", "F"], since_4_22=["EINVAL", "EINVAL", "EINVAL"])
@@ -194,7 +194,7 @@ def permissions_of_a_domain_that_is_gone(scene: Scene) -> object:
 
 @_fact(since_4_14=["@introduceDomain s"], since_4_17=[])
 def special_permissions_of_a_domain_that_is_gone(scene: Scene) -> object:
-    """The next domain of that id."""
+    """As seen by the next domain with its id."""
     scene.ask("dom0", "INTRODUCE", "7", "1", "1")
     scene.ask("dom0", "SET_PERMS", "@introduceDomain", "n0", "r7")
     scene.ask("dom0", "RELEASE", "7")
@@ -205,7 +205,7 @@ def special_permissions_of_a_domain_that_is_gone(scene: Scene) -> object:
     return scene.events("7")
 
 
-# Quotas.
+# Quotas
 
 
 @_fact(since_4_14=(129, "E2BIG"), since_4_22=(127, "ENOSPC"))
@@ -220,7 +220,7 @@ def transactions(scene: Scene) -> object:
 
 @_fact(since_4_14=(9, "ENOSPC"), since_4_22=(8, "ENOSPC"))
 def nodes(scene: Scene) -> object:
-    """Beside the guest's home."""
+    """Besides the guest's home."""
     scene.ask("dom0", "CONTROL", "quota", "set", "nodes", "10")
     return _most(scene, "5", "MKDIR", "n{}")
 
@@ -241,7 +241,7 @@ def size_of_a_value(scene: Scene) -> object:
 def nodes_of_a_transaction(scene: Scene) -> object:
     tx_id = scene.begin("5")
     for number in range(2000):
-        # The first one looks at the node above, too.
+        # The first request also reads the parent.
         answer = scene.ask("5", "READ", f"n{number}", tx_id=tx_id)
         if answer != "ENOENT":
             return [number + 1, answer]
@@ -256,7 +256,7 @@ def many_nodes_at_once(scene: Scene) -> object:
 
 @_fact(since_4_14=["OK", "ENOSPC"], since_4_20=["ENOSPC", "OK"], since_4_22=["OK", "ENOSPC"])
 def many_nodes_in_a_transaction(scene: Scene) -> object:
-    """The last one, and the commit."""
+    """The outcomes of the last MKDIR, and of the commit."""
     scene.ask("dom0", "CONTROL", "quota", "set", "nodes", "5")
     scene.client("5")
     tx_id = scene.begin("5")
@@ -281,7 +281,7 @@ def dom0_gives_a_guest_too_many_nodes(scene: Scene) -> object:
 
 @_fact(since_4_14=["ENOSPC", "ENOSPC"], since_4_22=["ENOSPC", "OK"])
 def a_commit_that_leaves_a_guest_with_too_many_nodes(scene: Scene) -> object:
-    """It removes one, after it could not make one."""
+    """It removes a node, after it could not create one."""
     scene.ask("dom0", "CONTROL", "quota", "set", "nodes", "3")
     scene.client("5")
     for number in range(5):
@@ -319,13 +319,13 @@ def a_guests_commit_that_removes_what_is_gone(scene: Scene) -> object:
 
 @_fact(since_4_14=[2, 2], since_4_22=[127, 0])
 def quotas_set_by_control(scene: Scene) -> object:
-    """Of a domain that is known, and of one to come."""
+    """For a domain that is already known, and for a later one."""
     scene.client("5")
     scene.ask("dom0", "CONTROL", "quota", "set", "watches", "1")
     return [_most(scene, name, "WATCH", "a", "{}")[0] for name in ("5", "6")]
 
 
-# CONTROL.
+# CONTROL
 
 
 @_fact(

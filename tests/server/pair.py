@@ -1,4 +1,4 @@
-"""C xenstored and the embedded store side by side: the same requests go to both, and what comes back is compared."""
+"""C xenstored and the embedded store side by side: both get the same requests, and their answers are compared."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _QUOTAS = {
 
 
 class KnownDeath(Exception):
-    """xenstored of 4.14 dies of a commit that takes more nodes from a guest than it has by now."""
+    """xenstored 4.14 dies of a commit that removes more of a guest's nodes than it still has."""
 
 
 @dataclass
@@ -51,7 +51,7 @@ class _Both:
 class Pair:
     """Both stores, fresh, with two clients of dom0 and one of each guest.
 
-    What a request is answered is compared as it is; events are compared client by client, in order.
+    Replies are compared as they are; events are compared client by client, in order.
     """
 
     def __init__(self, quotas: GuestQuotas | None = None) -> None:
@@ -59,11 +59,11 @@ class Pair:
         self.store = EmbeddedStore(release=release_like(self.daemon.packages.version))
         self.xen = RELEASES[self.store.release]
         self.log: list[str] = []
-        self.differences = 0  # in answers within transactions that could not be committed any more
+        self.differences = 0  # in replies within transactions that could no longer be committed
         self.clients: dict[str, _Both] = {}
         for name in ("a", "b"):
             self.clients[name] = _Both(self.daemon.connect(), SocketConnection(self.store.path))
-        # Before there are guests: since 4.22 that is for those to come.
+        # Before there are guests, since from 4.22 on it only applies to later ones.
         names = {quota.key: quota.short_name for quota in self.xen.quotas}
         for key, value in quotas.named(_QUOTAS).items() if quotas else ():
             request = strings("quota", "set", names[key], value)
@@ -87,7 +87,7 @@ class Pair:
         self.close()
 
     def call(self, name: str, type: MessageType, payload: bytes = b"\0", tx_id: int = 0) -> Reply:
-        """Send a request as a client to both; the answer, which is the same. Events are compared too."""
+        """Send a request as a client of both; returns the reply, which must be the same. Events are compared too."""
         client = self.clients[name]
         try:
             real = client.real.call(type, payload, tx_id)
@@ -102,11 +102,11 @@ class Pair:
             story = self._story(f"the embedded store answered {_shown(embedded)}")
             assert tx_id in client.transactions, story
             assert type != MessageType.TRANSACTION_END, story
-            # What a transaction sees that cannot be committed any more is nothing to go by; nor can it in either store.
+            # A transaction that can no longer be committed may see anything; but then neither store may commit it.
             end = (MessageType.TRANSACTION_END, strings("T"), tx_id)
             real_end, embedded_end = client.real.call(*end), client.embedded.call(*end)
             assert real_end.type == embedded_end.type == MessageType.ERROR, story
-            # What it removed counts on some releases, before it is looked at whether there is a conflict.
+            # In some releases, its removals are counted before conflicts are checked.
             assert real_end == embedded_end or self.xen.commits_below_zero_fail, story
             client.transactions.remove(tx_id)
             self.differences += 1
@@ -120,15 +120,15 @@ class Pair:
         """Create a guest, and connect as it."""
         guest = Guest(self.daemon, domid)
         self.clients[f"guest {domid}"] = _Both(guest, SocketConnection(self.store.socket_path(domid)))
-        # The harness makes the home by two requests, so that xenstored has two events, which it merges if they are
-        # unread, as the embedded store always does.
+        # The harness makes two requests to create the home. xenstored sends an event for each, unless it merges them
+        # while they are unread, as the embedded store always does.
         for client in self.clients.values():
             for connection in (client.real, client.embedded):
                 connection.call(MessageType.GET_DOMAIN_PATH, strings("0"))
                 connection.events.clear()
 
     def release(self, domid: int) -> None:
-        """Release a guest that is connected."""
+        """Release a connected guest."""
         guest = self.clients.pop(f"guest {domid}")
         self.ask("a", MessageType.RELEASE, str(domid))
         self.daemon.ring_path(domid).unlink()
@@ -136,20 +136,20 @@ class Pair:
         guest.embedded.close()
 
     def write(self, name: str, path: str, value: bytes = b"", tx_id: int = 0) -> Reply:
-        """WRITE, as a client."""
+        """Send WRITE, as a client."""
         return self.call(name, MessageType.WRITE, strings(path) + value, tx_id)
 
     def ask(self, name: str, type: MessageType, *parts: str, tx_id: int = 0) -> Reply:
-        """A request that is made of strings, as a client."""
+        """Send a request whose payload consists of strings, as a client."""
         return self.call(name, type, strings(*parts), tx_id)
 
     def compare_events(self) -> dict[str, list[Event]]:
-        """All events that have come since the last comparison, the same in both stores."""
+        """All events since the last comparison, the same in both stores."""
         found = {}
         for name, client in self.clients.items():
             events = []
             for connection in (client.real, client.embedded):
-                # What was sent before the answer to this has come before it.
+                # Everything sent before the reply to this has arrived before it.
                 connection.call(MessageType.GET_DOMAIN_PATH, strings("0"))
                 events.append(list(connection.events))
                 connection.events.clear()
@@ -160,7 +160,7 @@ class Pair:
         return found
 
     def compare_use(self) -> None:
-        """What each guest uses of its quotas, as both stores count it."""
+        """Compare each guest's use of its quotas, as counted by the two stores."""
         client = self.clients["a"]
         for domid in GUESTS:
             request = (MessageType.CONTROL, strings("quota", str(domid)))
@@ -181,12 +181,12 @@ class Pair:
 
 def _comparable(type: MessageType, reply: Reply) -> Reply:
     if type == MessageType.DIRECTORY_PART and reply.type == type:
-        return Reply(type, reply.payload.partition(b"\0")[2])  # generations are numbers of each store's own
+        return Reply(type, reply.payload.partition(b"\0")[2])  # each store has its own generation numbers
     return reply
 
 
 def _counted(answer: bytes) -> dict[str, int]:
-    """What is used of that which both count, from the answer to ``quota <domid>``."""
+    """The use of the quotas that both stores count, from the answer to ``quota <domid>``."""
     uses = parse_use(answer.rstrip(b"\0").decode())
     return {name: uses[name] for name in ("nodes", "watches", "transactions")}
 

@@ -1,4 +1,4 @@
-"""A store, embedded or C xenstored, and its clients: what is asked, and what comes back, as short texts."""
+"""A store, embedded or C xenstored, with its clients; requests and their outcomes are short texts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STORES = ("embedded", "xenstored")
 
 
 class Scene:
-    """The clients of a store: "dom0" and "other" are dom0's, "5" is a guest, introduced as it is first named."""
+    """The clients of a store: "dom0" and "other" are dom0's; "5" is a guest, introduced when it is first used."""
 
     def __init__(self, store: EmbeddedStore | Daemon) -> None:
         self.store = store
@@ -35,17 +35,17 @@ class Scene:
         self._open.close()
 
     def ask(self, name: str, type: str, *parts: str, value: bytes = b"", tx_id: int = 0) -> str:
-        """What a client is answered to a request: the name of an error, or the strings of the reply.
+        """The outcome of a client's request: the name of an error, or the strings of the reply.
 
-        `parts` are strings, each ended by a NUL, and `value` follows them.
+        `parts` are strings, each terminated by NUL, and followed by `value`.
         """
         reply = self.client(name).call(MessageType[type], strings(*parts) + value, tx_id)
         return reply.payload.decode("latin-1").rstrip("\0").replace("\0", " ")
 
     def events(self, name: str) -> list[str]:
-        """The events that a client has got by now, each as path and token."""
+        """The events that a client has received so far, each as path and token."""
         client = self.client(name)
-        client.call(MessageType.GET_DOMAIN_PATH, strings("0"))  # what was sent before the answer has come
+        client.call(MessageType.GET_DOMAIN_PATH, strings("0"))  # what was sent before the reply has arrived
         found = [f"{event.path.decode()} {event.token.decode()}" for event in client.events]
         client.events.clear()
         return found
@@ -68,7 +68,7 @@ class Scene:
 
 
 def scene_of(store: str, release: str | None = None) -> Scene:
-    """A fresh store: "embedded", as of a release, or "xenstored", of the packages at hand."""
+    """A fresh store: "embedded", imitating a release, or "xenstored", from the installed packages."""
     if store == "embedded":
         return Scene(EmbeddedStore(release=release))
     require_packages()

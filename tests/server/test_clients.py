@@ -1,4 +1,4 @@
-"""Clients that were written for the real daemons, on the embedded store: they notice nothing."""
+"""Clients written for the real daemons, on the embedded store: they notice no difference."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from harness.stores import open_client
 @pytest.fixture
 def daemon() -> Iterator[EmbeddedDaemon]:
     with EmbeddedDaemon() as daemon:
-        assert daemon.packages  # without them the test is skipped
+        assert daemon.packages  # skips the test if there are none
         yield daemon
 
 

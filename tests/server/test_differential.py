@@ -1,7 +1,7 @@
-"""Random sequences of operations on C xenstored and the embedded store at once: nothing that comes back may differ.
+"""Random sequences of operations on C xenstored and the embedded store at once: the answers must not differ.
 
-Hypothesis finds short sequences and makes them shorter; the long walks, which are only random, get into each other's
-way far more.
+Hypothesis finds short sequences and shrinks them; in the long walks, which are merely random, clients interfere with
+each other far more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from xsffi.protocol.wire import Feature
 
 from .pair import GUESTS, KnownDeath, Pair
 
-# Few paths, so that the clients meet: a folder for all, and the guests' homes, also by relative paths.
+# Few paths, so that clients meet: a shared subtree, and the guests' homes, also as relative paths.
 _PATHS = (
     ["/t", "/t/a", "/t/a/b", "/t/a/c", "/t/a/b/c", "/t/b", "/t/c"] * 3
     + ["a", "a/b", "c", "/local/domain/5/a", "/local/domain/5/a/b", "/local/domain/6/a"] * 2
@@ -45,7 +45,7 @@ _entries = st.builds("{}{}".format, st.sampled_from("nrwb"), st.sampled_from([0,
 _owners = st.builds("{}{}".format, st.sampled_from("nrwb"), st.sampled_from([0, 0, 5, 6]))
 _lists = st.lists(_entries, min_size=1, max_size=3)
 
-# The requests that work on a node, the likelier the more often they stand here.
+# Requests that work on a node, repeated according to their weight.
 _requests = st.one_of(
     st.tuples(
         st.just(MessageType.WRITE), st.builds(lambda p, v: strings(p) + v, _paths, st.sampled_from([b"", b"x\0"]))
@@ -121,8 +121,8 @@ class BothStores(RuleBasedStateMachine):
     def manage(self, client: str, request: tuple[MessageType, bytes]) -> None:
         self.pair.call(client, *request)
 
-    # Not by guests: xenstored up to 4.17 refuses them with whatever errno was set last. And not for the domain that is
-    # released: later ones die of that.
+    # Not by guests: up to 4.17, xenstored refuses these with whatever errno was set last. And not for the domain that
+    # is released: later ones die of that.
     @precondition(_goes_on)
     @rule(client=st.sampled_from("ab"), name=_specials, owner=_owners, entry=_entries, choice=st.integers(0, 2))
     def set_special_permissions(self, client: str, name: str, owner: str, entry: str, choice: int) -> None:
@@ -140,7 +140,7 @@ class BothStores(RuleBasedStateMachine):
 
 
 class WithTightQuotas(BothStores):
-    """The same where guests soon have no room."""
+    """The same, with quotas that guests soon reach."""
 
     quotas = GuestQuotas(nodes=5, watches=2, transactions=1, permissions=2, node_size=48)
 
@@ -148,7 +148,7 @@ class WithTightQuotas(BothStores):
 @pytest.mark.parametrize("machine", [BothStores, WithTightQuotas])
 def test_equal(machine: type[BothStores]) -> None:
     require_packages()
-    run: Callable[..., None] = run_state_machine_as_test  # which has no types in the hypothesis that Python 3.9 gets
+    run: Callable[..., None] = run_state_machine_as_test  # untyped in the hypothesis for Python 3.9
     run(
         machine,
         settings=settings(  # each example starts a daemon
@@ -162,7 +162,7 @@ def test_equal(machine: type[BothStores]) -> None:
 @pytest.mark.parametrize("tight", [False, True])
 @pytest.mark.parametrize("seed", range(int(os.environ.get("XSFFI_WALKERS", "3"))))
 def test_long_walk(seed: int, tight: bool) -> None:
-    """As above, with everything happening at once. XSFFI_WALKS is how many steps each walk has."""
+    """As above, with everything happening at once. XSFFI_WALKS is the number of steps per walk."""
     require_packages()
     random = Random(seed * 2 + tight)
     steps = int(os.environ.get("XSFFI_WALKS", "300"))

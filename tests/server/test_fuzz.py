@@ -1,4 +1,4 @@
-"""Bytes that mean nothing, and packets that nearly mean something: only declared errors, and always an end."""
+"""Random bytes, and almost valid packets: only the declared errors occur, and the connection always ends."""
 
 from __future__ import annotations
 

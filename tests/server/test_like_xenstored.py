@@ -1,4 +1,4 @@
-"""What C xenstored does in the cases that chance does not find: each is played on it and on the embedded store."""
+"""What C xenstored does in cases that random tests do not reach: each is played on it and on the embedded store."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_paths(pair: Pair, name: str, path: str) -> None:
     pair.ask(name, M.DIRECTORY_PART, path, "0")
     pair.ask(name, M.WATCH, path, "token")
     pair.ask(name, M.UNWATCH, path, "token")
-    if pair.xen.special_nodes or not path.startswith("@"):  # others refuse that with whatever errno was set last
+    if pair.xen.special_nodes or not path.startswith("@"):  # others refuse this with whatever errno was set last
         pair.ask(name, M.SET_PERMS, path, "n5")
 
 
@@ -263,8 +263,8 @@ def test_special_watches(pair: Pair) -> None:
     ids="-".join,
 )
 def test_special_permissions_of_a_domain_that_is_gone(pair: Pair, name: str, entries: list[str]) -> None:
-    """Dom0 owns them then, with the same for everybody, and a new domain of the same id inherits nothing; in 4.14 they
-    are left as they were."""
+    """Dom0 becomes their owner, with the same access for all others, and a new domain with the same id inherits
+    nothing; 4.14 does not change them."""
     if entries[0][1:] == "7" and pair.xen.special_nodes:
         pytest.skip("xenstored of 4.18 to 4.23 dies of this")
     pair.introduce(7)

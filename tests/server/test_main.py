@@ -20,7 +20,7 @@ import xsffi
 
 
 def server(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
-    """A server that clients can connect to."""
+    """A server that accepts clients."""
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     return started(environment, "xsffi.server", *arguments)
 
@@ -71,7 +71,7 @@ def test_a_dump_outlives_it(tmp_path: Path) -> None:
 
 
 def test_a_dump_is_written_whatever_lies_there(tmp_path: Path) -> None:
-    """Also by a process whose id an earlier one had, as 1 in every container; and through a symbolic link."""
+    """Even if an earlier process had the same id, as 1 in every container; and through a symbolic link."""
     path, dump, link = str(tmp_path / "socket"), tmp_path / "dump", tmp_path / "link"
     dump.write_text("old")
     dump.chmod(0o644)
@@ -198,7 +198,7 @@ def test_a_release_that_it_does_not_know(tmp_path: Path) -> None:
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:
-    """A server that tells nobody that it is ready."""
+    """A server, returned without waiting until it is ready."""
     command = [sys.executable, "-m", "xsffi.server", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     return subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
@@ -240,7 +240,8 @@ def test_a_socket_that_cannot_be_removed_keeps_nothing_else_from_its_end(tmp_pat
 
 
 def test_what_it_dumps_it_loads(tmp_path: Path) -> None:
-    """Also a value that fits into a message beside a relative path only, and a path beyond what clients may write."""
+    """Including a value that only fits into a message with a relative path, and a path longer than clients may
+    write."""
     path, dump = str(tmp_path / "socket"), str(tmp_path / "dump")
     with server(path, "--dump", dump) as process, xsffi.Client(path, "wire") as xs:
         xs.write("d", b"v" * 4094)
@@ -274,7 +275,7 @@ def test_a_dump_on_which_a_file_is_mounted_is_told_at_the_start(tmp_path: Path) 
     assert (tmp_path / "outside").read_text() == "old"
 
 
-GOOD = b'{"path": "/good", "value": "x", "permissions": ["n0"]}\n\n'  # and an empty line, which is counted
+GOOD = b'{"path": "/good", "value": "x", "permissions": ["n0"]}\n\n'  # followed by an empty line, which is counted
 
 
 @pytest.mark.parametrize(

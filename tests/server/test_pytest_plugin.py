@@ -1,4 +1,4 @@
-"""The fixtures, in a run of pytest of their own."""
+"""The fixtures, in a separate run of pytest."""
 
 from __future__ import annotations
 

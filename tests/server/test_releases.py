@@ -1,5 +1,5 @@
-"""What differs between the releases of Xen: each fact, as the embedded store has it for each of them, and as the
-xenstored at hand has it."""
+"""Differences between the releases of Xen: each fact is checked on the embedded store as each release, and on the
+installed xenstored."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_xenstored(function: Fact, seen: dict[str, object]) -> None:
         assert function(scene) == seen[version]
 
 
-# How a release is chosen.
+# Selecting a release
 
 
 def test_the_newest_unless_another_is_named() -> None:

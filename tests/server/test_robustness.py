@@ -1,4 +1,4 @@
-"""What a client may do to the embedded store: nothing that harms another, or makes it grow without bound."""
+"""Whatever a client does to the embedded store, it harms no other client, and memory stays bounded."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ def test_garbage_ends_that_connection_alone(
 ) -> None:
     with raw(store) as connection:
         connection.sendall(request(M.READ, b"/a\0") + garbage)
-        assert connection.recv(4096).endswith(b"1")  # what came before is answered
+        assert connection.recv(4096).endswith(b"1")  # earlier requests are answered
         try:
             assert connection.recv(4096) == b""
         except ConnectionResetError:
-            pass  # there was more than was looked at
+            pass  # the server had not read everything
     assert bystander.read("/a") == b"1"
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "a message of type" in caplog.text
@@ -119,7 +119,7 @@ def test_a_client_that_sends_and_does_not_read(store: EmbeddedStore, bystander: 
             except BlockingIOError:
                 idle += 1
                 bystander.read("/a")
-        assert sent < 10_000_000  # it was made to wait
+        assert sent < 10_000_000  # the client was made to wait
         connection.settimeout(10)
         connection.shutdown(socket.SHUT_WR)
         received = 0
@@ -182,7 +182,7 @@ def test_no_descriptors_left(store: EmbeddedStore, bystander: xsffi.Client, capl
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     waiting = [socket.socket(socket.AF_UNIX) for _ in range(3)]
     used = max(connection.fileno() for connection in waiting)
-    assert bystander.read("/a") == b"1"  # it is accepted
+    assert bystander.read("/a") == b"1"  # so that it has been accepted
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (used + 1, hard))
         for connection in waiting:

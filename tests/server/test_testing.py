@@ -1,4 +1,4 @@
-"""EmbeddedStore: its life, its contents, its domains, its faults."""
+"""EmbeddedStore: its life cycle, contents, domains and faults."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def client_of(store: EmbeddedStore, domid: int = 0) -> xsffi.Client:
     return store.connect(domid, backend="wire", timeout=10)
 
 
-# Its life.
+# Life cycle
 
 
 def test_nothing_is_left_behind() -> None:
@@ -130,7 +130,7 @@ def test_the_child_of_a_fork_does_not_stop_it() -> None:
 
 @contextmanager
 def copied_by_a_child() -> Iterator[None]:
-    """A forked child has a copy of every descriptor meanwhile."""
+    """A forked child meanwhile has a copy of every descriptor."""
     child = os.fork()
     if child == 0:
         signal.pause()
@@ -219,7 +219,7 @@ def test_another_server_that_takes_too_long_is_told(tmp_path: Path, monkeypatch:
         with pytest.raises(OSError, match="another server is just starting there") as caught:
             EmbeddedStore(path=tmp_path / "socket")
         assert (caught.value.errno, caught.value.filename) == (errno.EADDRINUSE, str(tmp_path / "socket"))
-    with EmbeddedStore(path=tmp_path / "socket"):  # what is left of one that died is taken over
+    with EmbeddedStore(path=tmp_path / "socket"):  # the socket of a dead one is replaced
         assert os.listdir(tmp_path) == ["socket"]
 
 
@@ -253,7 +253,7 @@ def test_a_lock_whose_file_was_removed_as_it_was_taken_is_taken_again(
 
     def flock(descriptor: int, operation: int) -> None:
         monkeypatch.setattr(fcntl, "flock", real_flock)
-        lock.unlink()  # as who had the lock does
+        lock.unlink()  # as the holder of the lock does
         real_flock(descriptor, operation)
 
     def bind(self: Listener, path: str) -> None:
@@ -315,7 +315,7 @@ def test_a_signal_handler_may_stop_it_at_any_moment() -> None:
 
 
 def test_it_may_be_dropped_in_its_own_thread() -> None:
-    """The last reference may be what the loop was given to call, or garbage that is found there."""
+    """The last reference may be in a call passed to the loop, or in garbage that is collected there."""
     threads = threading.active_count()
     for _ in range(20):
         store = EmbeddedStore()
@@ -363,7 +363,7 @@ def test_the_environment_leads_to_it(monkeypatch: pytest.MonkeyPatch) -> None:
             assert xs.ls("/") == ["tool"]
 
 
-# Its contents.
+# Contents
 
 
 def test_it_begins_with_a_dict() -> None:
@@ -435,7 +435,7 @@ def test_what_is_no_node_is_not_loaded(tree: Any) -> None:
 
 
 def test_relative_nodes_are_dom0_s() -> None:
-    """As a client of dom0 dumps them."""
+    """As dumped by a client of dom0."""
     with EmbeddedStore({"/local/domain/0/a/b": "1"}) as store, client_of(store) as xs:
         dump = xs.dump("a")
         assert [node.path for node in dump] == ["a", "a/b"]
@@ -444,7 +444,7 @@ def test_relative_nodes_are_dom0_s() -> None:
             assert other_xs.read("/local/domain/0/a/b") == b"1"
 
 
-# Its domains.
+# Domains
 
 
 def test_a_guest() -> None:
@@ -492,7 +492,7 @@ def test_a_domain_that_cannot_be() -> None:
             store.create_domain(0x7FF0)
 
 
-# Its faults.
+# Faults
 
 
 def test_commits_in_conflict() -> None:
@@ -560,7 +560,7 @@ def test_delayed_answers() -> None:
     ],
 )
 def test_what_is_no_fault_is_refused(ask: Callable[[EmbeddedStore], None], error: type[Exception], said: str) -> None:
-    """And the store goes on."""
+    """The store continues to work."""
     with EmbeddedStore({"/a": "1"}) as store, client_of(store) as xs:
         with pytest.raises(error) as caught:
             ask(store)

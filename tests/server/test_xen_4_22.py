@@ -1,5 +1,5 @@
-"""xenstored of Xen 4.22: the embedded store is held against tables of what that was seen to answer, and so is xenstored
-itself, where it is at hand."""
+"""xenstored of Xen 4.22: the embedded store is compared with tables of recorded answers, and so is xenstored itself, if
+installed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_commands(scene: Scene) -> None:
     assert [line for line in lines if not line.startswith("fault")] == COMMANDS
 
 
-# What a daemon would do that did not die of it: permissions for every domain, set over a socket.
+# Permissions for every domain, set over a socket: what a daemon would do if it did not die of it
 
 
 @pytest.fixture
@@ -53,9 +53,9 @@ def test_permissions_for_every_domain(store: EmbeddedStore) -> None:
             xs.set_permissions("/a/b", ["n0", "r32757"])
         xs.set_permissions("/a/b", ["n0", "w9", "r32757", "b5"], allow_any_domain=True)
         assert guest.read("/a/b") == b"1"
-        with pytest.raises(xsffi.AccessDeniedError):  # the first entry that fits is the one that counts
+        with pytest.raises(xsffi.AccessDeniedError):  # the first matching entry counts
             guest.write("/a/b", "2")
-        xs.write("/a/b/c", "3")  # and it is inherited
+        xs.write("/a/b/c", "3")  # the permissions are inherited
         assert guest.read("/a/b/c") == b"3"
         xs.set_permissions("/a/b", ["n0", "n5", "r32757"], allow_any_domain=True)
         with pytest.raises(xsffi.AccessDeniedError):
@@ -77,7 +77,7 @@ def test_every_domain_is_a_domain_like_any_other_before(release: str) -> None:
             guest.read("/a")
 
 
-# What there is no table of.
+# Cases without a table
 
 
 def test_set_target(store: EmbeddedStore) -> None:

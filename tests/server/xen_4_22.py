@@ -1,7 +1,7 @@
-"""What xenstored of Xen 4.22 was seen to answer, as tables: which client asks what, and what comes back.
+"""Recorded answers of xenstored of Xen 4.22, as tables of clients, requests and answers.
 
-A row is a client of :mod:`.scene`, a request and its strings, and the answer: an error's name, or the strings of the
-reply. The request "events" stands for the events that the client has got since it was last asked.
+A row is a client of :mod:`.scene`, a request with its strings, and the answer: the name of an error, or the strings of
+the reply. The request "events" means the events that the client has received since the last such row.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ QUOTAS = _rows(
     ("GET_QUOTA 5 nodes nodes", "EINVAL"),
     ("SET_QUOTA nodes 77", "OK"),
     ("GET_QUOTA nodes", "77"),
-    ("GET_QUOTA 5 nodes", "1000"),  # known before
+    ("GET_QUOTA 5 nodes", "1000"),  # introduced before
     ("GET_QUOTA 6 nodes", "77"),
     ("SET_QUOTA 5 watches 3", "OK"),
     ("GET_QUOTA 5 watches", "3"),
@@ -118,7 +118,7 @@ DEPTHS = [
     _row("other", "events", ["/top r1"]),
     _row("other", "WATCH /w/a/b e0 0", "OK"),
     _row("other", "events", ["/w/a/b e0"]),
-    _row("dom0", "RM /w", "OK"),  # watches below are told, those above of the top alone
+    _row("dom0", "RM /w", "OK"),  # watches below the path fire, and of those above only the top's
     _row("other", "events", ["/w/a/b e0", "/w d0", "/w d1", "/w d2", "/w dM", "/w r1"]),
     _row("other", "UNWATCH /w d0", "OK"),
     _row("other", "UNWATCH /w d0", "ENOENT"),
@@ -243,7 +243,7 @@ GUEST = [
     ],
     _row("5", "SET_PERMS mine n32757", "EPERM"),
     _row("6", "SET_PERMS mine n32757", "ENOENT"),
-    _row("5", "READ /local/domain/6/mine", "EACCES"),  # what 6 meant for all does not count: it lacks the feature
+    _row("5", "READ /local/domain/6/mine", "EACCES"),  # 6 lacks the feature, so its entry for every domain is ignored
     _row("6", "READ /local/domain/5/mine", ""),
     _row("5", "WATCH data d 1", "OK"),
     _row("5", "WATCH data e 2147483648", "EINVAL"),
@@ -258,7 +258,7 @@ GUEST = [
     _row("dom0", "GET_PERMS /p8", "n0 r9"),
 ]
 
-# The commands that CONTROL has, as ``help`` lists them; the store has ``fault`` beside them.
+# The commands of CONTROL, as listed by ``help``; the store also has ``fault``.
 COMMANDS = [
     "check           ",
     "log             [on|off|+<switch>|-<switch>]",
