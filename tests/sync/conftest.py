@@ -1,4 +1,4 @@
-"""Clients without a daemon: over a backend that answers by a function, and over a store in this process."""
+"""Clients without a daemon: over a backend whose replies come from a function, and over a store in this process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def fake() -> Iterator[FakeBackend]:
 
 @pytest.fixture
 def client(fake: FakeBackend) -> Iterator[Client]:
-    """A client over it."""
+    """A client that uses it."""
     with make_client(fake) as client:
         yield client
 
@@ -38,7 +38,7 @@ def backend(store: Store) -> DisturbedBackend:
 
 @pytest.fixture
 def xs(backend: DisturbedBackend) -> Iterator[Client]:
-    """A client whose dumps and mirrors go over its own connection, as they do over the wire."""
+    """A client whose dumps and mirrors use its own connection, as over the wire."""
     with make_client(backend) as client:
         for path in ("/a/b/c", "/a/d"):
             client.write(path, "1")

@@ -1,5 +1,5 @@
-"""mirror(): what it leaves behind, how it ends, and what comes in between; what it gives is the conformance suite's
-affair."""
+"""mirror(): what it leaves behind, how it ends, and what may interfere; its results are covered by the conformance
+suite."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_an_update_that_is_interrupted(xs: Client, backend: DisturbedBackend, wh
 
 
 def test_an_event_that_is_lost_by_an_interruption(xs: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the queue and the mirror: all is read again."""
+    """Between the queue and the mirror; then everything is read again."""
     with xs.mirror("/a") as mirror:
         xs.write("/a/b/c", "2")
         events: Any = mirror._upkeep.link._events  # type: ignore[union-attr]
@@ -121,7 +121,7 @@ def test_an_event_that_is_lost_by_an_interruption(xs: Client, monkeypatch: pytes
 
 
 class TestDescriptor:
-    """It is readable while there is something to be taken in, also where no event tells of that any more."""
+    """It is readable while there is something to read, even if no event for that is left."""
 
     @pytest.fixture
     def store(self) -> Iterator[EmbeddedStore]:
@@ -171,7 +171,7 @@ class TestDescriptor:
             assert not is_readable(mirror.fileno())
 
     def test_not_where_a_node_cannot_be_read(self, xs: Client, store: EmbeddedStore) -> None:
-        """A loop over it would never sleep; an event tells where it can be read."""
+        """A loop over it would never sleep; an event arrives once the node can be read."""
         store.create_domain(5)
         xs.write("/a/c", "")
         for path in ("/a", "/a/b", "/a/c"):
@@ -186,7 +186,7 @@ class TestDescriptor:
 
 
 def test_events_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is a bound to them; all is read again then."""
+    """Their number is limited; beyond that, everything is read again."""
     monkeypatch.setattr("xsffi.sync.mirror_links._WAITING_MAX", 10)
     with EmbeddedStore({"/a/b": b""}) as store, store.connect(backend="wire") as xs, xs.mirror("/a") as mirror:
         known = mirror.copy()
@@ -227,7 +227,7 @@ def test_what_a_callback_may_do(xs: Client) -> None:
 
 
 class TestDaemons:
-    """Daemons that go, or do not answer."""
+    """Daemons that disappear, or do not answer."""
 
     @pytest.mark.parametrize(
         "error",
@@ -259,11 +259,11 @@ class TestDaemons:
 
 
 class TestReconnecting:
-    """By a client whose connections are to stores in this process."""
+    """The client's connections are to stores in this process."""
 
     @pytest.fixture
     def opened(self, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-        """What is opened next: a backend, or why there is none."""
+        """What is opened next: backends, or errors."""
         to_open: list[Any] = []
 
         def open_backend(*arguments: Any) -> Any:
@@ -298,14 +298,14 @@ class TestReconnecting:
             assert opened == []
             check_is_dump(known, client, "/a")
             assert [record.levelname for record in caplog.records].count("WARNING") == 1
-            # It is lost while it is being read: at once there is another one.
+            # The connection is lost during an update, which opens another one at once.
             second.is_lost = True
             client.write("/a/newer", "")
             third = InProcessBackend(other)
             opened += [third]
             apply(mirror.update(), known)
             assert "/a/newer" in known
-            assert other.dom0.watches == 2  # those of the second went with its connection
+            assert other.dom0.watches == 2  # the second connection's watches went with it
             mirror.close()
             with pytest.raises(ClientClosedError):
                 mirror.update()
@@ -322,7 +322,7 @@ class TestReconnecting:
             assert [change.path for change in mirror.update(60)] == ["/a/e"]
 
     def test_one_that_is_lost_again_and_again(self, xs: Client, backend: DisturbedBackend, opened: list[Any]) -> None:
-        """It does not try without pause."""
+        """It pauses between attempts."""
         mirror = xs.mirror("/a", reconnect=True)
         backend.is_lost = True
         for _ in range(100):
@@ -335,7 +335,7 @@ class TestReconnecting:
 
 
 def test_a_child_process(tmp_path: Path) -> None:
-    """It has a mirror of its parent's to read, and cannot update it; nor does it reconnect."""
+    """It can read its parent's mirror, but neither update nor reconnect it."""
     with EmbeddedStore({"/a": b"1"}) as store, store.connect(backend="wire") as xs:
         mirror = xs.mirror("/", reconnect=True)
         pid = os.fork()

@@ -1,4 +1,4 @@
-"""The verbs: what each asks of the backend, and what it refuses before anything gets there."""
+"""The client's operations: which requests they make, and what is refused before anything is sent."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ from xsffi.protocol.requests import (
 from xsffi.testing import EmbeddedStore
 
 Nodes = Union[Client, Transaction]
-Verb = Callable[[Any], object]  # of a client, or of a transaction too; Any, since it is given what no type allows
+Verb = Callable[[Any], object]  # of a client, or also of a transaction; Any, since tests pass arguments of wrong types
 
 
 @pytest.fixture(params=["client", "transaction"])
 def nodes(request: pytest.FixtureRequest, client: Client, fake: FakeBackend) -> Iterator[Nodes]:
-    """Both that have the verbs for nodes."""
+    """A client, and a transaction: both have the operations on nodes."""
     if request.param == "client":
         yield client
         return
@@ -66,7 +66,7 @@ def nodes(request: pytest.FixtureRequest, client: Client, fake: FakeBackend) -> 
 
 
 def refused(fake: FakeBackend, verb: Callable[[], object], error: type[Exception], *said: str) -> None:
-    """The verb raises the error, which says all that, and nothing has reached the backend."""
+    """The call raises this error, whose text contains all of `said`, and nothing has reached the backend."""
     with pytest.raises(error) as caught:
         verb()
     for words in said:
@@ -74,7 +74,7 @@ def refused(fake: FakeBackend, verb: Callable[[], object], error: type[Exception
     assert fake.calls == []
 
 
-# What each verb asks, what is answered, and what it returns.
+# The request of each operation, the reply, and what it returns.
 NODE_VERBS: list[tuple[str, Verb, Request[Any], Any, Any]] = [
     ("read", lambda xs: xs.read("/a"), Read(b"/a"), b"value", b"value"),
     ("read", lambda xs: xs.read("relative/path"), Read(b"relative/path"), b"", b""),
@@ -248,7 +248,7 @@ def test_nodes_are_not_iterated_over_by_accident(nodes: Nodes) -> None:
         iter(anything)
 
 
-# What is refused.
+# Refused arguments
 
 PATH_VERBS: dict[str, Callable[[Any, Any], object]] = {
     "read": lambda xs, path: xs.read(path),

@@ -1,4 +1,4 @@
-"""A pipeline and what it queues: what conformance does not show of it."""
+"""A pipeline and what it queues, as far as the conformance suite does not cover it."""
 
 from __future__ import annotations
 

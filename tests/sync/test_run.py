@@ -1,4 +1,4 @@
-"""The loop that calls back: run(), and how it ends."""
+"""The loop that calls callbacks: run(), and how it ends."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TestRun:
         client.run(timeout=0.01, otherwise=lambda event: pytest.fail("it is nobody's"), raise_errors=True)
 
     def test_a_callback_may_do_anything(self, client: Client, fake: FakeBackend) -> None:
-        """No lock is held: not that of the watches either."""
+        """No lock is held, not even the one of the watches."""
         seen = []
 
         def callback(event: WatchEvent) -> None:
@@ -106,7 +106,7 @@ class TestRun:
         fake.put_event("/a", fake.last_token)
         with pytest.raises(RuntimeError, match="already running"):
             client.run(timeout=0, raise_errors=True)
-        client.run(timeout=0)  # and again, once it has ended
+        client.run(timeout=0)  # it can run again after it has ended
 
     @pytest.mark.parametrize("otherwise", [5, "print", []])
     def test_otherwise_is_called(self, client: Client, fake: FakeBackend, otherwise: Any) -> None:
@@ -147,7 +147,7 @@ class TestCallbacksThatRaise:
         name = fake.last_token
         for path in ("/1", "/2"):
             fake.put_event(path, name)
-        for path in ("/1", "/2"):  # the loop can be taken up again, and no event is lost
+        for path in ("/1", "/2"):  # run() can be called again, and no event is lost
             with pytest.raises(ZeroDivisionError, match=path):
                 client.run(timeout=0, raise_errors=True)
         assert caplog.records == []
@@ -238,7 +238,7 @@ class TestStop:
 
     @pytest.mark.parametrize("moment", range(40))
     def test_from_a_handler_at_any_moment(self, client: Client, fake: FakeBackend, moment: int) -> None:
-        """Of two runs one ends by it: the one that it comes in, or the next."""
+        """It ends one of two runs: the one during which the handler is called, or the next."""
         with at_moment(moment, client.stop):
             client.run(timeout=0)
         client.watch("/a", callback=lambda event: client.stop())
@@ -262,7 +262,7 @@ class TestStop:
         client.stop()
         run_until_stopped(client)
         with pytest.raises(pytest.fail.Exception):
-            client.run(timeout=0, raise_errors=True)  # one stop ends one run
+            client.run(timeout=0, raise_errors=True)  # one stop() ends only one run
 
     def test_several_times_is_once(self, client: Client, fake: FakeBackend) -> None:
         for _ in range(3):
@@ -270,12 +270,13 @@ class TestStop:
         run_until_stopped(client)
         before = len(fake.waits)
         client.run(timeout=0.01)
-        assert len(fake.waits) > before  # this one has waited
+        assert len(fake.waits) > before  # this run has waited
 
     def test_one_that_meets_the_end_of_a_run(
         self, client: Client, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """The run has ended when stop() wakes it: a later run must neither end by that nor be kept awake."""
+        """The run has already ended when stop() wakes it up: a later run must neither end because of that nor be kept
+        awake."""
         waking, ended = threading.Event(), threading.Event()
         wake = FakeEvents.wake
 

@@ -1,4 +1,4 @@
-"""What would end the daemon is refused: permissions for DOMID_ANY over a socket, on a daemon that knows it."""
+"""What would crash the daemon is refused: permissions for DOMID_ANY over a socket, on a daemon that knows it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOR_ALL = ["n0", f"r{DOMID_ANY}"]
 
 
 class Telling(InProcessBackend):
-    """It keeps what was asked."""
+    """Keeps the requests."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -30,13 +30,13 @@ class Telling(InProcessBackend):
 
     @property
     def questions(self) -> int:
-        """How often the daemon was asked for its features."""
+        """How many times the daemon was asked for its features."""
         return self.asked.count(GetFeatures(0))
 
 
 @pytest.fixture
 def backend() -> Telling:
-    """A connection to a store that says that it knows DOMID_ANY."""
+    """A connection to a store that reports that it knows DOMID_ANY."""
     store = Store()
     store.dom0.features |= Feature.DOMID_ANY
     return Telling(store)
@@ -107,7 +107,7 @@ def test_where_it_is_harmless_it_is_set(
         way(client, False)
         assert client.get_permissions("/a") == list(NODE.permissions)
         assert backend.questions == (0 if change == "a device" else 1)
-        client._closed = True  # the connection is the other one's
+        client._closed = True  # the connection belongs to the other client
 
 
 def test_nobody_asks_without_need(xs: Client, backend: Telling) -> None:

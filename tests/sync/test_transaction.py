@@ -1,4 +1,4 @@
-"""Transactions: how they end, what is made of a daemon that has none any more, and the retries."""
+"""Transactions: how they end, how errors of a daemon that no longer has one are handled, and retries."""
 
 from __future__ import annotations
 
@@ -48,19 +48,19 @@ ENDS: dict[str, Callable[[Transaction], object]] = {"commit": Transaction.commit
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """How long transact() slept, which takes no time."""
+    """The sleeps of transact(), which take no time."""
     slept: list[float] = []
     monkeypatch.setattr(time, "sleep", slept.append)
     return slept
 
 
 def fails(fake: FakeBackend, failing: type[Request[Any]], error: Callable[[], BaseException]) -> None:
-    """From here on, requests of this kind get the error."""
+    """From now on, requests of this kind fail."""
     fake.answer = lambda request, tx_id: error() if isinstance(request, failing) else None
 
 
 class Thrown(Exception):
-    """What goes wrong within a transaction."""
+    """Raised within a transaction."""
 
 
 class TestEnds:
@@ -96,7 +96,7 @@ class TestEnds:
         fails(fake, TransactionEnd, lambda: failure)
         with pytest.raises(Thrown), client.transaction() as transaction:
             raise Thrown
-        again = [(ABORT, 1)] if isinstance(failure, WaitTimeoutError) else []  # in case it was not sent
+        again = [(ABORT, 1)] if isinstance(failure, WaitTimeoutError) else []  # in case the first was not sent
         assert fake.calls == [(START, 0), (ABORT, 1), *again]
         with pytest.raises(TransactionGoneError):
             transaction.read("/a")
@@ -165,7 +165,7 @@ class TestFailedEnds:
             ("EIO", TransactionGoneError, "lost"),
             ("ENOSPC", QuotaExceededError, "lost"),
             ("EACCES", AccessDeniedError, "lost"),
-            ("EWHATEVER", XenStoreError, "lost"),  # its errno is EIO too, but that is not what the daemon said
+            ("EWHATEVER", XenStoreError, "lost"),  # its errno is also EIO, but the daemon did not send EIO
         ],
     )
     @pytest.mark.parametrize("end", ENDS.values(), ids=ENDS)
@@ -214,7 +214,7 @@ class TestFailedEnds:
     def test_an_interrupted_end_leaves_nothing_behind(
         self, client: Client, fake: FakeBackend, end: Callable[[Transaction], object]
     ) -> None:
-        """Ctrl-C may come before the request is on its way: the daemon would keep the transaction for ever."""
+        """Ctrl-C may come before the request has been sent; the daemon would then keep the transaction for ever."""
         transaction = client.transaction()
         interruptions = [KeyboardInterrupt()]
         fake.answer = lambda request, tx_id: interruptions.pop() if interruptions else None
@@ -227,7 +227,7 @@ class TestFailedEnds:
         assert fake.calls == [(START, 0), (COMMIT, 2)]
 
     def test_an_interrupted_verb_waits_for_no_abort(self, client: Client, fake: FakeBackend) -> None:
-        """Ctrl-C is what a user does about a daemon that does not answer."""
+        """Users press Ctrl-C because the daemon does not answer."""
         fake.answer = lambda request, tx_id: KeyboardInterrupt() if isinstance(request, Read) else None
         with pytest.raises(KeyboardInterrupt), client.transaction() as transaction:
             transaction.read("/a")
@@ -235,19 +235,19 @@ class TestFailedEnds:
 
 
 class TestGone:
-    """The daemon may not know the transaction any more: xenstored says ENOENT then, oxenstored EIO."""
+    """The daemon may no longer know the transaction: then xenstored answers ENOENT, and oxenstored EIO."""
 
     @pytest.mark.parametrize(
         ("name", "probed", "error"),
         [
-            ("ENOENT", "EINVAL", NodeNotFoundError),  # what was asked is no path, so the transaction is known
-            ("ENOENT", "EACCES", NodeNotFoundError),  # and is, whatever else is said of the path
+            ("ENOENT", "EINVAL", NodeNotFoundError),  # the probe is not a valid path, so the transaction is known
+            ("ENOENT", "EACCES", NodeNotFoundError),  # likewise with any other error for the path
             ("ENOENT", None, NodeNotFoundError),
             ("ENOENT", "ENOENT", TransactionGoneError),
             ("EIO", "ENOENT", TransactionGoneError),
             ("EIO", "EIO", TransactionGoneError),
-            ("EIO", "EINVAL", TransactionConflictError),  # xenstored, where what it is about was changed by others
-            ("EWHATEVER", None, XenStoreError),  # its errno is EIO too, but that is not what the daemon said
+            ("EIO", "EINVAL", TransactionConflictError),  # xenstored, if others have changed the node
+            ("EWHATEVER", None, XenStoreError),  # its errno is also EIO, but the daemon did not send EIO
             ("EINVAL", None, InvalidArgumentError),
             ("EACCES", None, AccessDeniedError),
             ("EAGAIN", None, TransactionConflictError),
@@ -307,7 +307,7 @@ class TestGone:
 class TestRetries:
     @pytest.fixture(autouse=True)
     def no_time(self, pauses: list[float]) -> None:
-        """Retries take none."""
+        """Retries take no time."""
 
     def test_without_a_conflict(self, client: Client, fake: FakeBackend, pauses: list[float]) -> None:
         def function(transaction: Transaction) -> str:
@@ -366,11 +366,11 @@ class TestRetries:
         with pytest.raises(TransactionConflictError):
             client.transact(lambda transaction: None, attempts=30)
         assert all(0 <= pause <= 0.1 for pause in pauses)
-        assert len(set(pauses)) > 1  # two that keep meeting fall out of step
+        assert len(set(pauses)) > 1  # so that colliding clients fall out of step
 
     @pytest.mark.parametrize("within", ["read", "commit"])
     def test_a_conflict_that_shows_within_the_function(self, client: Client, fake: FakeBackend, within: str) -> None:
-        """As after a suspend, when the kernel answers EAGAIN to everything in a transaction of before."""
+        """As after a suspend, when the kernel answers EAGAIN to everything in an earlier transaction."""
         fake.answer = lambda request, tx_id: (
             error_from_wire("EAGAIN") if tx_id == 1 and request in (Read(b"/a"), COMMIT) else None
         )
@@ -429,7 +429,7 @@ class TestRetries:
 
 
 class TestDropped:
-    """A transaction that is neither committed nor aborted, and that nobody has any more."""
+    """A transaction that is neither committed nor aborted, and no longer referenced."""
 
     @pytest.fixture
     def dropped(self, client: Client, fake: FakeBackend) -> None:
@@ -439,7 +439,7 @@ class TestDropped:
 
     @pytest.mark.usefixtures("dropped")
     def test_nothing_is_sent_at_that_moment(self, fake: FakeBackend) -> None:
-        """It may be any moment, in any thread, in the middle of another request."""
+        """It may happen at any moment, in any thread, in the middle of another request."""
         assert fake.calls == [(START, 0)]
 
     @pytest.mark.usefixtures("dropped")
@@ -452,7 +452,7 @@ class TestDropped:
     @pytest.mark.parametrize("name", ["ENOENT", "EIO"])
     @pytest.mark.usefixtures("dropped")
     def test_one_that_the_daemon_has_ended_already(self, client: Client, fake: FakeBackend, name: str) -> None:
-        """As reset_watches() does; xenstored says ENOENT then, oxenstored EIO."""
+        """As reset_watches() does; then xenstored answers ENOENT, and oxenstored EIO."""
         fake.answer = lambda request, tx_id: error_from_wire(name) if (request, tx_id) == (ABORT, 1) else None
         with client.transaction() as transaction:
             assert transaction.id == 2

@@ -1,4 +1,4 @@
-"""dump(): what it leaves behind, whose events are whose, and how it ends; what it gives is test_snapshots' affair."""
+"""dump(): what it leaves behind, which events it takes, and how it ends; its results are covered by test_snapshots."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_the_events_of_a_dump_and_of_the_user_are_apart(xs: Client, store: Store
 
 
 def test_two_dumps_at_once(xs: Client, store: Store, backend: DisturbedBackend) -> None:
-    """Of threads, or of a signal handler in the middle of another: each has its own events."""
+    """In two threads, or in a signal handler during another one: each has its own events."""
     expected = paths(xs)
     inner: list[list[str]] = []
 
@@ -94,7 +94,7 @@ def test_one_that_is_interrupted_at_a_request(xs: Client, store: Store, backend:
 
 
 class TestDaemons:
-    """Daemons that go, or do not answer."""
+    """Daemons that disappear, or do not answer."""
 
     @pytest.mark.parametrize(
         "error",
@@ -151,7 +151,7 @@ class TestDaemons:
     def test_close_ends_one_that_is_opening_a_connection(
         self, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """That is the backend's to end: the client waits for nothing else."""
+        """The backend must end that; the client waits for nothing else."""
         opening, closed = threading.Event(), threading.Event()
 
         def bulk() -> FakeBackend:

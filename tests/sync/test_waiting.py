@@ -1,4 +1,4 @@
-"""Waiting in threads: what is shared, who reads, and what an interruption leaves behind."""
+"""Waiting in threads: what is shared, which thread reads, and what an interruption leaves behind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def store() -> Iterator[EmbeddedStore]:
 
 @pytest.fixture(params=["c", "python"])
 def xs(store: EmbeddedStore, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """A client over the wire's connection in C, and in Python."""
+    """A client over the wire's connection in C, or in Python."""
     if request.param == "python":
         monkeypatch.setattr("xsffi.backends.wire.native.open_in_c", None)
     with store.connect(backend="wire") as client:
@@ -47,14 +47,14 @@ def other(store: EmbeddedStore) -> Iterator[Client]:
 
 
 def watches(store: EmbeddedStore, xs: Client) -> int:
-    """How many watches dom0 has set, by what the daemon counts, once it has done all that was asked."""
+    """How many watches dom0 has in the daemon, once all requests have been carried out."""
     xs.exists("/")
     count: int = store._loop.call(lambda: store._store.dom0.watches)
     return count
 
 
 def begun(waiting: threading.Event, condition: Callable[[View], Any]) -> Callable[[View], Any]:
-    """The condition, which tells that it is judged."""
+    """The condition, which also reports that it has been evaluated."""
 
     def judged(view: View) -> Any:
         result = condition(view)
@@ -65,7 +65,7 @@ def begun(waiting: threading.Event, condition: Callable[[View], Any]) -> Callabl
 
 
 def waiting(xs: Client, condition: Callable[[View], Any], timeout: float | None = LONG) -> Call[Any]:
-    """A wait in a thread of its own, whose condition was judged already."""
+    """A wait in its own thread, whose condition has been evaluated."""
     judged = threading.Event()
     call = Call(partial(xs.wait, begun(judged, condition), timeout))
     assert judged.wait(LONG)
@@ -75,14 +75,14 @@ def waiting(xs: Client, condition: Callable[[View], Any], timeout: float | None 
 class TestSharing:
     def test_watches_are_shared_by_path(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
         waits = [waiting(xs, value_becomes(f"/node/{number % 3}", str(number))) for number in range(30)]
-        assert watches(store, other) == 4  # of the three nodes, and of the release of domains
+        assert watches(store, other) == 4  # on the three nodes, and on the release of domains
         for number in range(30):
             other.write(f"/node/{number % 3}", str(number))
             assert waits[number].result() is True
         assert watches(store, xs) == 0
 
     def test_whoever_reads_may_leave(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
-        """By its time, by its condition, by what that raises: another one reads on."""
+        """Because of its timeout, its condition, or an exception in that: another thread continues to read."""
         first = waiting(xs, node_appears("/a"), timeout=0.2)
         second = waiting(xs, node_appears("/b"))
         third = waiting(xs, lambda view: view.exists("/c") and 1 / 0)
@@ -113,7 +113,7 @@ class TestSharing:
                 wait.result()
 
     def test_many_short_ones(self, xs: Client) -> None:
-        """Some begin to set watches while others leave."""
+        """Some set watches while others end."""
 
         def wait_again_and_again(number: int) -> None:
             for turn in range(40):
@@ -124,7 +124,7 @@ class TestSharing:
             assert all_outcomes([partial(wait_again_and_again, number) for number in range(20)]) == [None] * 20
 
     def test_something_changes_all_the_time(self, xs: Client, other: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        """The time ends that too."""
+        """The timeout ends that too."""
         monkeypatch.setattr("xsffi.protocol.conditions._LAST_LOOK", 0.1)
 
         def condition(view: View) -> Any:
@@ -146,7 +146,7 @@ class TestSharing:
             xs.wait_for("/a", "1", 0.1)
 
     def test_ever_other_paths(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
-        """Watches of those that it looks at no more do not pile up."""
+        """Watches of paths that are no longer read do not accumulate."""
         most = 0
 
         def condition(view: View) -> bool:
@@ -163,7 +163,7 @@ class TestSharing:
         assert watches(store, xs) == 0
 
     def test_a_child_process(self, xs: Client) -> None:
-        """Whatever other threads were in the middle of when it was forked."""
+        """Whatever other threads were doing when it was forked."""
         with xs._waits._lock:
 
             def child() -> None:
@@ -173,7 +173,7 @@ class TestSharing:
             assert in_child(child) == 0
 
     def test_a_storm(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
-        """Of waits that come and go, and of changes."""
+        """Of short waits, and of changes."""
         over = threading.Event()
 
         def work(number: int) -> None:
@@ -201,7 +201,7 @@ class TestInterruptions:
     def test_ctrl_c(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
         def condition(view: View) -> bool:
             found = view.exists("/a")
-            alarm_after(0.1)  # when it sleeps
+            alarm_after(0.1)  # while it sleeps
             return found
 
         for _ in range(5):
@@ -212,7 +212,7 @@ class TestInterruptions:
         assert xs.wait(node_appears("/a"), LONG)
 
     def test_ctrl_c_of_the_one_who_reads(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
-        """Another one reads on."""
+        """Another thread continues to read."""
         inner: list[Call[Any]] = []
 
         def condition(view: View) -> bool:
@@ -229,7 +229,8 @@ class TestInterruptions:
 
     @of_finalizers
     def test_at_any_moment(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
-        """In C nothing is left, and the connection goes on; in Python it may have ended, and says so."""
+        """In C, nothing is left, and the connection stays usable; in Python, it may be over, with an error that says
+        so."""
         in_c = "in C" in xs.backend.description
 
         for moment in itertools.count():
@@ -246,16 +247,16 @@ class TestInterruptions:
                 except xsffi.ConnectionLostError:
                     assert not in_c
                     while watches(store, other):
-                        pass  # until the daemon has seen its end
+                        pass  # until the daemon has noticed the end of the connection
                     continue
                 other.mkdir("/c")
                 assert client.wait(node_appears("/c"), timeout=5)
                 other.rm("/c")
-                client.exists("/")  # so that the daemon has seen the end of that wait before the next client counts
+                client.exists("/")  # so that the watches of that wait are gone before the next client counts
         assert moment > 100
 
     def wait_interrupted(self, xs: Client, handle: Callable[[int, Any], None]) -> None:
-        """Wait for /outer, while a handler of a signal comes."""
+        """Wait for /outer, while a signal handler runs."""
         signal.signal(signal.SIGALRM, handle)
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         try:
@@ -264,7 +265,7 @@ class TestInterruptions:
             silence()
 
     def test_a_signal_handler_that_waits(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
-        """While its own thread waits, which it interrupts: both get what they wait for."""
+        """During its own thread's wait, which it interrupts: both waits succeed."""
         inner: list[object] = []
 
         def handle(number: int, frame: object) -> None:
@@ -278,7 +279,7 @@ class TestInterruptions:
         assert watches(store, xs) == 0
 
     def test_whoever_reads_leaves_while_a_handler_waits(self, xs: Client, other: Client) -> None:
-        """The next to read is not the wait that the handler has interrupted, which cannot go on."""
+        """The next reader is not the wait interrupted by the handler, which cannot continue."""
         reader = waiting(xs, value_becomes("/x", "1"))
         results: list[bytes | None] = []
 
@@ -316,7 +317,7 @@ class TestInterruptions:
         assert results == [b"1"]
 
     def test_what_a_handler_took_in_is_not_missed(self, store: EmbeddedStore, xs: Client, other: Client) -> None:
-        """The handler's wait reads the event for which the one that it interrupts waits."""
+        """The handler's wait reads the event that the interrupted one is waiting for."""
 
         def handle(number: int, frame: object) -> None:
             silence()
@@ -327,7 +328,7 @@ class TestInterruptions:
         self.wait_interrupted(xs, handle)
 
     def test_a_finalizer_that_waits(self, xs: Client, other: Client) -> None:
-        """At any moment of its own thread's wait: it is carried out, or told EDEADLK."""
+        """At any moment of its own thread's wait: it succeeds, or gets EDEADLK."""
         outcomes: list[object] = []
 
         class Waiter:

@@ -1,4 +1,4 @@
-"""Watches: whose event it is, and what waits how long."""
+"""Watches: which events belong to them, and how long calls wait."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from xsffi.protocol.requests import Watch as WatchRequest
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch, fake: FakeBackend) -> list[float]:
-    """The time that waiting for events takes, instead of the real one: what passed so far is its one item."""
+    """A clock that only waiting for events advances; its time is the only item of the list."""
     time = [1000.0]
 
     def wait(seconds: float) -> None:
@@ -60,7 +60,7 @@ def drain(client: Client) -> list[WatchEvent]:
 
 
 class Equal:
-    """Equal to every other one, and so not hashable."""
+    """Equal to every other one, and not hashable."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Equal)
@@ -128,11 +128,11 @@ class TestSetting:
             client.watch(**{"path": "/a", **arguments})
         assert said in str(caught.value)
         assert fake.calls == []
-        client.watch("/a")  # nothing of it is left
+        client.watch("/a")  # nothing is left of the refused one
 
 
 class Answers:
-    """A daemon that says EINVAL to a watch with a depth, or to any, and what else it is asked."""
+    """A daemon that answers EINVAL to a watch with a depth, or to any watch, and its replies to GET_FEATURE."""
 
     def __init__(self, *features: Any, bad_path: bool = False) -> None:
         self._features = list(features)
@@ -157,7 +157,7 @@ UNKNOWN: dict[str, list[Any]] = {
 
 
 class TestDepth:
-    """The daemon says EINVAL to a depth that it does not know, and to a path that it does not take."""
+    """The daemon answers EINVAL both to a depth, if it does not support that, and to an invalid path."""
 
     @pytest.mark.parametrize("features", UNKNOWN.values(), ids=UNKNOWN)
     def test_it_is_not_known(self, client: Client, fake: FakeBackend, features: list[Any]) -> None:
@@ -201,7 +201,7 @@ class TestDepth:
         assert len(fake.calls) == 1
 
     def test_a_library_that_knows_none(self, client: Client, fake: FakeBackend) -> None:
-        """It says so itself."""
+        """It reports that itself."""
         unknown = NotSupportedError(errno.ENOSYS, "libxenstore has no call for it")
         fake.answer = lambda request, tx_id: unknown if isinstance(request, WatchRequest) and request.depth else None
         with pytest.raises(NotSupportedError) as caught:
@@ -215,7 +215,7 @@ class TestDepth:
         with pytest.raises(ConnectionLostError):
             client.watch("/a", token=token, depth=1, try_depth=True)
         fake.answer = None
-        client.watch("/a", token=token)  # nothing of it is left
+        client.watch("/a", token=token)  # nothing is left of the failed one
 
 
 class TestTokens:
@@ -290,7 +290,7 @@ class TestTokens:
         self, client: Client, fake: FakeBackend, failure: BaseException, error: type[BaseException]
     ) -> None:
         def answer(request: Request[Any], tx_id: int) -> Any:
-            fake.put_event("/a", fake.last_token)  # an event may be faster than the reply
+            fake.put_event("/a", fake.last_token)  # an event may arrive before the reply
             return failure
 
         token = object()
@@ -304,7 +304,7 @@ class TestTokens:
 
     @pytest.mark.parametrize("refused", [False, True])
     def test_one_that_is_interrupted_is_taken_back(self, client: Client, fake: FakeBackend, refused: bool) -> None:
-        """Nobody knows whether the daemon has it: where it has not, it says so, which is dropped."""
+        """The daemon may or may not have set it. If not, UNWATCH fails, which is ignored."""
 
         def answer(request: Request[Any], tx_id: int) -> Any:
             if isinstance(request, WatchRequest):
@@ -324,7 +324,7 @@ class TestTokens:
         client.watch("/a", token=token)
 
     def test_an_interruption_waits_for_no_daemon(self, client: Client, fake: FakeBackend) -> None:
-        """Ctrl-C is what a user does about one that does not answer."""
+        """Users press Ctrl-C because the daemon does not answer."""
         answers = threading.Event()
 
         def answer(request: Request[Any], tx_id: int) -> Any:
@@ -398,7 +398,7 @@ class TestRemoving:
 
     def test_closing_twice_at_once_asks_once(self, client: Client, fake: FakeBackend) -> None:
         watch = client.watch("/a")
-        fake.answer = lambda request, tx_id: watch.close()  # another thread comes while the first one asks
+        fake.answer = lambda request, tx_id: watch.close()  # as by another thread, while the request is in flight
         watch.close()
         assert [type(request) for request in fake.requests] == [WatchRequest, Unwatch]
 
@@ -500,13 +500,13 @@ class TestRemoving:
         watch = client.watch("/a")
         client.close()
         assert watch.closed
-        watch.close()  # which asks a closed backend nothing
+        watch.close()  # sends nothing to a closed backend
         with pytest.raises(ClientClosedError):
             client.watch("/a")
 
 
 class TestQueue:
-    """The client's queue of events, which is opened when first wanted."""
+    """The client's queue of events, which is opened on first use."""
 
     def test_who_wants_no_events_opens_none(self, client: Client, fake: FakeBackend) -> None:
         client.write("/a", b"")
@@ -543,7 +543,7 @@ class TestQueue:
     def test_a_handler_that_comes_as_it_is_opened(
         self, client: Client, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It waits for nobody, least of all for the thread that it has interrupted."""
+        """It must not wait for anything, least of all for the thread that it has interrupted."""
         events = fake.events
 
         def interrupted_events(prefix: str = "") -> FakeEvents:
@@ -593,7 +593,7 @@ WAITS: dict[str, Callable[[Client], object]] = {
 
 
 class TestInterruptions:
-    """An event that was taken and not handed on is there for who comes next."""
+    """An event that was taken but not delivered is kept for the next caller."""
 
     @pytest.mark.filterwarnings("ignore:Exception ignored .*<generator:pytest.PytestUnraisableExceptionWarning")
     @pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
@@ -614,7 +614,7 @@ class TestInterruptions:
         assert moment > 3
 
     def test_run_at_any_moment(self, client: Client, fake: FakeBackend) -> None:
-        """But for those of the callback: what it is called with is its own affair."""
+        """Except within the callback, which then has the event already."""
         got: list[WatchEvent] = []
         in_callback: list[bool] = []
 
@@ -695,7 +695,7 @@ class TestWaiting:
 
     @pytest.mark.parametrize("timeout", [None, PATIENCE])
     def test_a_wakeup_ends_no_wait(self, client: Client, fake: FakeBackend, timeout: float | None) -> None:
-        """That of stop(), where run() has ended before: who waits otherwise is not concerned."""
+        """One by stop(), after run() has ended, does not affect other waits."""
         watch = client.watch("/a")
         client.stop()
         with ThreadPoolExecutor(1) as pool:
@@ -725,7 +725,7 @@ class TestWaiting:
     ) -> None:
         client.watch("/a", token="token")
         name = fake.last_token
-        # The third is of nobody, so nothing came for 1.25 seconds after the second.
+        # The third event belongs to no watch, so nothing arrived for 1.25 seconds after the second.
         fake.arrivals.extend(
             [
                 (0.75, WatchEvent("/1", name)),
