@@ -158,7 +158,7 @@ class TestChanges:
                 assert change.path == top
                 break
             other.write(f"{top}/a", "2")
-            told = list(mirror.changes(0))  # the rest, and what came since
+            told = list(mirror.changes(0))  # the rest, and later ones
             assert [(path, new.value) for path, _, new in told if new][-1] == (f"{top}/a", b"2")
             assert mirror.update() == []
 
@@ -281,7 +281,7 @@ class TestTheEnd:
             with xs.mirror("/") as mirror:
                 pass
             assert mirror.closed
-            assert "/" in mirror  # what was read stays
+            assert "/" in mirror  # what was read is kept
             mirror.close()
             other.write("/a", "1")
             for call in (mirror.update, lambda: next(iter(mirror.changes())), mirror.__enter__):

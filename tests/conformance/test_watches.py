@@ -293,7 +293,7 @@ def test_fileno_in_asyncio(xs: Client, other: Client, top: str) -> None:
     assert asyncio.run(watch_for_change()) == [top, f"{top}/a"]
 
 
-# The central loop.
+# The loop that calls callbacks.
 
 no_loop_of_its_own = of_sync_alone("there are no run() and stop(): each callback has a task of its own")
 

@@ -1,4 +1,4 @@
-"""A guest at its ring."""
+"""A guest and its ring."""
 
 from __future__ import annotations
 

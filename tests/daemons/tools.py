@@ -1,4 +1,4 @@
-"""Xen's own command line tools, such as xenstore-ls, run against a store."""
+"""Xen's own command-line tools, such as xenstore-ls, run against a store."""
 
 from __future__ import annotations
 

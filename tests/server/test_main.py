@@ -215,7 +215,7 @@ def test_a_descriptor_that_is_not_there(tmp_path: Path) -> None:
 def test_an_end_while_it_still_loads(tmp_path: Path, number: signal.Signals) -> None:
     fifo = tmp_path / "dump"
     os.mkfifo(fifo)
-    with start(str(tmp_path / "socket"), "--load", str(fifo)) as process, fifo.open("w"):  # it waits for a line
+    with start(str(tmp_path / "socket"), "--load", str(fifo)) as process, fifo.open("w"):  # it is waiting for a line
         process.send_signal(number)
         _, errors = process.communicate(timeout=10)
     assert (process.returncode, errors) == (-number, "")
