@@ -1,4 +1,4 @@
-"""What tests of every folder share: the daemons, and clients of them."""
+"""Fixtures shared by all tests: the daemons, and clients of them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ import xsffi
 
 pytest_plugins = ["pytester"]
 
-# The same examples every time, so that a change is judged by what it changed; those that nobody has seen yet are what
-# --hypothesis-profile=explore tries.
+# Hypothesis uses the same examples every time, so that a failure is due to the change under test;
+# --hypothesis-profile=explore tries new ones.
 settings.register_profile("repeat", derandomize=True, database=None, deadline=None)
 settings.register_profile("explore", settings.get_profile("default"), deadline=None, max_examples=1000)
 settings.load_profile("repeat")
 
 prepare_libxenstore()
-# A shell in the background ignores Ctrl-C, nohup ignores SIGHUP, and the programs that they start inherit that.
+# Background jobs of a shell ignore Ctrl-C, programs under nohup ignore SIGHUP, and what they start inherits that.
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, handler)
 
-# What --quick leaves out, beside all that runs on oxenstored or uvloop and the conformance suite over asyncio: where an
-# edit is seldom noticed for what it takes. (--durations=50 tells what that is by now.)
+# Excluded by --quick, besides everything on oxenstored or uvloop and the conformance suite over asyncio: tests that
+# take long and seldom fail. (--durations=50 lists the slowest.)
 SLOW = (
     "aio/test_tasks.py",
     "aio/test_waiting.py",
@@ -94,7 +94,8 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What was skipped, or is known to fail, and how often: a release of Xen may leave much of the tests out."""
+    """List the reasons for skipped tests and expected failures, with counts: on some releases of Xen much is
+    skipped."""
     reasons = Counter(
         getattr(report, "wasxfail", "") or report.longrepr[2]
         for outcome in ("skipped", "xfailed")
@@ -148,7 +149,7 @@ def oxenstored() -> Iterator[Daemon]:
 
 @pytest.fixture(scope="session")
 def embedded() -> Iterator[EmbeddedDaemon]:
-    """The embedded store, in the place of a daemon."""
+    """The embedded store, as a daemon."""
     require_packages()  # for Xen's command-line tools
     with EmbeddedDaemon() as daemon:
         yield daemon
@@ -157,13 +158,13 @@ def embedded() -> Iterator[EmbeddedDaemon]:
 @pytest.fixture(params=[*DAEMON_KINDS, "embedded"])
 def daemon(request: pytest.FixtureRequest) -> Daemon:
     """Each of the daemons."""
-    daemon: Daemon = request.getfixturevalue(request.param)  # the embedded store has what the tests use of it
+    daemon: Daemon = request.getfixturevalue(request.param)  # the embedded store has the attributes that the tests use
     return daemon
 
 
 @pytest.fixture(params=DAEMON_KINDS)
 def own_daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
-    """Each of the daemons, for this test alone."""
+    """Each of the daemons, used by one test only."""
     require_packages()
     with start_daemon(request.param) as daemon:
         yield daemon
@@ -171,13 +172,13 @@ def own_daemon(request: pytest.FixtureRequest) -> Iterator[Daemon]:
 
 @pytest.fixture
 def long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wait that nobody ends does not end by itself soon, so a wakeup that is not set is noticed."""
+    """A wait that is not woken lasts an hour, so a missing wakeup is noticed."""
     monkeypatch.setattr("xsffi.backends.wire.polling._LONGEST", 3600.0)
 
 
 @pytest.fixture
 def no_collection() -> Iterator[None]:
-    """No finalizer of earlier tests runs, where the test counts what the interpreter does."""
+    """No finalizer of earlier tests runs while the test counts what the interpreter does."""
     gc.collect()
     gc.disable()
     yield
@@ -186,7 +187,7 @@ def no_collection() -> Iterator[None]:
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """The name of each of the backends."""
+    """The name of each backend."""
     name: str = request.param
     return name
 
@@ -207,7 +208,7 @@ def other(daemon: Daemon) -> Iterator[xsffi.Client]:
 
 @pytest.fixture
 def top(daemon: Daemon) -> Iterator[str]:
-    """A node for this test alone, made, and removed afterwards."""
+    """The path of a node created for one test, and removed afterwards."""
     path = f"/test/{next(_tops)}"
     with client_of(daemon, "wire") as client:
         client.mkdir(path)

@@ -1,4 +1,4 @@
-"""Where the store is looked for, and what is there."""
+"""The places where the store is looked for, and what is found there."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"XENSTORED_PATH": "/p"}, ["/p"]),
         ({"XENSTORED_PATH": "/p", "XENSTORED_RUNDIR": "/r"}, ["/p"]),
         ({"XENSTORED_PATH": "", "XENSTORED_RUNDIR": "/r"}, ["/r/socket", *DEVICES]),
-        # Never a place in the current folder, where anybody may have put a socket.
+        # Never the current directory, where anyone could have put a socket.
         ({"XENSTORED_RUNDIR": ""}, [USUAL, *DEVICES]),
     ],
 )
@@ -48,7 +48,7 @@ def test_a_relative_place_is_where_it_was(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("XENSTORED_RUNDIR", "run")
     assert candidates()[0] == f"{tmp_path}/run/socket"
     monkeypatch.setenv("XENSTORED_PATH", "../s")
-    assert candidates() == [f"{tmp_path}/../s"]  # not made shorter: the folder may be a symbolic link
+    assert candidates() == [f"{tmp_path}/../s"]  # not normalised: the directory may be a symbolic link
     folder = tmp_path / "folder"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -81,7 +81,7 @@ def test_the_default_socket(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # a socket's name has at most 107 bytes
+    monkeypatch.chdir(tmp_path)  # a socket's path is limited to 107 bytes
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("socket")
         assert kind_of(str(tmp_path / "socket")) is Kind.SOCKET

@@ -1,4 +1,4 @@
-"""The C extension and the wheels: what build_ffi.py and setup.py promise."""
+"""The C extension and the wheels, as built by build_ffi.py and setup.py."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ NAMES = [function.name for function in build_ffi.FUNCTIONS]
 
 
 def unavailable(reason: str) -> NoReturn:
-    """Skips, but fails where the tests are meant to be complete."""
+    """Skip the test, or let it fail in CI, where all tests must run."""
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
 
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
-    """This process's environment, without what steers a build, with what the test asks for."""
+    """This process's environment without the variables that control a build, plus the given ones."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("XSFFI_", "XENSTORED_"))}
     kept.pop("CC", None)
     return {**kept, "PIP_NO_INDEX": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", **extra}
@@ -78,7 +78,7 @@ def compiler() -> str:
 
 
 def test_the_readme_holds_where_the_repository_is_not(source: Path) -> None:
-    """As on PyPI, where it is alone."""
+    """For example on PyPI."""
     wheel = build_wheel(source, XSFFI_BUILD_EXTENSION="no")
     with zipfile.ZipFile(wheel.path) as archive:
         (name,) = (name for name in wheel.files if name.endswith("/METADATA"))
@@ -100,7 +100,7 @@ def test_the_readme_holds_where_the_repository_is_not(source: Path) -> None:
 class Wheel(NamedTuple):
     path: Path
     files: set[str]
-    output: str  # what the build said
+    output: str  # of the build
 
 
 def copy_of_sources(directory: Path) -> Path:
@@ -139,7 +139,7 @@ def source(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sources as they are published, unpacked. No compiler is needed to pack them, even where one is asked for."""
+    """The sources as published, unpacked. They are packed without a compiler, even if the extension is requested."""
     source = copy_of_sources(tmp_path_factory.mktemp("to-pack"))
     program = "import setuptools.build_meta as backend; backend.build_sdist('packed')"
     done = python("-c", program, cwd=source, XSFFI_BUILD_EXTENSION="yes", **NO_COMPILER)
@@ -153,7 +153,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def wheel(sdist: Path, compiler: str) -> Wheel:
-    """A wheel with the extension, from what was published."""
+    """A wheel with the extension, built from the published sources."""
     return build_wheel(sdist, XSFFI_BUILD_EXTENSION="yes")
 
 
@@ -162,7 +162,7 @@ def modules(wheel: Wheel) -> set[str]:
 
 
 def test_the_sdist_has_all_that_is_in_the_repository(tmp_path: Path) -> None:
-    """So that tests, scripts and docs can be had from it too."""
+    """So that it also has the tests, scripts and docs."""
     listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
     if listed.returncode != 0:
         unavailable("this is no git repository")
@@ -270,7 +270,8 @@ def load(name): return text(lib.xsffi_load(name.encode()))
 
 
 def run(extension: Path, expression: str, **extra: str) -> Any:
-    """The value of an expression in a fresh Python with the module: a process opens one libxenstore and no other."""
+    """The value of an expression in a new Python process with the module, since a process can open only one
+    libxenstore."""
     program = f"{PRELUDE}\nprint(json.dumps(({expression})))"
     done = python("-c", program, extension, cwd=extension.parent, **extra)
     assert done.returncode == 0, done.stdout
@@ -354,7 +355,7 @@ bool xs_mkdir(void *h, unsigned int t, const char *path)
 
 @pytest.fixture(scope="session")
 def stand_in(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A libxenstore of two functions."""
+    """A libxenstore with only two functions."""
     directory = tmp_path_factory.mktemp("library")
     (directory / "stand-in.c").write_text(STAND_IN)
     built = directory / "libxenstore.so.4"
@@ -396,7 +397,8 @@ def test_the_installed_module_is_up_to_date() -> None:
 
 
 def test_the_types_are_those_of_the_table(extension: Path) -> None:
-    """The stub for type checkers lists every name of lib, and each function with as many parameters as in C."""
+    """The stub for type checkers has every name in lib, and each function with the number of parameters that it has in
+    C."""
     tree = ast.parse((ROOT / "xsffi" / "_xenstore.pyi").read_text())
     (lib,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Lib")
     methods = {node.name: node for node in lib.body if isinstance(node, ast.FunctionDef)}
@@ -428,7 +430,7 @@ def run_with_libxenstore(extension: Path, libxenstore: Path, expression: str, **
     return value
 
 
-# What libxenstore.so.3.0, of Xen 4.14, has beside: for Xen's own programs, and gone since.
+# Also exported by libxenstore.so.3.0 of Xen 4.14, for Xen's own programs; removed since.
 GONE = {"xs_count_strings", "xs_daemon_rootdir", "xs_daemon_tdb", "xs_domain_dev", "xs_perm_to_string"}
 
 
@@ -470,7 +472,7 @@ def test_the_table_is_the_whole_api(headers: Path, libxenstore: Path) -> None:
 
 
 def compile_c(compiler: str, directory: Path, *options: str, **tables: object) -> str:
-    """What the compiler says of the extension's source, made from the tables given; empty when all is well."""
+    """The compiler's messages for the extension's source, generated from the given tables; empty if there are none."""
     source = directory / "_xenstore.c"
     build_ffi.make_ffi(**tables).emit_c_code(str(source))
     python_headers = sysconfig.get_path("include")

@@ -1,4 +1,4 @@
-"""ci/check-tag: what stands between a tag and PyPI."""
+"""ci/check-tag: the checks before a tag is published on PyPI."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ VERSION = xsffi.__version__
 
 
 def check(folder: Path, *tags: str) -> tuple[int, str]:
-    """Its exit status, and what it says."""
+    """Its exit status and error output."""
     done = subprocess.run([folder / "ci/check-tag", *tags], stderr=subprocess.PIPE, text=True)
     return done.returncode, done.stderr
 
 
 @pytest.fixture
 def released(tmp_path: Path) -> Path:
-    """A copy of what it looks at, in which this version is released."""
+    """A copy of the files that it reads, in which this version is released."""
     for name in ("ci/check-tag", "xsffi/__init__.py", "CHANGELOG.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)

@@ -1,4 +1,4 @@
-"""docs/command-line.md is a promise: what it shows at a shell is what one sees there."""
+"""The console sessions in docs/command-line.md show the actual output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sections() -> dict[str, str]:
 
 @pytest.mark.parametrize("heading", [heading for heading, text in sections().items() if list(blocks_of(text))])
 def test_what_the_page_shows(heading: str, tmp_path: Path) -> None:
-    """In each section the store is as at the beginning of the page."""
+    """Each section starts from the store as it is at the beginning of the page."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("XENSTORED", "XSFFI_"))}
     environment["PYTHONPATH"] = str(REPOSITORY)
     environment["LC_ALL"] = "C.UTF-8"

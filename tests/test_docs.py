@@ -1,4 +1,4 @@
-"""README and documentation are a promise: what they show runs, what they name is there, and what there is they name."""
+"""README and the documentation: what they show runs, what they name exists, and every public name is documented."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def with_each(pages: list[Page]) -> pytest.MarkDecorator:
 
 
 STORES = [*DAEMON_KINDS, "embedded"]
-# README runs over each backend on each daemon, the others over each backend and on each daemon.
+# The README runs with every combination of store and backend, the other pages once on each store.
 EVERYWHERE = list(itertools.product(STORES, BACKENDS))
 SOMEWHERE = list(zip(STORES, itertools.cycle(BACKENDS)))
 
@@ -62,7 +62,7 @@ def test_the_snippets(page: Page, store: str, backend: str) -> None:
     with EmbeddedDaemon() if store == "embedded" else start_daemon(store) as daemon:
         environment = {**daemon.environment(), "PYTHONPATH": str(REPOSITORY)}
         if backend == "libxenstore":
-            require_libxenstore()  # then it is what is taken; a page's own store is the wire's
+            require_libxenstore()  # libxenstore is then the default; an embedded store in a page still uses the wire
         else:
             environment["XSFFI_BACKEND"] = backend
         printed = page.run(environment)
@@ -71,7 +71,7 @@ def test_the_snippets(page: Page, store: str, backend: str) -> None:
 
 @with_each([page for page in PAGES if page.files()])
 def test_the_files(page: Page, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they are named instead, whether installed or not
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # the plugins are named instead, whether installed or not
     monkeypatch.setenv("PYTHONPATH", f"{REPOSITORY}:{pytester.path}")
     for name, text in page.files().items():
         pytester.path.joinpath(name).write_text(text, encoding="utf-8")
@@ -105,7 +105,7 @@ def test_every_public_name_is_in_the_reference(module: str) -> None:
 
 
 def test_the_demo() -> None:
-    """On Python alone: neither what this process has nor the extension."""
+    """Without this process's packages and without the extension."""
     assert "ci/demo\n" in README.blocks("sh")
     environment = {"PATH": os.defpath, "XSFFI_EXTENSION": "no"}
     demo = subprocess.run([REPOSITORY / "ci/demo"], env=environment, capture_output=True, text=True, timeout=60)

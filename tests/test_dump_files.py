@@ -1,4 +1,4 @@
-"""Files of dumps."""
+"""Dump files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exception tree, and the registry of errno, wire name and class."""
+"""The exception classes, and the mapping between errno, wire name and class."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from xsffi.errors import (
     wire_name,
 )
 
-# The names of xs_wire.h's xsd_errors, and EQUOTA, which oxenstored sends beside them.
+# xsd_errors of xs_wire.h, plus EQUOTA, which oxenstored also sends.
 WIRE = [
     ("EINVAL", errno.EINVAL, InvalidArgumentError),
     ("EACCES", errno.EACCES, AccessDeniedError),
@@ -53,7 +53,7 @@ WIRE = [
     ("EQUOTA", errno.EDQUOT, QuotaExceededError),
 ]
 
-# Each class, and the builtin exceptions by which it can be caught too.
+# Each class, with the builtin exceptions that also catch it.
 BUILTINS = [
     (NodeNotFoundError, FileNotFoundError),
     (WatchExistsError, FileExistsError),
@@ -147,7 +147,7 @@ def test_a_text_of_ones_own(error: XenStoreError) -> None:
 
 @pytest.mark.parametrize(("name", "number", "error"), WIRE)
 def test_an_error_can_be_pickled(name: str, number: int, error: type[XenStoreError]) -> None:
-    # As multiprocessing and concurrent.futures do with what a worker raises.
+    # As multiprocessing and concurrent.futures do with an exception from a worker.
     copy = pickle.loads(pickle.dumps(error_from_wire(name, "/a")))
     assert type(copy) is error
     assert (copy.errno, copy.filename, copy.wire_name) == (number, "/a", name)

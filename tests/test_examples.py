@@ -1,4 +1,4 @@
-"""The examples: what they do for those who use them, as processes of their own."""
+"""The examples, run as processes of their own."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ MINIMUM = 100_000
 
 
 class MemoryBalancer:
-    """The program, while it runs, and what it has said."""
+    """The running program, and its output so far."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         self.said = ""
 
     def wait_until_it_says(self, text: str) -> None:
-        """Read on until there is a line with this."""
+        """Read its output up to a line that contains the text."""
         assert self._process.stderr is not None
         for line in self._process.stderr:
             self.said += line
@@ -52,13 +52,13 @@ class MemoryBalancer:
         return self._process.returncode
 
     def signal(self, number: int) -> None:
-        """As a user, or the system, ends it."""
+        """Send it a signal, as a user or the system would."""
         self._process.send_signal(number)
 
 
 @contextmanager
 def memory_balancer(environment: Mapping[str, str], total: int = TOTAL) -> Iterator[MemoryBalancer]:
-    """Start it; where the test has not ended it, or it hangs, it is killed."""
+    """Start it, and kill it at the end if it is still running."""
     command = [sys.executable, "examples/memory_balancer.py", f"--total={total}", f"--minimum={MINIMUM}"]
     environment = {**environment, "PYTHONPATH": str(REPOSITORY)}
     with subprocess.Popen(
@@ -75,7 +75,7 @@ def memory_balancer(environment: Mapping[str, str], total: int = TOTAL) -> Itera
 
 @pytest.fixture(params=[*DAEMON_KINDS, "embedded"])
 def new_daemon(request: pytest.FixtureRequest) -> Iterator[Daemon | EmbeddedDaemon]:
-    """Each of the daemons, with no domains but this test's."""
+    """Each of the daemons, with only this test's domains."""
     require_packages()
     with EmbeddedDaemon() if request.param == "embedded" else start_daemon(request.param) as daemon:
         yield daemon
@@ -94,7 +94,7 @@ def xs(store: EmbeddedStore) -> Iterator[xsffi.Client]:
 
 
 def create(daemon: Daemon | EmbeddedDaemon, xs: xsffi.Client, domid: int, used: int) -> None:
-    """Make a domain as a toolstack does: its home first; then it reports."""
+    """Create a domain as a toolstack does, its home first; then report its usage."""
     xs.mkdir(f"/local/domain/{domid}")
     daemon.create_domain(domid)
     report(xs, domid, used)
@@ -188,7 +188,7 @@ def test_a_domain_whose_nodes_vanish(store: EmbeddedStore, xs: xsffi.Client) -> 
     with store.connect(41) as one, store.connect(42) as other, memory_balancer(store.environment()) as balancer:
         one.write("memory/meminfo", "300000")
         balancer.wait_until_it_says("/local/domain/41 uses 300000 kB")
-        xs.rm("/local/domain/41")  # and its release is still to come
+        xs.rm("/local/domain/41")  # while its release is still to come
         other.write("memory/meminfo", "100000")
         balancer.wait_until_it_says("cannot set the target of /local/domain/41: ")
         balancer.wait_until_it_says("/local/domain/42 uses 100000 kB")
@@ -200,7 +200,7 @@ def test_a_domain_whose_nodes_vanish(store: EmbeddedStore, xs: xsffi.Client) -> 
     ["", "-100000", "1e9", pytest.param("9" * 1900, id="too much"), "\u0663", "100000 kB", b"\xff\0", "\n"],
 )
 def test_nonsense(store: EmbeddedStore, nonsense: str | bytes) -> None:
-    """Nobody gets less by it than the minimum, nor all together more than the total."""
+    """No domain gets less than the minimum because of it, and all together no more than the total."""
     with store.connect(41) as one, store.connect(42) as other, memory_balancer(store.environment()) as balancer:
         one.write("memory/meminfo", nonsense)
         one.write("memory/meminfo/below", "1")
@@ -241,7 +241,7 @@ def test_a_total_that_is_too_little(store: EmbeddedStore) -> None:
 
 
 def test_the_index_has_each_example() -> None:
-    """With a command that starts it, where it is a program."""
+    """With the command that runs it, if it is a program."""
     files = [path.name for path in (REPOSITORY / "examples").iterdir() if path.suffix in (".jsonl", ".py")]
     rows = INDEX.rows(r"`([\w.]+)` \| [^|]+ \| `([^`]+)`[^|]*")
     assert sorted(row[1] for row in rows) == sorted(files)
@@ -250,7 +250,7 @@ def test_the_index_has_each_example() -> None:
 
 
 def test_a_device_is_attached(new_daemon: Daemon | EmbeddedDaemon) -> None:
-    """By a toolstack, with a driver that runs beside it."""
+    """By a toolstack, with a driver running at the same time."""
     environment = {**new_daemon.environment(), "PYTHONPATH": str(REPOSITORY), "XSFFI_BACKEND": "wire"}
 
     def start(*command: str) -> subprocess.Popen[str]:
@@ -271,7 +271,7 @@ def test_a_device_is_attached(new_daemon: Daemon | EmbeddedDaemon) -> None:
 
 
 class TestWaitForDevice:
-    """A toolstack that waits for a handshake; on an embedded store."""
+    """A toolstack that waits for a handshake, on an embedded store."""
 
     FRONTEND = "/local/domain/5/device/vif/0"
     BACKEND = "/local/domain/0/backend/vif/5/0"
@@ -320,7 +320,7 @@ class TestWaitForDevice:
 
 
 class TestExporter:
-    """Counts of a mirror, as Prometheus asks for them."""
+    """The metrics computed from a mirror, as scraped by Prometheus."""
 
     @pytest.fixture
     def store(self) -> Iterator[EmbeddedStore]:

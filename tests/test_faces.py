@@ -1,4 +1,4 @@
-"""The methods that users see are those of the verbs."""
+"""The methods of the public classes match the verbs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_they_are_as_they_would_be_written() -> None:
 
 @pytest.mark.parametrize(("face", "names"), FACES, ids=[face.__module__ + "." + face.__name__ for face, _ in FACES])
 def test_each_verb_has_its_method(face: type, names: tuple[str, ...]) -> None:
-    """With the same parameters, and where it returns something, the same docstring."""
+    """With the same parameters and, except in a pipeline, the same docstring."""
     for name in names:
         verb, method = getattr(verbs, name), getattr(face, name)
         given = [each for each in parameters(verb) if each.name != "any_domain"]

@@ -1,4 +1,4 @@
-"""The table of hosts in the docs is what ci/hosts has found."""
+"""The table of hosts in the documentation matches the results of ci/hosts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCRIPT = Path(__file__).resolve().parents[1] / "ci" / "hosts"
 
 @pytest.fixture
 def hosts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.setattr("sys.dont_write_bytecode", True)  # ci/ is no package
+    monkeypatch.setattr("sys.dont_write_bytecode", True)  # ci/ is not a package
     loader = SourceFileLoader("hosts", str(SCRIPT))
     spec = spec_from_loader("hosts", loader)
     assert spec is not None

@@ -1,4 +1,4 @@
-"""Interpreters that lack something, or are one of several in their process."""
+"""Interpreters that lack something, or run beside others in one process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ asyncio.run(main())
 
 
 def run(program: str, **variables: str) -> str:
-    """What a program prints that has a store of its own."""
+    """The output of a program, run with an embedded store."""
     packages = load_packages()
     if packages is not None:
         variables["LD_LIBRARY_PATH"] = packages.library_path
@@ -82,8 +82,8 @@ has_several = sys.implementation.name == "cpython" and sys.version_info >= (3, 1
 @pytest.mark.skipif(not has_several, reason="interpreters with a GIL of their own came with CPython 3.12")
 class TestSubInterpreters:
     def test_one_with_a_gil_of_its_own_has_the_wire_in_python(self) -> None:
-        """What is in C is for one GIL, and says so; so does the log."""
-        # Python 3.12 itself ends in an abort where asyncio was imported in one.
+        """The C extension supports only one GIL; it says so when imported, and the log shows it."""
+        # Python 3.12 itself aborts if asyncio was imported in a subinterpreter.
         program = USE + USE_AIO if sys.version_info >= (3, 13) else USE
         said = run(IN_ANOTHER.format(program=program, own_gil=True))
         assert "the wire" in said

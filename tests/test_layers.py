@@ -1,8 +1,7 @@
 """The layers: which module may import which.
 
-The table is the design. A module imports what stands above it in the table, its own layer included, and the standard
-library; nobody imports the package root; there are no cycles. A module that no layer names has no place yet, and so
-fails too.
+The table defines the design. A module may import what is above it in the table, including in its own layer, and the
+standard library; nothing imports the package root; there are no cycles. A module that is in no layer is an error.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "xsffi"
 ROOT = "xsffi"
-# What is compiled, and the one module that imports it: its only importer.
+# The compiled modules, each with the only module that may import it.
 COMPILED = {
     "_xenstore": "backends.libxenstore.extension",
     "_shortcuts": "backends.libxenstore.extension",
@@ -27,8 +26,8 @@ COMPILED = {
 
 
 class Layer(NamedTuple):
-    """A layer: its modules from top to bottom, a name that ends in a dot standing for a whole package; and the layers
-    above that it may use, if not all."""
+    """A layer: its modules from top to bottom, where a name that ends in a dot stands for a whole package; and the
+    layers above that it may use, if not all."""
 
     name: str
     modules: tuple[str, ...]
@@ -131,17 +130,17 @@ LAYERS = (
     Layer("entry points", ("conditions", "lowlevel.", "testing", "pytest_plugin", "cli.", "__main__")),
 )
 
-# What is imported from outside of the standard library, and by whom alone.
+# The third-party packages, and the only modules that may import each.
 FOREIGN = {
     "pytest": ("testing", "pytest_plugin"),
     "cffi": ("backends.libxenstore.extension",),
     "rich": ("cli.output", "cli.colours"),
     "shtab": ("cli.completion",),
     "argparse_manpage": ("cli.manual",),
-    "typing_extensions": ("permissions", "protocol.requests"),  # for type checkers, which bring it, alone
+    "typing_extensions": ("permissions", "protocol.requests"),  # only for type checkers, which include it
 }
 
-# The protocol's layer touches no socket, clock or thread.
+# The protocol layer uses no sockets, clocks or threads.
 FORBIDDEN = {
     "protocol": ("_thread", "asyncio", "concurrent", "datetime", "fcntl", "multiprocessing", "os", "queue", "select",
                  "selectors", "signal", "socket", "ssl", "subprocess", "threading", "time"),
@@ -149,15 +148,15 @@ FORBIDDEN = {
 
 
 class Place(NamedTuple):
-    """Where a module is in the table."""
+    """The place of a module in the table."""
 
     layer: Layer
-    height: int  # of the layer, from the top
-    row: int  # within the layer
+    height: int  # the layer's position from the top
+    row: int  # the position within the layer
 
 
 def place_of(module: str) -> Place | None:
-    """Where a module is in the table, None where no layer names it."""
+    """The place of a module in the table, or None if it is in no layer."""
     for height, layer in enumerate(LAYERS):
         for row, name in enumerate(layer.modules):
             if module == name or (name.endswith(".") and f"{module}.".startswith(name)):
@@ -166,7 +165,7 @@ def place_of(module: str) -> Place | None:
 
 
 def modules_of(package: Path) -> dict[str, Path]:
-    """The modules of the package by their names in it; the root's is empty."""
+    """The modules of the package by name, relative to the package; the root's name is empty."""
     found = {}
     for path in sorted(package.rglob("*.py")):
         parts = path.relative_to(package).with_suffix("").parts
@@ -175,7 +174,7 @@ def modules_of(package: Path) -> dict[str, Path]:
 
 
 def imports_of(module: str, path: Path, modules: Mapping[str, Path]) -> Iterator[str]:
-    """The full names of the modules that a module imports, wherever in it, also for type checkers alone."""
+    """The full names of the modules that a module imports, anywhere in its code, including for type checkers only."""
     package = [ROOT, *module.split(".")] if module else [ROOT]
     if path.name != "__init__.py":
         package.pop()
@@ -184,7 +183,7 @@ def imports_of(module: str, path: Path, modules: Mapping[str, Path]) -> Iterator
             for alias in node.names:
                 yield alias.name
                 if alias.name.startswith(f"{ROOT}.") and alias.asname is None:
-                    yield ROOT  # that is the name it binds
+                    yield ROOT  # the name that the statement binds
         elif isinstance(node, ast.ImportFrom):
             base = package[: len(package) + 1 - node.level] if node.level else []
             source = ".".join([*base, *([node.module] if node.module else [])])
@@ -195,13 +194,13 @@ def imports_of(module: str, path: Path, modules: Mapping[str, Path]) -> Iterator
 
 
 def edges_of(package: Path) -> dict[str, set[str]]:
-    """Who imports whom, by full names."""
+    """The full names of what each module imports."""
     modules = modules_of(package)
     return {module: set(imports_of(module, path, modules)) for module, path in modules.items()}
 
 
 def wrong_edges(package: Path) -> list[str]:
-    """What breaks the table, a sentence each."""
+    """The violations of the table, a sentence each."""
     edges = edges_of(package)
     wrong = []
     for module, targets in edges.items():
@@ -220,7 +219,7 @@ def wrong_edges(package: Path) -> list[str]:
 
 
 def why_wrong(module: str, target: str) -> str | None:
-    """Why a module may not import that, or None where it may."""
+    """Why a module may not import the other, or None if it may."""
     if target == ROOT:
         return f"{module} imports the package root"
     place = place_of(module)
@@ -246,10 +245,10 @@ def why_wrong(module: str, target: str) -> str | None:
 
 
 def why_wrong_outside(module: str, place: Place | None, name: str) -> str | None:
-    """The same of a module that is not of this package."""
+    """The same for a module outside this package."""
     if place is not None and name in FORBIDDEN.get(place.layer.name, ()):
         return f"{module} imports {name}, which has no business in {place.layer.name}"
-    # The table of names is there since Python 3.10; the edge is found by every later version.
+    # stdlib_module_names exists since Python 3.10; on 3.9 this check passes everything.
     if name in getattr(sys, "stdlib_module_names", [name]) or module in FOREIGN.get(name, ()):
         return None
     return f"{module} imports {name}, which is not of the standard library"
@@ -260,7 +259,7 @@ def test_the_house_stands() -> None:
 
 
 def test_the_edges_are_found() -> None:
-    """So that the test above says something."""
+    """Otherwise the test above would pass without checking anything."""
     edges = edges_of(PACKAGE)
     for module, target in [
         ("", "xsffi.sync.client"),
@@ -274,14 +273,14 @@ def test_the_edges_are_found() -> None:
         assert target in edges[module]
 
 
-# The modules of the backends without tests of their own, and why.
+# The backend modules without tests of their own, and why.
 UNTESTED = {
     "backends.base": "it has protocols for type checkers, and nothing that runs",
 }
 
 
 def test_each_module_of_the_backends_has_its_tests_beside_it() -> None:
-    """In a file of its name, so that whoever changes the one finds the other."""
+    """In a file of the same name, so that anyone who changes the module finds it."""
     tests = Path(__file__).parent
     modules = modules_of(PACKAGE)
     missing = set()
@@ -294,7 +293,7 @@ def test_each_module_of_the_backends_has_its_tests_beside_it() -> None:
     assert missing == set(UNTESTED)
 
 
-# A house that stands.
+# A package without violations.
 SOUND = {
     "__init__.py": "from .sync.client import Client",
     "errors.py": "import errno",

@@ -1,4 +1,4 @@
-"""Modules that are imported when first used."""
+"""Modules that are imported on first use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _numbers = itertools.count()
 
 @pytest.fixture
 def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Of a module that is there to be written."""
+    """The name of a module that does not exist yet."""
     monkeypatch.syspath_prepend(tmp_path)
     return f"lazily_imported_{next(_numbers)}"
 
@@ -55,7 +55,7 @@ def test_what_it_has_not(name: str, tmp_path: Path) -> None:
     [(None, errno.EIO), ("import nowhere_at_all", errno.EIO), ("raise OSError(24, 'no descriptors')", errno.EMFILE)],
 )
 def test_what_cannot_be_imported(name: str, tmp_path: Path, text: str | None, number: int) -> None:
-    """Once it can be, it is."""
+    """A later attempt succeeds once the module can be imported."""
     file = tmp_path / f"{name}.py"
     if text is not None:
         file.write_text(text)
@@ -77,7 +77,7 @@ def test_what_it_refuses_itself(name: str, tmp_path: Path) -> None:
 
 
 def test_a_handler_in_the_middle_of_it(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a signal handler or a finalizer would, that uses it while its own thread imports it."""
+    """As if a signal handler or finalizer used the module while its own thread was importing it."""
     module: Any = LazyModule(name)
 
     def handler() -> None:

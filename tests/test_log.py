@@ -1,4 +1,4 @@
-"""The log, which is there where the program has imported logging, or there is something to warn of."""
+"""The log: logging is used only if the program has imported it, or if there is a warning."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_what_is_said(caplog: pytest.LogCaptureFixture) -> None:
         ("xsffi", logging.WARNING, "c 3"),
         ("xsffi", logging.ERROR, "d 4"),
     ]
-    assert {record.filename for record in caplog.records} == {Path(__file__).name}  # who said it
+    assert {record.filename for record in caplog.records} == {Path(__file__).name}  # the caller's file
     assert "ValueError: e" in caplog.text
 
 
@@ -46,6 +46,6 @@ def test_who_hears_it(caplog: pytest.LogCaptureFixture) -> None:
 )
 def test_where_the_program_has_not_imported_logging(said: str, heard: str) -> None:
     script = f"import sys; from xsffi import log; log.{said}; print('logging' in sys.modules)"
-    # Without the site module, whose hooks may import it.
+    # Without the site module, whose hooks may import logging.
     done = subprocess.run([sys.executable, "-S", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == (f"{heard != ''}\n", heard)

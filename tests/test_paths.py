@@ -1,4 +1,4 @@
-"""Paths of nodes: the rules of xenstore.txt and xs_wire.h."""
+"""Node paths: the rules of xenstore.txt and xs_wire.h."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ GOOD = [
     "a" * RELATIVE_MAX,
 ]
 
-# Each with a word of the rule that it breaks.
+# Invalid paths, each with a word from the rule that it breaks.
 BAD = [
     ("", "empty"),
     ("//", "double slash"),
@@ -65,7 +65,7 @@ BAD = [
     ("\0", r"not '\\x00'"),
     ("/\0/b", r"not '\\x00'"),
     ("/a\u00e4", "not '\u00e4'"),
-    ("/\u0663", "not '\u0663'"),  # a digit, but not one of ours
+    ("/\u0663", "not '\u0663'"),  # a digit, but not an ASCII one
     ("/\udcff", r"not '\\udcff'"),
 ]
 
@@ -79,7 +79,7 @@ NO_STR: list[Any] = [None, 5, b"/a", ["/a"], object]
 
 
 def short(value: object) -> str:
-    """The id of a parameter, which is not to be a path of 3072 bytes."""
+    """The id of a parameter, abbreviated: a path may have 3072 bytes."""
     return ascii(value)[:30]
 
 
@@ -119,7 +119,8 @@ def test_what_is_no_str(check: Any, path: Any) -> None:
 
 @given(st.text(alphabet=st.sampled_from("ab/@-_. \0\u00e4"), max_size=12) | st.text(max_size=12))
 def test_validate_is_the_specification(path: str) -> None:
-    """xenstore.txt: names of the allowed characters between single slashes, one in front or not, none at the end."""
+    """xenstore.txt: names of the allowed characters separated by single slashes, with an optional leading and no
+    trailing one."""
     names = path[1:].split("/") if path.startswith("/") else path.split("/")
     good = path == "/" or all(name and set(name) <= set(ALLOWED) for name in names)
     try:

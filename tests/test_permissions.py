@@ -1,4 +1,4 @@
-"""Permissions: what parses, what does not, and their text."""
+"""Permissions: parsing, invalid input, and their text form."""
 
 from __future__ import annotations
 

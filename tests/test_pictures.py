@@ -1,4 +1,4 @@
-"""The pictures of the command show what it sends to a terminal."""
+"""The pictures in the documentation match the command's output on a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nodes as values, and as lines of JSON."""
+"""Nodes as values and as lines of JSON."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_there_and_back(node: Node) -> None:
         ),
         (Node("a", b"\xc3\xa9\n\0", (), ()), {"path": "a", "value": "\u00e9\n\0"}),
         (Node("/", b"\xff\0", (), (Permission(0, "b"),)), {"path": "/", "base64": "/wA=", "permissions": ["b0"]}),
-        (Node("/a", b"\xed\xa0\x80", (), ()), {"path": "/a", "base64": "7aCA"}),  # a surrogate, which UTF-8 has none of
+        (Node("/a", b"\xed\xa0\x80", (), ()), {"path": "/a", "base64": "7aCA"}),  # a surrogate: not UTF-8
     ],
 )
 def test_what_a_line_holds(node: Node, fields: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a script imports that reads one node: it takes as long as that, and dom0 runs many."""
+"""What a script that reads one node imports: most of its time is spent on that, and dom0 runs many such scripts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from xsffi.testing import EmbeddedStore
 ROOT = Path(__file__).resolve().parents[1]
 DROP_IN = "from xsffi.lowlevel import xs; assert xs.xs().read('', '/name') == b'value'"
 CLIENT = "import xsffi; xs = xsffi.Client(); assert xs.read('/name') == b'value'; xs.close()"
-# What none needs that reads a node.
+# Modules that reading a node never needs.
 NEVER = {"ast", "asyncio", "dataclasses", "importlib.util", "inspect", "json", "logging", "random", "re", "typing"}
-# What is there for other verbs, and for the wire.
+# Modules needed only for other verbs or for the wire.
 NOT_OVER_LIBXENSTORE = {
     "collections", "contextlib", "enum", "functools", "importlib", "queue", "select", "selectors", "socket", "struct",
     "threading", "types", "weakref",
@@ -36,8 +36,8 @@ def store() -> Iterator[EmbeddedStore]:
 
 
 def imported_by(script: str, store: EmbeddedStore, **variables: str) -> set[str]:
-    """What a new process imports for this, beyond what Python itself does."""
-    # Without the site module, whose hooks may import anything, and would be taken for Python itself.
+    """The modules that a new process imports to run the script, besides those that Python itself imports."""
+    # Without the site module: its hooks may import anything, which would be counted as Python's own.
     command = [
         sys.executable,
         "-S",
@@ -86,11 +86,11 @@ COMMANDS_MODULES = {
 
 @pytest.mark.skipif(sys.implementation.name != "cpython", reason="another Python's own modules import others")
 class TestTheCommand:
-    """Beyond what argparse imports, which is most of it."""
+    """What it imports besides argparse and its imports, which are the larger part."""
 
     def imported(self, store: EmbeddedStore, **variables: str) -> set[str]:
         said = imported_by(f"exec({COMMAND!r})", store, **variables)
-        assert "value" in said  # what it has read
+        assert "value" in said  # the value that it read
         return said - {"value"} - imported_by("import argparse", store)
 
     def test_over_libxenstore(self, store: EmbeddedStore) -> None:
@@ -124,7 +124,8 @@ def test_what_else_there_is_to_do(store: EmbeddedStore) -> None:
 
 
 def test_where_there_may_be_threads(store: EmbeddedStore) -> None:
-    """All is imported with the client: a thread that forks while another one imports would break the child."""
+    """Everything is imported with the client: if a thread forks while another one is importing, the child may
+    deadlock."""
     with_client = "import threading, xsffi; xsffi.Client"
     imported = imported_by(f"{with_client}; exec({VERBS!r})", store)
     assert {name for name in imported - imported_by(with_client, store) if name.startswith("xsffi")} == set()

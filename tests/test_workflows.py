@@ -1,4 +1,4 @@
-"""What the repository's home runs: the project's own scripts, and actions that cannot change unseen."""
+"""The CI workflows run only the project's own scripts and pinned actions."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_scripts_of_this_project_are_run_and_nothing_else(workflow: Path) -> Non
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
 def test_actions_are_of_one_commit(workflow: Path) -> None:
-    """With the version beside it, for people."""
+    """With the version in a comment, for readers."""
     for used in re.findall(r"\buses: (.*)$", workflow.read_text(), re.MULTILINE):
         if used.startswith("./"):
             assert (ROOT / used).exists(), used
@@ -41,7 +41,7 @@ def test_actions_are_of_one_commit(workflow: Path) -> None:
 
 
 def test_each_python_is_tested() -> None:
-    """From the oldest that the package is for."""
+    """From the oldest supported one on."""
     (oldest,) = re.findall(r'^requires-python = ">=3\.(\d+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     (listed,) = re.findall(r"^ +python: \[(.*)\]$", (ROOT / ".github/workflows/tests.yml").read_text(), re.MULTILINE)
     minors = [int(minor) for minor in re.findall(r'"3\.(\d+)"', listed)]
