@@ -1,4 +1,4 @@
-"""Tests that are async functions: each runs in a fresh event loop of each kind, in which nothing may be left behind."""
+"""Runs async tests: each in a new event loop of each kind, in which nothing may be left behind."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def loop_kind(request: pytest.FixtureRequest) -> str:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Run an async test."""
+    """Run an async test function."""
     if not inspect.iscoroutinefunction(pyfuncitem.obj):
         return None
     arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
@@ -37,18 +37,18 @@ def path(xenstored: Daemon) -> str:
 
 @pytest.fixture
 def daemon(xenstored: Daemon) -> Daemon:
-    """The daemon of these tests: those that run on each are the conformance suite."""
+    """The daemon of these tests; the conformance suite runs on each daemon."""
     return xenstored
 
 
 @pytest.fixture
 def client(path: str) -> aio.Client:
-    """A client that is to be entered."""
+    """A client that is not open yet."""
     return aio.Client(path)
 
 
 @pytest.fixture
 def sync(path: str) -> Iterator[Client]:
-    """Another client, that does things behind one's back."""
+    """Another client, which makes changes independently of the first."""
     with Client(path, backend="wire") as client:
         yield client

@@ -1,4 +1,4 @@
-"""The client that is awaited: how it opens and ends, and to whom it belongs."""
+"""The asyncio client: opening, closing, and the loop and process that it belongs to."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from harness.stores import connections_to, nobody_is_accepted
 import xsffi
 from xsffi import aio
 
-NOT_AWAITED = {"check_watch", "fileno", "read_watch", "run", "stop"}  # what asyncio has no place for
+NOT_AWAITED = {"check_watch", "fileno", "read_watch", "run", "stop"}  # not applicable to asyncio
 NO_ITEMS = {"__getitem__", "__setitem__", "__delitem__", "__contains__"}
 
 
 class TestAlike:
-    """The face is that of the sync client."""
+    """The API matches that of the sync client."""
 
     def test_all_is_there(self) -> None:
         for one, other in [
@@ -254,7 +254,7 @@ class TestItsEnd:
                 await xs.read("/")
                 assert connections_to(daemon) == 1
             with xsffi.Client(daemon.socket_path) as other:
-                other.read("/")  # so it has seen the end of the other
+                other.read("/")  # answered after the daemon has closed the other one
                 assert connections_to(daemon) == 1
             assert open_descriptors() == before
 
@@ -307,7 +307,7 @@ class TestItsEnd:
 
 
 async def _watch(xs: aio.Client) -> aio.Watch:
-    """A watch, and one whose callback's task waits for events."""
+    """A watch without a callback; another one has a callback, whose task waits for events."""
     called = asyncio.Event()
     await xs.watch("/", callback=lambda event: called.set())
     await called.wait()
@@ -349,7 +349,7 @@ class TestItsLoop:
             thread.start()
             await asyncio.get_running_loop().run_in_executor(None, thread.join)
             assert len(told) == 7
-            assert await xs.exists("/")  # nothing of it was harmed
+            assert await xs.exists("/")  # the client still works
             assert not watch.closed
         await asyncio.get_running_loop().shutdown_default_executor()
 
@@ -377,7 +377,7 @@ class TestForks:
                 new_loop(loop_kind).run_until_complete(use())
 
             assert in_child(child) == 0
-            await xs.write("/tool/after-the-fork", b"1")  # the parent's goes on
+            await xs.write("/tool/after-the-fork", b"1")  # the parent's connection still works
             async for event in watch:
                 assert event.path == "/tool/after-the-fork"
                 break
@@ -420,7 +420,7 @@ class TestTheDaemonsEnd:
                     await transaction.commit()
 
     async def test_what_waits_ends_at_once(self) -> None:
-        """All of it, whatever it waits for; and what had come before counts."""
+        """Whatever it waits for; a reply that arrived earlier still counts."""
 
         def script(link: Link) -> None:
             first, *_ = link.requests(3)
@@ -434,7 +434,7 @@ class TestTheDaemonsEnd:
                 assert [type(each) for each in found[1:]] == [xsffi.ConnectionLostError] * 2
 
     async def test_another_daemon_in_its_place(self) -> None:
-        """A client is one daemon's, for ever."""
+        """A client never switches to another daemon."""
         with Peer(answer) as peer:
             xs = await aio.connect(peer.path)
             assert await xs.read("/a") == b"value of /a"
@@ -505,7 +505,7 @@ class TestTraces:
 
 
 class TestTheMiddleOfAStep:
-    """An exception that comes there ends the connection, visibly."""
+    """An exception in the middle of a step closes the connection, and later calls say so."""
 
     @pytest.mark.parametrize("where", ["send", "receive"])
     async def test_it_is_over(self, where: str, monkeypatch: pytest.MonkeyPatch) -> None:

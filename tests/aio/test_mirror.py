@@ -1,4 +1,4 @@
-"""Mirrors among tasks: how they are opened, cancelled and closed; what they give is the conformance suite's affair."""
+"""Mirrors in asyncio: how they are opened, cancelled and closed; the conformance suite tests their contents."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_reading_is_defined_while_another_task_updates(client: aio.Client,
 
 
 async def test_cancelling(client: aio.Client, sync: Client, top: str) -> None:
-    """At any moment of an update: the next goes on."""
+    """At any point of an update; the next update continues."""
     async with client as xs, xs.mirror(top) as mirror:
         known = mirror.copy()
         for turns in range(25):
@@ -146,7 +146,7 @@ async def test_callbacks(client: aio.Client, sync: Client, top: str, caplog: pyt
 async def test_events_of_which_there_are_too_many(
     client: aio.Client, sync: Client, top: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They do not wait without bound: all is read again."""
+    """The queue is limited; on overflow everything is read again."""
     monkeypatch.setattr("xsffi.aio.mirror_links._WAITING_MAX", 20)
     async with client as xs, xs.mirror(top) as mirror:
         known = mirror.copy()

@@ -1,4 +1,4 @@
-"""Many tasks on one client, and what cancelling one leaves behind: nothing."""
+"""Many tasks on one client; cancelling one leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ M = MessageType
 
 
 async def turns(count: int = 5) -> None:
-    """Let the loop turn."""
+    """Let the loop run some iterations."""
     for _ in range(count):
         await asyncio.sleep(0)
 
 
 class Held:
-    """A daemon that answers what it was asked once it is told to, and then at once."""
+    """A daemon that receives requests, and replies only when the test tells it to."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -44,7 +44,7 @@ class Held:
         self.link.reply(request, payload)
 
     def event(self, request: Packet) -> None:
-        """An event of the watch that was asked for."""
+        """Send an event of the watch that the request has set."""
         assert self.link is not None
         path, token, _ = request.payload.split(b"\0", 2)
         self.link.send(event(path, token))
@@ -76,7 +76,7 @@ async def test_what_tasks_ask_in_one_turn_goes_out_together() -> None:
 
 
 async def test_a_walk_that_is_left_early(client: aio.Client) -> None:
-    """Nothing is left of it: no task that the loop has to see to."""
+    """Closing the generator leaves no task behind."""
     async with client as xs:
         async with AsyncExitStack() as stack:
             walk = xs.walk("/")
@@ -88,7 +88,7 @@ async def test_a_walk_that_is_left_early(client: aio.Client) -> None:
 
 
 async def test_a_task_of_a_watch(client: aio.Client) -> None:
-    """What opens it is a coroutine."""
+    """Its opening is a coroutine, so it can be made a task."""
     async with client as xs:
         watch, transaction = await asyncio.gather(
             asyncio.get_running_loop().create_task(xs.watch("/")),
@@ -110,7 +110,7 @@ async def test_replies_in_any_order() -> None:
 
 
 async def test_more_than_the_socket_holds() -> None:
-    """A daemon that takes nothing for a while."""
+    """The daemon does not read for a while."""
     loop = asyncio.get_running_loop()
     go = asyncio.Event()
     asked: list[int] = []
@@ -127,7 +127,7 @@ async def test_more_than_the_socket_holds() -> None:
             writes = [asyncio.ensure_future(xs.write(f"/{number}", bytes(3000))) for number in range(2000)]
             await turns(50)
             assert not any(write.done() for write in writes)
-            for write in writes[1000:1500]:  # they never left
+            for write in writes[1000:1500]:  # not sent yet
                 write.cancel()
             go.set()
             await asyncio.gather(*writes[:1000], *writes[1500:])
@@ -155,7 +155,7 @@ class TestCancelling:
                 assert await third == b"value of /third"
 
     async def test_what_was_not_yet_sent_is_not(self) -> None:
-        """Since the daemon takes nothing for a while."""
+        """The daemon does not read for a while."""
         loop = asyncio.get_running_loop()
         go = asyncio.Event()
         asked: list[Packet] = []
@@ -199,7 +199,7 @@ class TestCancelling:
                 assert (end.type, end.tx_id, end.payload) == (M.TRANSACTION_END, 77, b"F\0")
 
     async def test_a_transaction_whose_start_has_come(self) -> None:
-        """The reply is there, and its task has not gone on yet."""
+        """The reply has arrived, but the task has not continued yet."""
         held = Held()
         with Peer(held) as peer:
             async with aio.Client(peer.path) as xs:
@@ -235,7 +235,7 @@ class TestCancelling:
                 assert list(xs._open_state.watches._table) == []
 
     async def test_a_block_that_is_cancelled(self) -> None:
-        """Its end waits for no daemon."""
+        """Its exit does not wait for the daemon."""
         held = Held()
         with Peer(held) as peer:
             async with aio.Client(peer.path) as xs:
@@ -260,7 +260,7 @@ class TestCancelling:
 
     @pytest.mark.parametrize("sent", [False, True])
     async def test_taking_a_watch_away(self, sent: bool) -> None:
-        """It is taken away nevertheless."""
+        """The watch is removed nevertheless."""
         held = Held()
         with Peer(held) as peer:
             async with aio.Client(peer.path) as xs:
@@ -282,7 +282,7 @@ class TestCancelling:
                 assert watch.closed
 
     async def test_a_commit(self) -> None:
-        """Whether it took effect nobody knows; the daemon holds no transaction for it."""
+        """Whether it took effect is unknown, but the daemon no longer holds the transaction."""
         held = Held()
         with Peer(held) as peer:
             async with aio.Client(peer.path) as xs:
@@ -299,7 +299,7 @@ class TestCancelling:
                     await transaction.read("/a")
 
     async def test_a_dump(self) -> None:
-        """Its watches are taken back."""
+        """Its watches are removed."""
         held = Held()
         with Peer(held) as peer:
             async with aio.Client(peer.path) as xs:
@@ -314,7 +314,7 @@ class TestCancelling:
                     await task
 
     async def test_dumps_of_a_daemon_that_hangs(self) -> None:
-        """What was never sent is not to be taken back: nothing piles up."""
+        """Requests that were never sent need not be undone, so nothing accumulates."""
         with Peer(lambda link: time.sleep(0.3)) as peer:
             async with aio.Client(peer.path) as xs:
                 writes = [asyncio.ensure_future(xs.write(f"/{number}", bytes(3000))) for number in range(500)]
@@ -333,7 +333,7 @@ class TestCancelling:
                         await write
 
     async def test_ten_thousand_at_once(self) -> None:
-        """In time that grows as their number does: this takes minutes where each is sought for."""
+        """In linear time: searching for each request would take minutes."""
         with Peer(lambda link: time.sleep(0.3)) as peer:
             async with aio.Client(peer.path) as xs:
                 reads = [asyncio.ensure_future(xs.read("/a" * 100)) for _ in range(10_000)]
@@ -345,7 +345,7 @@ class TestCancelling:
                 assert len(xs.backend._connection._session._outgoing) <= 1  # one may have been sent in part
 
     async def test_bulk_work(self) -> None:
-        """Thousands of replies that nobody waits for disturb nobody."""
+        """Thousands of ignored replies do not affect other requests."""
         with Peer(answer) as peer:
             async with aio.Client(peer.path) as xs:
                 paths = [f"/{number}" for number in range(5000)]
@@ -359,7 +359,7 @@ class TestCancelling:
                 assert xs.backend._connection._session.unanswered() == []
 
     async def test_in_a_storm(self, path: str, sync: Client) -> None:
-        """Of a real daemon: whoever is not cancelled gets what is theirs."""
+        """On a real daemon, each task that is not cancelled gets its own results."""
         sync.write("/tool/storm/0", "0")
         async with aio.Client(path) as xs:
 
@@ -388,7 +388,7 @@ class TestCancelling:
 
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="asyncio.timeout and TaskGroup are there since Python 3.11")
     async def test_timeouts_and_groups(self) -> None:
-        modern: Any = asyncio  # as type checkers of older Pythons see it
+        modern: Any = asyncio  # types are checked for older Pythons, which lack timeout and TaskGroup
         held = Held()
         with Peer(held) as peer:
             async with aio.Client(peer.path) as xs:
@@ -413,7 +413,7 @@ class TestCancelling:
 
 
 def _on_reply(xs: aio.Client, act: Callable[[], object]) -> None:
-    """Do something once a reply has come, and before the task that waits for it goes on."""
+    """Call `act` once a reply has arrived, before the task that waits for it continues."""
     session = xs.backend._connection._session
     completed = session._completed
     assert completed is not None
@@ -427,7 +427,7 @@ def _on_reply(xs: aio.Client, act: Callable[[], object]) -> None:
 
 
 async def _watches_and_transactions(xs: aio.Client) -> tuple[int, int]:
-    """How many the client holds, by its own tables; what it has posted is answered by then."""
+    """How many the client has in its own tables, after the daemon has answered everything that was posted."""
     await xs.exists("/")
     return len(list(xs._open_state.watches._table)), len(xs._open_state.transactions._orphans)
 
@@ -448,11 +448,11 @@ class TestTimeouts:
                 while (request := await held.asked.get()).payload != b"/later\0":
                     pass
                 held.reply(request)
-                assert await later == b"value of /later"  # the connection lives
+                assert await later == b"value of /later"  # the connection still works
 
     @pytest.mark.parametrize("commit", [False, True])
     async def test_the_end_of_a_transaction(self, commit: bool) -> None:
-        """The daemon is told of it nevertheless."""
+        """The daemon is sent the end of the transaction nevertheless."""
         held = Held()
         with Peer(held) as peer:
             async with aio.Client(peer.path, timeout=0.05) as xs:
@@ -541,7 +541,7 @@ class TestPeersThatAreNoDaemon:
                     await xs.read("/a")
 
     async def test_a_kernel_with_ids_of_its_own(self) -> None:
-        """Older ones number requests anew: see Session.suspects."""
+        """Some kernels assign ids of their own: see Session.suspects."""
 
         def script(link: Link) -> None:
             for number in range(1, 4):

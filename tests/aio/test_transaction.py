@@ -1,4 +1,4 @@
-"""Transactions and pipelines that are awaited."""
+"""Transactions and pipelines in asyncio."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class TestTransactions:
             assert "aborted" in repr(t)
 
     async def test_several_at_once(self, client: aio.Client, sync: Client, top: str) -> None:
-        """The tasks of one client have each its own."""
+        """Each task of a client has its own."""
 
         async def count(t: aio.Transaction) -> None:
             value = int(await t.get(f"{top}/count", b"0"))

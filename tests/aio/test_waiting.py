@@ -1,4 +1,4 @@
-"""Waiting in tasks: what is shared, and what cancelling leaves behind."""
+"""Waiting in tasks: what waits share, and that cancelling one leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def other(store: EmbeddedStore) -> Iterator[Client]:
 
 
 async def watches(store: EmbeddedStore, xs: aio.Client) -> int:
-    """How many watches dom0 has set, by what the daemon counts, once it has done all that was asked."""
+    """The number of dom0's watches as counted by the daemon, after it has carried out all earlier requests."""
     await xs.exists("/")
     count: int = store._loop.call(lambda: store._store.dom0.watches)
     return count
@@ -40,7 +40,7 @@ async def test_a_hundred_share_their_watches(store: EmbeddedStore, other: Client
         waits = [
             asyncio.ensure_future(xs.wait_for(f"/node/{number % 3}", str(number), timeout=60)) for number in range(100)
         ]
-        while await watches(store, xs) < 4:  # of the three nodes, and of the release of domains
+        while await watches(store, xs) < 4:  # of the three nodes, and of domain releases
             pass
         for number in range(100):
             other.write(f"/node/{number % 3}", str(number))
@@ -50,7 +50,7 @@ async def test_a_hundred_share_their_watches(store: EmbeddedStore, other: Client
 
 
 async def test_cancelling(store: EmbeddedStore, other: Client) -> None:
-    """At each turn of the loop: nothing is left, and others go on."""
+    """At each iteration of the loop: nothing is left behind, and other waits continue."""
     async with aio.Client(store.path) as xs:
         steady = asyncio.ensure_future(xs.wait(all_of(node_appears("/a"), node_appears("/b")), timeout=60))
         for turns in range(40):
@@ -68,7 +68,7 @@ async def test_cancelling(store: EmbeddedStore, other: Client) -> None:
 
 
 async def test_the_one_who_sets_a_watch_is_cancelled(store: EmbeddedStore, other: Client) -> None:
-    """Another one, who waits for that, sets it."""
+    """Another wait that needs the same watch sets it instead."""
     async with aio.Client(store.path) as xs:
         for turns in range(8):
             first, second = (asyncio.ensure_future(xs.wait_for("/a", str(turns), timeout=60)) for _ in range(2))
@@ -131,7 +131,7 @@ async def test_a_reset(store: EmbeddedStore, other: Client) -> None:
 
 
 async def test_a_guest(store: EmbeddedStore, other: Client) -> None:
-    """It may set 127 watches."""
+    """It may set only 127 watches."""
     async with aio.Client(store.socket_path(5)) as xs:
         waits = [asyncio.ensure_future(xs.wait_for(f"node/{number % 3}", "1", timeout=60)) for number in range(300)]
         await asyncio.sleep(0.01)
@@ -141,5 +141,5 @@ async def test_a_guest(store: EmbeddedStore, other: Client) -> None:
         waits = [asyncio.ensure_future(xs.wait_for(f"other/{number}", "1", timeout=0.2)) for number in range(200)]
         done = await asyncio.gather(*waits, return_exceptions=True)
         assert {type(each) for each in done} == {xsffi.QuotaExceededError, xsffi.WaitTimeoutError}
-        async with xs.watch("node"):  # nothing is left of all that
+        async with xs.watch("node"):  # nothing of the earlier waits is left
             pass

@@ -1,4 +1,4 @@
-"""Watches as streams, with callbacks, and all of them together."""
+"""Watches as streams, watches with callbacks, and the stream of all events."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def take(events: AsyncIterator[WatchEvent], count: int = 1) -> list[str]:
 
 
 async def all_told(xs: aio.Client, sync: Client) -> None:
-    """Whatever was done is told of by now: events come in order."""
+    """Wait until the events of all earlier changes have arrived: they arrive in order."""
     async with xs.watch("/test") as events:
         await take(events)
         sync.write("/test", "")
@@ -60,7 +60,7 @@ class TestStreams:
             assert await take(events) == [f"{top}/a"]
 
     async def test_one_that_nobody_reads(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Names that come and go must not fill the memory."""
+        """Pending events of ever new names must not exhaust memory."""
         monkeypatch.setattr("xsffi.aio.events._WAITING_MAX", 1000)
 
         def script(link: Link) -> None:
@@ -219,7 +219,7 @@ class TestAllOfThem:
             sync.write(f"{top}/b", "")
             assert await take(events) == [f"{top}/c"]
             assert await events.__anext__() == (f"{top}/b", "mine")
-            assert set(called) == {f"{top}/c"}  # once or twice: one that waits is enough
+            assert set(called) == {f"{top}/c"}  # once or twice: repeated events of one path are merged while pending
 
     async def test_what_waits_comes_first(self, client: aio.Client, sync: Client, top: str) -> None:
         async with client as xs:
@@ -237,7 +237,7 @@ class TestAllOfThem:
     async def test_a_watch_that_nobody_reads_holds_nothing_then(
         self, client: aio.Client, sync: Client, top: str
     ) -> None:
-        """Else a program that reads all of them by one iterator would fill its memory."""
+        """Otherwise a program that reads all events through one iterator would run out of memory."""
         async with client as xs:
             read, unread = await xs.watch(f"{top}/read"), await xs.watch(f"{top}/unread")
             await read.__aenter__()
@@ -251,7 +251,8 @@ class TestAllOfThem:
             await read.close()
 
     async def test_one_after_the_other(self, client: aio.Client, sync: Client, top: str) -> None:
-        """The second has what the first did not give, of watches that are entered too."""
+        """The second iterator gets the events that the first has not returned, also of watches that are open as
+        streams."""
         async with client as xs, xs.watch(f"{top}/a") as a:
             await xs.watch(f"{top}/b")
             await all_told(xs, sync)
@@ -316,7 +317,7 @@ class TestCallbacks:
             assert await seen.get() == ("awaited", "2")
 
     async def test_one_after_the_other(self, client: aio.Client, sync: Client, top: str) -> None:
-        """And a slow one holds up no other watch."""
+        """A slow callback does not delay other watches."""
         go = asyncio.Event()
         seen: list[str] = []
         other: asyncio.Queue[str] = asyncio.Queue()
@@ -432,7 +433,7 @@ class TestCallbacks:
         for _ in range(20):
             await asyncio.sleep(0)
         assert ended == [top, top]
-        assert caplog.records == []  # that the client is closed by then is no news
+        assert caplog.records == []  # the client being closed is not reported
 
     async def test_it_is_told_that_nobody_calls_it_any_more(self, caplog: pytest.LogCaptureFixture) -> None:
         def script(link: Link) -> None:
@@ -478,7 +479,7 @@ class TestCallbacks:
                 assert caplog.records[0].message.endswith("was cancelled, and will not be called any more")
 
     async def test_the_end_of_the_program(self, client: aio.Client, top: str, caplog: pytest.LogCaptureFixture) -> None:
-        """As asyncio.run() does it: all tasks are cancelled."""
+        """asyncio.run() cancels all tasks."""
         begun = asyncio.Event()
 
         async def endless(event: WatchEvent) -> None:
@@ -507,7 +508,7 @@ class TestResets:
             assert await take(after, 2) == [f"{top}/after", f"{top}/after/a"]
 
     async def test_one_that_is_cancelled(self, client: aio.Client, sync: Client, top: str) -> None:
-        """It is done nevertheless."""
+        """The watches are removed nevertheless."""
         async with client as xs:
             watch = await xs.watch(top)
             reset = asyncio.ensure_future(xs.reset_watches())
