@@ -1,4 +1,4 @@
-"""What the tests of each backend share."""
+"""Fixtures shared by the tests of all backends."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harness.alarms import silence
 
 @pytest.fixture(autouse=True)
 def no_hang() -> Iterator[None]:
-    """A test that hangs tells where, and ends the run; also where a thread in C does, and keeps the GIL."""
+    """A test that hangs prints a traceback and ends the run, even if C code hangs while holding the GIL."""
     faulthandler.dump_traceback_later(600, exit=True, file=2)
     yield
     faulthandler.cancel_dump_traceback_later()
@@ -19,6 +19,6 @@ def no_hang() -> Iterator[None]:
 
 @pytest.fixture
 def alarms() -> Iterator[None]:
-    """Ends the alarms that the test has set."""
+    """Cancels the alarms that the test has set."""
     yield
     silence()

@@ -1,4 +1,4 @@
-"""Which backend is opened, and what is said where there is none."""
+"""Which backend is opened, and the errors if none can be."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_an_explicit_path_wins_and_leaves_the_environment_alone(
     monkeypatch.setenv("XENSTORED_PATH", xenstored.socket_path)
     for backend in ("auto", "wire"):
         with xsffi.Client(oxenstored.socket_path, backend=backend) as xs:
-            assert xs.control("help") == "OK"  # what oxenstored says
+            assert xs.control("help") == "OK"  # oxenstored's reply
     assert os.environ["XENSTORED_PATH"] == xenstored.socket_path
     printed = subprocess.run(["printenv", "XENSTORED_PATH"], capture_output=True, text=True, check=True).stdout
     assert printed.strip() == xenstored.socket_path
@@ -121,7 +121,7 @@ def test_without_the_extension(xenstored: Daemon) -> None:
 
 @pytest.fixture
 def without_extension(tmp_path: Path) -> dict[str, str]:
-    """The environment of a Python that has xsffi as pip installs it where there is no compiler."""
+    """The environment of a Python where pip installed xsffi without a compiler."""
     root = Path(xsffi.__file__).parent
     shutil.copytree(root, tmp_path / "xsffi", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
     libraries = require_packages().library_path
@@ -129,7 +129,7 @@ def without_extension(tmp_path: Path) -> dict[str, str]:
 
 
 def said(program: str, environment: dict[str, str], *arguments: str) -> list[str]:
-    # Without the site module: an editable installation would bring the extension in.
+    # Without the site module, since an editable installation would make the extension importable.
     command = [sys.executable, "-S", "-W", "error", "-c", program, *arguments]
     return subprocess.run(
         command,

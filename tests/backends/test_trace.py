@@ -1,4 +1,4 @@
-"""What is seen from outside: the log, and the trace."""
+"""The log and the trace."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TIME = re.compile(r"\d+ µs")
 
 
 def use(xs: Client, top: str) -> None:
-    """A little of everything."""
+    """Use a few operations of each kind."""
     xs.write(f"{top}/a", "secret")
     assert xs.read(f"{top}/a") == b"secret"
     assert xs.get(f"{top}/b") is None
@@ -36,7 +36,7 @@ def use(xs: Client, top: str) -> None:
 
 
 def lines_of(top: str) -> list[str]:
-    """What is told of :func:`use`."""
+    """The trace of :func:`use`."""
     return [
         f"WRITE {top}/a (6 bytes): done, N µs",
         f"READ {top}/a: 6 bytes, N µs",
@@ -166,7 +166,7 @@ def test_bulk_work_and_its_end(
 def test_a_handler_that_closes_the_client_in_the_middle_of_a_line(
     embedded: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Python refuses what it calls reentrant: the client is closed all the same, and nothing is raised."""
+    """Python refuses the reentrant write; the client is closed nevertheless, and nothing is raised."""
 
     class Busy:
         def write(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""The backend over libxenstore by itself."""
+"""The libxenstore backend, without the rest of a client."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RunProgram = Callable[..., str]
 
 @pytest.fixture
 def open_library() -> Iterator[OpenLibrary]:
-    """Opens a socket or device over libxenstore. What was opened is closed at the end."""
+    """Opens a socket or device through libxenstore; closed at the end of the test."""
     require_libxenstore()
     opened: list[LibraryBackend] = []
 
@@ -44,7 +44,7 @@ def library(daemon: Daemon, open_library: OpenLibrary) -> LibraryBackend:
 
 @pytest.fixture(scope="session")
 def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stand-in for the libxenstore of Xen 4.22, compiled."""
+    """A fake of Xen 4.22's libxenstore, compiled."""
     if lib is None:
         pytest.skip("the extension is not built")
     return compile_library("libxenstore_4_22", tmp_path_factory.mktemp("library"))
@@ -52,8 +52,8 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run_over_4_22(stand_in: Path, tmp_path: Path) -> Iterator[RunProgram]:
-    """What a program prints in a process of its own, since each has one libxenstore: `xs` is a client over the
-    stand-in. It is given as run(program, **environment)."""
+    """Runs a program in its own process, since a process has only one libxenstore, and returns its output; in it, `xs`
+    is a client of the fake. To be called as run(program, **environment)."""
 
     def run(program: str, **environment: str) -> str:
         prelude = "import xsffi; xs = xsffi.Client(backend='libxenstore')\n"
@@ -61,7 +61,7 @@ def run_over_4_22(stand_in: Path, tmp_path: Path) -> Iterator[RunProgram]:
         return output_of(f"{prelude}{program}\nxs.close()", **variables)
 
     address = str(tmp_path / "socket")
-    with socket.socket(socket.AF_UNIX) as listener:  # for the client to find something there
+    with socket.socket(socket.AF_UNIX) as listener:  # a socket that the client can find
         listener.bind(address)
         listener.listen()
         yield run

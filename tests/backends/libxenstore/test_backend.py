@@ -1,4 +1,4 @@
-"""The backend by itself: requests, and many of them at once."""
+"""The backend alone: single requests, and many at once."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_threads_share_the_connection_for_many(own_daemon: Daemon, open_library:
     before = open_descriptors()
     opened = all_outcomes([library.bulk] * 8)
     assert len(set(map(id, opened))) == 1
-    # What was opened beside it is closed.
+    # Surplus connections opened at the same time are closed.
     library.close()
     library = open_library(own_daemon.socket_path)
     assert open_descriptors() == before
@@ -80,7 +80,7 @@ def test_the_daemon_dies_while_a_connection_for_many_is_opened(own_daemon: Daemo
 
 
 def test_another_daemon_at_the_same_path(open_library: OpenLibrary) -> None:
-    """The first lives on, without its socket; the other is not talked to."""
+    """The first daemon is still served, without its socket; the other one is not used."""
     with start_xenstored() as first, start_xenstored() as other:
         library = open_library(first.socket_path)
         os.rename(other.socket_path, first.socket_path)

@@ -1,4 +1,5 @@
-"""The binding: each function with Python's types and exceptions, and those of libraries newer than the one at hand."""
+"""The binding: each C function, with Python's types and exceptions, including functions that the available libxenstore
+lacks."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from .conftest import RunProgram
 
 @pytest.fixture
 def handle(xenstored: Daemon) -> Iterator[LibXenStore]:
-    """A handle of libxenstore, and a node for the test alone."""
+    """A handle of libxenstore, with a node for the test."""
     require_libxenstore()
     with environment_of(xenstored.socket_path):
         opened = LibXenStore(lib.XS_OPEN_SOCKETONLY)
@@ -42,7 +43,7 @@ def test_nodes(handle: LibXenStore, xenstored: Daemon) -> None:
     handle.xs_set_permissions(0, b"/binding", permissions)
     assert handle.xs_get_permissions(0, b"/binding") == permissions
     with open_client(xenstored.socket_path, "wire") as other:
-        assert other.get_permissions("/binding") == permissions  # which are not only ours
+        assert other.get_permissions("/binding") == permissions  # another client sees them too
     handle.xs_rm(0, b"/binding/value")
     assert handle.xs_directory(0, b"/binding") == ["a"]
 
@@ -106,7 +107,7 @@ FAILING: dict[str, tuple[Callable[[LibXenStore], object], int, str | None]] = {
 
 @pytest.mark.parametrize(("call", "number", "path"), FAILING.values(), ids=FAILING)
 def test_errors(handle: LibXenStore, call: Callable[[LibXenStore], object], number: int, path: str | None) -> None:
-    """With the errno of the C function, and the node that it is about."""
+    """With the C function's errno, and the path of the node."""
     with pytest.raises(xsffi.XenStoreError) as caught:
         call(handle)
     assert (caught.value.errno, caught.value.filename) == (number, path)

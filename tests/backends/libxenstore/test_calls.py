@@ -1,4 +1,4 @@
-"""Which function carries which request, and which requests none carries."""
+"""Which C function carries which request, and which requests have none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xsffi.protocol import requests as r
 
 from .conftest import RunProgram
 
-TX = 7  # the id of a transaction
+TX = 7  # a transaction id
 OWNER = Permission(0, "n")
 CARRIED: list[tuple[r.Request[Any], tuple[object, ...]]] = [
     (r.Read(b"/a"), ("xs_read", TX, b"/a")),
@@ -51,7 +51,7 @@ REFUSED: list[r.Request[Any]] = [r.ResetWatches(), r.DirectoryPart(b"/a", 0)]
 
 
 class Called:
-    """In the place of a handle: each function gives its name and its arguments."""
+    """Replaces a handle: each function returns its name and arguments."""
 
     def __getattr__(self, name: str) -> Callable[..., tuple[object, ...]]:
         return lambda *arguments: (name, *arguments)
@@ -88,7 +88,7 @@ LONGEST: dict[str, Callable[[int], r.Request[Any]]] = {
 @pytest.mark.parametrize(("kind", "limit"), [(Kind.SOCKET, 4096), (Kind.DEVICE, 4080)])
 @pytest.mark.parametrize("of_size", LONGEST.values(), ids=LONGEST)
 def test_what_is_longer_than_a_message(of_size: Callable[[int], r.Request[Any]], kind: str, limit: int) -> None:
-    """It is refused here, since libxenstore would close the connection over it."""
+    """Refused before it is sent, since libxenstore would close the connection."""
     request = of_size(limit)
     assert len(request.payload()) == limit
     assert callable(call_of(request, kind))
@@ -103,5 +103,5 @@ def test_a_list_of_permissions_that_is_longer_than_a_message() -> None:
 
 
 def test_features_of_a_guest(run_over_4_22: RunProgram) -> None:
-    """It may not ask of domain 0: what libxenstore was told serves."""
+    """A guest may not query domain 0, so libxenstore's cached answer is used."""
     assert run_over_4_22("print(xs.get_features())", FAKE_GUEST="1") == "2\n"

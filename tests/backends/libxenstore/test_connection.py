@@ -1,4 +1,5 @@
-"""A handle that threads share: its end, the daemon's death, a call that interrupts another, and forks."""
+"""A handle shared by threads: closing, the daemon's death, a call interrupted by another in the same thread, and
+forks."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ USES: dict[str, Callable[[LibraryBackend], object]] = {
 }
 
 
-#: None that the test has not to do with runs at one of the moments.
+# Finalizers of unrelated objects do not run at one of the moments.
 no_finalizers = pytest.mark.usefixtures("no_collection")
 
 
@@ -65,7 +66,7 @@ def test_the_daemon_is_gone(own_daemon: Daemon, open_library: OpenLibrary, use: 
         own_daemon.restart()
     for _ in range(3):
         if use in ("events", "new_token", "fileno"):
-            USES[use](library)  # which ask nothing of the daemon; there may be events still
+            USES[use](library)  # these send no request; events may still be pending
         else:
             with pytest.raises(xsffi.ConnectionLostError):
                 USES[use](library)
@@ -75,7 +76,7 @@ def test_the_daemon_is_gone(own_daemon: Daemon, open_library: OpenLibrary, use: 
 
 
 def test_a_bad_request_is_no_end_of_the_connection(own_daemon: Daemon, open_library: OpenLibrary) -> None:
-    """libxenstore says EINVAL to everything once it has lost the daemon, and the daemon says it too."""
+    """If libxenstore has lost the daemon, every call fails with EINVAL, which may also be the daemon's reply."""
     library = open_library(own_daemon.socket_path)
     for watched in (False, True):
         if watched:
@@ -87,7 +88,7 @@ def test_a_bad_request_is_no_end_of_the_connection(own_daemon: Daemon, open_libr
 
 
 def test_a_connection_that_libxenstore_gives_up(open_library: OpenLibrary) -> None:
-    """The daemon lives, and the error says why nothing goes on."""
+    """The daemon is alive; the error says why the connection was closed."""
 
     def serve(link: Link) -> None:
         link.reply(link.request(), bytes(5000))
@@ -129,7 +130,7 @@ def test_close_ends_a_request(own_daemon: Daemon, open_library: OpenLibrary, use
 
 
 def test_threads_and_close(own_daemon: Daemon, open_library: OpenLibrary) -> None:
-    """Whoever is inside, and in whatever, finds it closed and nothing else; the last one out frees all of it."""
+    """Every thread in a call gets ClientClosedError and nothing else; the last one to leave frees everything."""
     before = open_descriptors()
     for _ in range(100):
         library = open_library(own_daemon.socket_path)
@@ -158,13 +159,13 @@ def test_threads_and_close(own_daemon: Daemon, open_library: OpenLibrary) -> Non
     assert open_descriptors() == before
 
 
-# A call that interrupts its own thread's call.
+# A call that interrupts another call of its own thread.
 
 
 @no_finalizers
 @pytest.mark.parametrize("use", USES)
 def test_a_handler_at_any_moment(library: LibraryBackend, use: str) -> None:
-    """It is carried out whole, or refused before anything is sent."""
+    """The handler's call either completes, or is refused before anything is sent."""
     refused = 0
     for moment in itertools.count():
         handled: list[object] = []
@@ -212,9 +213,9 @@ def test_a_handler_that_closes_at_any_moment(own_daemon: Daemon, open_library: O
 
 
 @no_finalizers
-@pytest.mark.parametrize("use", [use for use in USES if use != "bulk"])  # whose opening is the wire's
+@pytest.mark.parametrize("use", [use for use in USES if use != "bulk"])  # which is opened by the wire
 def test_an_interruption_at_any_moment(own_daemon: Daemon, open_library: OpenLibrary, use: str) -> None:
-    """The thread, and others, use it as if nothing had been, and nothing is left over in the end."""
+    """Afterwards this thread and others can use the connection normally, and nothing is leaked."""
     before = open_descriptors()
     for moment in itertools.count():
         library = open_library(own_daemon.socket_path)
@@ -233,7 +234,7 @@ def test_an_interruption_at_any_moment(own_daemon: Daemon, open_library: OpenLib
 
 
 def test_a_handler_while_libxenstore_waits(own_daemon: Daemon, open_library: OpenLibrary, alarms: None) -> None:
-    """It runs once the daemon has answered."""
+    """The handler runs once the daemon has answered."""
     library = open_library(own_daemon.socket_path)
     handled: list[object] = []
     own_daemon.pause()
@@ -273,13 +274,13 @@ def test_a_fork(own_daemon: Daemon, open_library: OpenLibrary) -> None:
 
 
 def test_a_finalizer_in_a_child_that_was_not_yet_told(own_daemon: Daemon, open_library: OpenLibrary) -> None:
-    """Nothing of it reaches the parent's stream."""
+    """It does not affect the parent's stream."""
     library = open_library(own_daemon.socket_path)
     events = library.events()
     uses: list[Callable[[LibraryBackend], object]] = [*USES.values(), lambda library: events.next_event(0)]
 
     def use() -> None:
-        library._connection.ended = None  # as it is until the hook of the fork has run
+        library._connection.ended = None  # the state before the fork hook has run
         for each in uses:
             with pytest.raises(xsffi.ForkedError):
                 each(library)
@@ -291,5 +292,5 @@ def test_a_finalizer_in_a_child_that_was_not_yet_told(own_daemon: Daemon, open_l
 
 
 def _pollers() -> int:
-    """How many descriptors there are that the backend makes to wait."""
+    """The number of descriptors that the backend has created for waiting."""
     return sum(os.readlink(f"/proc/self/fd/{name}").startswith("anon_inode:") for name in open_descriptors())

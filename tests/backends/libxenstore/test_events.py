@@ -1,4 +1,4 @@
-"""Events over one handle, and the queues they go to: none is lost, and each queue's descriptor tells of its own."""
+"""Events over one handle, dispatched to queues: none is lost, and each queue's descriptor shows only its own events."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ from .conftest import OpenLibrary
 
 @pytest.fixture(autouse=True)
 def no_wait_ends_by_itself(request: pytest.FixtureRequest) -> None:
-    """So a wakeup that does not come is noticed. But for signals that is needed: one may come just before the sleep."""
+    """So that a missing wakeup is noticed. Tests with signals need the time limit: one may arrive just before the
+    sleep."""
     if "alarms" not in request.fixturenames:
         request.getfixturevalue("long_waits")
 
 
 def watch(library: LibraryBackend, events: Events, path: str) -> bytes:
-    """Watch a node; the token. The first event is taken."""
+    """Watch a node, take the first event, and return the token."""
     token = events.new_token()
     library.call(r.Watch(path.encode(), token, None))
     event = events.next_event(10)
@@ -47,7 +48,7 @@ def watch(library: LibraryBackend, events: Events, path: str) -> bytes:
 
 
 def all_of(events: Events) -> list[str]:
-    """The paths of the events that are there."""
+    """The paths of the pending events."""
     return [event.path for event in iter(lambda: events.next_event(0), None)]
 
 
@@ -58,14 +59,14 @@ def test_each_goes_to_its_queue(library: LibraryBackend, other: Client, top: str
         assert token.startswith((b"", b"a:", b"a:b:")[number])
     for name in ("2/a", "0/b", "1/c", "0/d"):
         other.write(f"{top}/{name}", "")
-    # All were taken by one of them, as far as libxenstore has them by now.
+    # The first queue to look takes all that libxenstore has received, for every queue.
     assert queues[1].next_event(10) == WatchEvent(f"{top}/1/c", "a:2")
     library.read("/")
     assert [all_of(events) for events in queues] == [[f"{top}/0/b", f"{top}/0/d"], [], [f"{top}/2/a"]]
 
 
 def test_an_event_that_another_takes(library: LibraryBackend, other: Client, top: str) -> None:
-    """It is told of by the descriptor, and ends a wait, although libxenstore no longer holds it."""
+    """The descriptor shows it, and it ends a wait, although libxenstore no longer holds it."""
     mine, theirs = library.events("mine:"), library.events("theirs:")
     descriptor = mine.fileno()
     watch(library, mine, top)
@@ -74,7 +75,7 @@ def test_an_event_that_another_takes(library: LibraryBackend, other: Client, top
     assert not is_readable(descriptor)
     for _ in range(3):
         other.write(top, "")
-        library.read("/")  # the event comes before the reply
+        library.read("/")  # the event arrives before the reply
         assert is_readable(descriptor)
         assert theirs.next_event(0) is None
         assert is_readable(descriptor)
@@ -96,13 +97,13 @@ def test_what_came_before_there_was_a_descriptor(library: LibraryBackend, other:
 
 
 def test_many_waiters(daemon: Daemon, library: LibraryBackend, top: str) -> None:
-    """Each gets its own, whoever takes them."""
+    """Each gets its own events, whichever thread takes them."""
     queues = [library.events(f"{number}:") for number in range(6)]
     for number, events in enumerate(queues):
         watch(library, events, f"{top}/{number}")
     calls = [Call(lambda events=events: [events.next_event(10) for _ in range(50)]) for events in queues]  # type: ignore[misc]
     with client_of(daemon, "wire") as other:
-        for change in range(50):  # each its own, since xenstored does not tell of the same twice
+        for change in range(50):  # each different, since xenstored may merge equal events
             for number in range(6):
                 other.write(f"{top}/{number}/{change}", "")
     for number, call in enumerate(calls):
@@ -153,7 +154,7 @@ def test_a_closed_queue(library: LibraryBackend, other: Client, top: str) -> Non
     assert getattr(further.next_event(10), "path", None) == top
     assert all_of(further) == []
     library.call(r.Unwatch(top.encode(), token))
-    # Not of the same prefix: what libxenstore still holds for the closed one would be the new one's.
+    # With a different prefix, since the new queue would get events of the closed one that libxenstore still holds.
     assert watch(library, library.events("c:"), top) not in (b"", token)
 
 
@@ -220,7 +221,7 @@ def test_what_came_before_the_daemons_death(own_daemon: Daemon, open_library: Op
     with client_of(own_daemon, "wire") as other:
         for number in range(count):
             other.write(f"/a/{number}", "")
-    library.read("/")  # the events come before the reply
+    library.read("/")  # the events arrive before the reply
     own_daemon.kill()
     assert is_readable(descriptor, 10)
     assert type(waiting.outcome()) is xsffi.ConnectionLostError
@@ -243,7 +244,8 @@ def test_what_came_before_the_daemons_death(own_daemon: Daemon, open_library: Op
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("timeout", [0, 0.001])
 def test_an_interruption_loses_no_event(library: LibraryBackend, other: Client, top: str, timeout: float) -> None:
-    """At any moment: what was not handed on is there still, once, in its queue, and its descriptor says so."""
+    """At any moment: an event that was not returned is still in its queue, once, and the queue's descriptor shows
+    it."""
     mine, theirs = library.events("mine:"), library.events("theirs:")
     descriptors = [mine.fileno(), theirs.fileno()]
     watch(library, mine, f"{top}/mine")
@@ -295,7 +297,7 @@ def test_a_storm_of_interruptions(own_daemon: Daemon, open_library: OpenLibrary,
         try:
             alarm_after(random.uniform(0.0001, 0.002))
             while True:
-                # In one call, so that the test itself loses none.
+                # A single call, so that the test itself loses none.
                 taken.extend(map(events.next_event, (None,)))
         except Interrupt:
             pass
@@ -312,7 +314,7 @@ def test_a_storm_of_interruptions(own_daemon: Daemon, open_library: OpenLibrary,
 
 
 def test_a_handler_while_a_wait_sleeps(library: LibraryBackend, other: Client, top: str, alarms: None) -> None:
-    """It may do anything, also wait."""
+    """The handler may make any call, and may also wait."""
     events, further = library.events("a:"), library.events("b:")
     handled: list[object] = []
 
@@ -329,12 +331,12 @@ def test_a_handler_while_a_wait_sleeps(library: LibraryBackend, other: Client, t
     assert handled == [b"", None, top]
 
 
-# A daemon that sends what nobody asked for.
+# A daemon that sends unsolicited events.
 
 
 @contextmanager
 def store_that_floods(path: Path) -> Iterator[Callable[[bytes, int], None]]:
-    """A socket where every request is answered, and what sends so many events with a token."""
+    """A socket where every request is answered; the result is a function that sends a number of events with a token."""
     connections: list[socket.socket] = []
 
     def serve() -> None:
@@ -361,7 +363,7 @@ def store_that_floods(path: Path) -> Iterator[Callable[[bytes, int], None]]:
             for _ in range(count):
                 connections[0].sendall(struct.pack("=4I", 15, 0, 0, len(payload)) + payload)
         except OSError:
-            pass  # it was cut off
+            pass  # the client has closed the connection
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(path))
@@ -376,7 +378,7 @@ def store_that_floods(path: Path) -> Iterator[Callable[[bytes, int], None]]:
 
 
 def test_events_that_nobody_asked_for(tmp_path: Path, open_library: OpenLibrary) -> None:
-    """They are dropped; of too many, the connection is over, and says why."""
+    """They are dropped; too many of them end the connection, and the error says why."""
     with store_that_floods(tmp_path / "socket") as flood:
         library = open_library(str(tmp_path / "socket"))
         events = library.events()
@@ -395,7 +397,7 @@ def test_events_that_nobody_asked_for(tmp_path: Path, open_library: OpenLibrary)
 
 
 def test_events_of_a_watch_that_is_gone(tmp_path: Path, open_library: OpenLibrary) -> None:
-    """They may be late, and are dropped, however many there are."""
+    """They may arrive late, and are dropped, however many there are."""
     with store_that_floods(tmp_path / "socket") as flood:
         library = open_library(str(tmp_path / "socket"))
         events, closed = library.events(), library.events("closed:")

@@ -1,6 +1,6 @@
-"""The door to the extension, and the loading of libxenstore.
+"""Importing the extension, and loading libxenstore.
 
-A process loads one libxenstore, so what is about another has a process of its own.
+A process can load only one libxenstore, so tests of another one run in their own processes.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ print(extension.load_libxenstore())
 
 
 def test_what_was_loaded_stays() -> None:
-    """Whatever the environment says later: a handle of one library must not reach another."""
+    """Even if the environment changes later: a handle of one library must not be passed to another."""
     require_libxenstore()
     program = """
 import os
@@ -93,7 +93,7 @@ print(extension.load_libxenstore())
     ("library", "missed"), [("libc.so.6", "libc.so.6"), ("libxenstore.so.none", None)], ids=["here", "not here"]
 )
 def test_a_library_that_is_missed(monkeypatch: pytest.MonkeyPatch, library: str, missed: str | None) -> None:
-    """It is on this host, and there is no extension."""
+    """The library exists on this host, but there is no extension."""
     monkeypatch.setattr(extension, "lib", None)
     monkeypatch.delenv("XSFFI_EXTENSION", raising=False)
     monkeypatch.setenv("XSFFI_LIBXENSTORE", library)
@@ -106,7 +106,7 @@ def test_none_is_missed_where_the_extension_is_there() -> None:
 
 
 def test_children_that_are_forked_while_another_thread_opens(xenstored: Daemon) -> None:
-    """No lock is theirs that the other thread had."""
+    """They do not inherit a lock held by the other thread."""
     require_libxenstore()
     program = """
 import os, signal, sys, threading, warnings

@@ -1,4 +1,5 @@
-"""What threads share is released once, when it is over and the last one is out, whatever comes in between."""
+"""A shared object is released exactly once, after its end and when the last thread has left, whatever interrupts
+that."""
 
 from __future__ import annotations
 
@@ -59,7 +60,7 @@ def test_users_of_other_threads_are_forgotten() -> None:
 
 @pytest.mark.usefixtures("no_collection")
 def test_an_interruption_at_any_moment() -> None:
-    """Of a user that leaves, or of who ends it: it is released by the next who looks, and once."""
+    """Of a thread that leaves, or of the one that ends it: the next call releases it, once."""
     for moment in itertools.count():
         released: list[bool] = []
         lifetime = Lifetime(lambda released=released: released.append(True))  # type: ignore[misc]
@@ -82,7 +83,7 @@ def test_an_interruption_at_any_moment() -> None:
 
 
 def test_threads() -> None:
-    """Users see it there, or are told that it is not; and it is released when none is inside."""
+    """Each user either finds it alive or is told that it has ended; it is released when none is inside."""
     with switching_often():
         for _ in range(100):
             _release_among_threads()

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(lib is None, reason="the extension is not built"
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    """A daemon that ends each connection once it is sent something."""
+    """A daemon that closes each connection on the first input."""
     with Peer(_end_when_asked) as peer:
         yield peer
 
@@ -37,7 +37,7 @@ def _end_when_asked(link: Link) -> None:
 
 @pytest.fixture
 def handles(peer: Peer) -> Iterator[socket.socket]:
-    """What stands for the socket of a handle."""
+    """A socket in place of a handle's."""
     with socket.socket(socket.AF_UNIX) as connection:
         connection.connect(peer.path)
         yield connection
@@ -68,7 +68,7 @@ def test_to_shut_it_ends_what_waits_at_the_handle(handles: socket.socket, peer: 
 
 
 def test_a_further_connection(peer: Peer) -> None:
-    """Where the descriptor that should be the handle's is something else."""
+    """If the descriptor expected to be the handle's is something else."""
     before = open_descriptors()
     with socket.socket(socket.AF_UNIX) as other:
         liveness = Liveness(other.fileno(), peer.path)
@@ -86,7 +86,7 @@ def test_a_further_connection(peer: Peer) -> None:
 
 @pytest.mark.parametrize("path", [None, "/no/such/socket"], ids=["a device", "nobody accepts another"])
 def test_nothing_to_notice_it_by(path: str | None) -> None:
-    """So nothing is wrong, as far as is known."""
+    """Then the daemon is assumed to be alive."""
     with socket.socket(socket.AF_UNIX) as other:
         liveness = Liveness(other.fileno(), path)
         assert (liveness.is_own, liveness.fileno(), liveness.peer(), liveness.is_dead()) == (False, -1, 0, False)
@@ -104,7 +104,7 @@ def test_no_descriptors_left(handles: socket.socket, peer: Peer) -> None:
 
 
 def test_what_libxenstore_left_open_is_closed(handles: socket.socket, peer: Peer) -> None:
-    """And nothing that has its number by then."""
+    """But not another file that has since received the same number."""
     number = handles.fileno()
     liveness = Liveness(number, peer.path)
     with socket.socket(socket.AF_UNIX) as another:
@@ -117,13 +117,13 @@ def test_what_libxenstore_left_open_is_closed(handles: socket.socket, peer: Peer
     liveness.close_leftover()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(handles.detach())
-    liveness.close_leftover()  # does nothing where there is none
+    liveness.close_leftover()  # does nothing if there is none
     liveness.close()
 
 
 @pytest.mark.parametrize("timeout", [None, 0.0, 5.0])
 def test_a_default_timeout_of_sockets(daemon: Daemon, open_library: OpenLibrary, timeout: float | None) -> None:
-    """It makes descriptors non-blocking: not that of libxenstore, of which ours is a duplicate."""
+    """It makes new descriptors non-blocking; but libxenstore's, which ours duplicates, must stay blocking."""
     socket.setdefaulttimeout(timeout)
     try:
         library = open_library(daemon.socket_path)
@@ -136,7 +136,7 @@ def test_a_default_timeout_of_sockets(daemon: Daemon, open_library: OpenLibrary,
 def test_a_descriptor_that_cannot_be_told(
     own_daemon: Daemon, open_library: OpenLibrary, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The daemon's death is noticed by a further connection then."""
+    """The daemon's death is then noticed by a further connection."""
 
     class Lib:
         def __getattr__(self, name: str) -> object:

@@ -1,4 +1,4 @@
-"""Where libxenstore opens, what is said where it does not, and that no step of it leaves anything behind."""
+"""Where libxenstore opens, the errors if it cannot, and that no step leaks anything."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def needs_libxenstore() -> None:
 
 
 def looked_at() -> list[tuple[str, bool]]:
-    """The places where libxenstore looks, each with whether it is tried last."""
+    """The places where libxenstore looks, each with whether it is the last resort."""
     return [(place.path, place.is_last) for place in places()]
 
 
@@ -65,7 +65,7 @@ def test_a_path_that_is_another_file(
             assert oxenstored.socket_path in str(caught.value)
         with xsffi.Client(xenstored.socket_path) as xs:
             assert xs.backend.name == "wire"
-            assert xs.control("help") != "OK"  # what oxenstored says
+            assert xs.control("help") != "OK"  # oxenstored's reply
         monkeypatch.setenv("XSFFI_BACKEND", "libxenstore")
         with pytest.raises(xsffi.NotSupportedError, match="XENSTORED_PATH"):
             xsffi.Client(xenstored.socket_path)
@@ -73,7 +73,7 @@ def test_a_path_that_is_another_file(
 
 
 def test_the_environment_stays_as_it_is(xenstored: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also that of C, which programs that are started inherit, at any moment of opening."""
+    """Including C's environment, which started programs inherit, at any moment of opening."""
     monkeypatch.delenv("XENSTORED_PATH", raising=False)
     monkeypatch.setenv("XENSTORED_RUNDIR", str(tmp_path))
     over = threading.Event()
@@ -103,7 +103,7 @@ def test_a_device(xenstored: Daemon, open_library: OpenLibrary) -> None:
 
 
 def test_a_device_behind_a_socket(xenstored: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """libxenstore comes to the kernel's device only where it finds no daemon's socket."""
+    """libxenstore uses the kernel's device only if it finds no daemon's socket."""
     monkeypatch.delenv("XENSTORED_PATH", raising=False)
     monkeypatch.setenv("XENSTORED_RUNDIR", os.path.dirname(xenstored.socket_path))
     with PtyBridge(xenstored.socket_path) as bridge:
@@ -135,9 +135,9 @@ def test_every_attempt_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_no_descriptors_left(xenstored: Daemon) -> None:
     with environment_of(xenstored.socket_path):
-        xsffi.Client().close()  # what is made once is there
+        xsffi.Client().close()  # to create what is created only once
         before = open_descriptors()
-        for count in range(2):  # it takes two
+        for count in range(2):  # it needs two
             with descriptors_left(count), pytest.raises(xsffi.XenStoreError) as refused:
                 LibraryBackend(places()[0])
             assert refused.value.errno == errno.EMFILE
@@ -153,7 +153,7 @@ def test_no_descriptors_left_for_events(xenstored: Daemon, open_library: OpenLib
     before = open_descriptors()
     backend = open_library(xenstored.socket_path)
     events = backend.events()
-    for count in (0, 1, 1):  # the pipe takes two, and the wakeup one, which is kept
+    for count in (0, 1, 1):  # the pipe needs two; the wakeup needs one, and is kept
         with descriptors_left(count), pytest.raises(xsffi.XenStoreError) as refused:
             events.next_event(0.01)
         assert refused.value.errno == errno.EMFILE

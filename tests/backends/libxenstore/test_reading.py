@@ -1,4 +1,4 @@
-"""What is done in C through a handle: what it gives, what it refuses, and that nothing is left over."""
+"""The calls implemented in C on a handle: results, refused arguments, and that nothing is leaked."""
 
 from __future__ import annotations
 

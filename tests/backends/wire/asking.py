@@ -1,4 +1,4 @@
-"""What tests ask of a scripted daemon: by messages over a connection, or as a client that does much at once."""
+"""Clients of a scripted daemon: requests over a connection, or a client that makes many requests at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["PATHS", "SHORT", "VALUES", "Counting", "client_at", "paths", "patiently", "read", "values"]
 
 M = MessageType
-SHORT = 0.1  # seconds: the timeout of a request that nobody answers
+SHORT = 0.1  # seconds: the timeout of a request that is not answered
 PATHS = [f"/{number}" for number in range(3000)]
 VALUES = [value_of(path.encode()) for path in PATHS]
 
@@ -39,7 +39,7 @@ def values(count: int) -> list[bytes]:
 
 
 def patiently(call: Callable[[], Reply]) -> Reply:
-    """The reply, however slow the machine."""
+    """The reply, even on a slow machine."""
     for _ in range(600):
         try:
             return call()
@@ -56,7 +56,7 @@ def client_at(peer: Peer, **options: Any) -> Iterator[Client]:
 
 
 class Counting:
-    """Scripts that answer, and count the connections and requests."""
+    """A daemon that answers, and counts its connections and requests."""
 
     def __init__(self) -> None:
         self.requests: dict[Link, int] = {}

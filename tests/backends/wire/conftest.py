@@ -1,4 +1,4 @@
-"""Both implementations of the wire's connection."""
+"""Fixtures for both implementations of the wire's connection."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Connect = Callable[..., Connection]
 
 @pytest.fixture(params=["C", "Python"])
 def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of each of the implementations, which is then the one that is opened."""
+    """The name of each implementation, which is then used for new connections."""
     if request.param == "Python":
         monkeypatch.setattr(native, "open_in_c", None)
     elif native.open_in_c is None:
@@ -28,7 +28,7 @@ def implementation(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def connect(implementation: str) -> Iterator[Connect]:
-    """Opens connections, by ``connect(path, timeout=None)``, and closes them at the end."""
+    """Opens connections, as ``connect(path, timeout=None)``, and closes them at the end."""
     opened: list[Connection] = []
 
     def connect(path: str, timeout: float | None = None) -> Connection:

@@ -1,7 +1,8 @@
-"""``python -m backends.wire.memory_short C|Python``: each use of a connection while one of its allocations fails.
+"""``python -m backends.wire.memory_short C|Python``: run each operation of a connection while one allocation fails.
 
-The first allocation, then the second, and so on, until the use has no more of them. It must end with a MemoryError or
-an XenStoreError, or go well; and then the connection answers rightly, or says that it is lost. Prints how many failed.
+First the first allocation fails, then the second, and so on, until the operation makes no more. It must either succeed,
+or raise MemoryError or XenStoreError; afterwards the connection must answer correctly, or say that it is lost. Prints
+how many allocations failed.
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from xsffi.protocol.programs import encode_known
 from xsffi.records import WatchEvent
 
 M = MessageType
-EVENTS = 3  # that are there before each use
+EVENTS = 3  # pending before each operation
 
 _fail_allocation: Callable[[int], int] = ctypes.CDLL(None).fail_allocation  # see harness/failing_malloc.c
 
 
 def begin_to_fail(number: int) -> None:
-    """Have this allocation from here on fail."""
+    """Make the allocation with this number fail, counted from here."""
     _fail_allocation(number)
 
 
@@ -39,11 +40,11 @@ def stop_failing() -> bool:
         return bool(_fail_allocation(0))
     except MemoryError:
         _fail_allocation(0)
-        return False  # it did just now
+        return False  # only this call's own allocation has failed
 
 
 def serve(link: Link) -> None:
-    """Answer a READ with the value of its node, of /big with many bytes of it; and a WRITE with events before it."""
+    """Answer a READ with the value of its node, which is long for /big, and a WRITE with events before the reply."""
     while True:
         request = link.request()
         if request.type == M.WRITE:
@@ -55,7 +56,7 @@ def serve(link: Link) -> None:
 
 
 def open_files() -> list[str]:
-    """What this process has open."""
+    """The files that this process has open."""
     return sorted(path for each in os.listdir("/proc/self/fd") if (path := _link(each)) is not None)
 
 
@@ -63,7 +64,7 @@ def _link(descriptor: str) -> str | None:
     try:
         return os.readlink(f"/proc/self/fd/{descriptor}")
     except FileNotFoundError:
-        return None  # it was that of the folder
+        return None  # it was the directory's own
 
 
 class Case:
@@ -86,7 +87,7 @@ class Case:
         return found
 
     def fetch(self) -> Any:
-        """Lookups over two connections; in Python they are an exchange like any other."""
+        """Lookups over two connections; in Python, an ordinary exchange."""
         if native.open_in_c is None:
             return self.connection.replies(self.connection.send_many([(M.READ, path + b"\0") for path in MANY]))
         connection: Any = self.connection
@@ -104,7 +105,7 @@ VALUES = [value_of(b"/%d" % number) for number in range(5)]
 MANY = [b"/%d" % number for number in range(70)]
 EXPECTED = [f"/{number}" for number in range(EVENTS)]
 
-# What is done, what it gives, and which events are there afterwards.
+# Each operation, its result, and the events that are pending afterwards.
 USES: dict[str, tuple[Callable[[Case], object], object, list[str]]] = {
     "open": (lambda case: case.open_another(), None, EXPECTED),
     "read": (lambda case: case.connection.read("/a"), value_of(b"/a"), EXPECTED),
@@ -130,7 +131,7 @@ USES: dict[str, tuple[Callable[[Case], object], object, list[str]]] = {
 
 
 def try_all(path: str, name: str) -> int:
-    """How many allocations of this use were made to fail, one at a time."""
+    """The number of allocations of this operation that were made to fail, one at a time."""
     use, expected, left = USES[name]
     case = Case(path)
     number = 0
@@ -147,9 +148,9 @@ def try_all(path: str, name: str) -> int:
         try:
             result = use(case)
         except (MemoryError, XenStoreError) as caught:
-            error = type(caught)  # the exception itself would keep its frames, and what is in them
+            error = type(caught)  # the exception itself would keep its frames, and their variables, alive
         except (RuntimeError, SystemError) as caught:
-            error = type(caught)  # so the interpreter says it, of a lock, or where it forgot to say anything
+            error = type(caught)  # from the interpreter: for a lock, or an error returned without an exception
             assert name == "open", where
         finally:
             has_failed = stop_failing()
@@ -160,10 +161,10 @@ def try_all(path: str, name: str) -> int:
             after = b"/after/%d" % number
             assert case.connection.carry(M.READ, after + b"\0") == value_of(after), where
             events = case.rest()
-            # All of it was done, or nothing; but of events that are to be dropped some may be left.
+            # Either everything was done or nothing, except that of the events to be dropped some may be left.
             dropped = [EXPECTED[number:] for number in range(EVENTS)] if name == "drop" else []
             assert events in ([left] if error is None else [left, EXPECTED, *dropped]), f"{where}: {events}"
-            # Without memory the interpreter itself may leak the variables of a function, and what holds on to them.
+            # When memory runs out, the interpreter itself may leak a function's variables, and whatever they refer to.
             if native.open_in_c is not None or name == "open":
                 gc.collect()
                 assert len(open_files()) <= len(before) + (name == "fileno"), f"{where}: {open_files()}"

@@ -1,4 +1,4 @@
-"""The backend over the wire: requests, and lookups of many nodes."""
+"""The wire backend: requests, and lookups of many nodes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ M = MessageType
 
 @pytest.fixture(autouse=True)
 def _both(implementation: str) -> None:
-    """Everything here, over connections in C and in Python."""
+    """Runs every test here with connections in C and in Python."""
 
 
 class Text(str):
-    """A str of a kind of its own."""
+    """A subclass of str."""
 
 
 def test_requests(daemon: Daemon, top: str) -> None:
@@ -31,7 +31,7 @@ def test_requests(daemon: Daemon, top: str) -> None:
     backend = open_wire(daemon.socket_path, 60)
     assert backend.call(r.Write(node, b"\0value")) is None
     assert backend.read(f"{top}/a") == backend.call(r.Read(node)) == b"\0value"
-    assert backend.read(Text(f"{top}/a")) == b"\0value"  # not what C looks for, and no mistake
+    assert backend.read(Text(f"{top}/a")) == b"\0value"  # not the type that the C code expects, but valid
     tx_id = backend.call(r.TransactionStart())
     backend.call(r.Write(node, b"2"), tx_id)
     assert (backend.read(f"{top}/a"), backend.call(r.Read(node), tx_id)) == (b"\0value", b"2")
@@ -55,7 +55,7 @@ def test_requests(daemon: Daemon, top: str) -> None:
 
 
 def test_over_a_device(xenstored: Daemon) -> None:
-    """It is one connection, in Python, whose requests are shorter."""
+    """Over a device there is one connection, in Python, with shorter requests."""
     with PtyBridge(xenstored.socket_path) as bridge:
         backend = open_wire(bridge.device_path, 60, connections=4)
         assert backend.description == f"the wire at {bridge.device_path}, a device, in Python"
@@ -72,7 +72,7 @@ def test_what_is_posted_is_not_waited_for() -> None:
     came: list[Packet] = []
 
     def serve(link: Link) -> None:
-        came.append(link.request())  # which is never answered
+        came.append(link.request())  # never answered
         answer(link)
 
     with Peer(serve) as peer:
@@ -104,7 +104,7 @@ def test_a_bad_path_is_refused_before_anything_is_sent() -> None:
         ):
             with pytest.raises(error, match="path"):
                 xs.read_many([*PATHS, bad])  # type: ignore[list-item]
-        assert counting.asked == {b"/a\0", b"/\0"}  # the root, to see whether the daemon is the same still
+        assert counting.asked == {b"/a\0", b"/\0"}  # the root, to check that the daemon is still the same
         assert xs.read("/a") == value_of(b"/a")
 
 
@@ -116,7 +116,7 @@ def test_strange_paths_among_plain_ones() -> None:
 
 
 def test_a_name_that_makes_a_path_too_long() -> None:
-    """No daemon lists one. It is refused in its place, as each path is that is too long."""
+    """No daemon lists such a name. It is refused in its place, like any path that is too long."""
 
     def script(link: Link) -> None:
         while True:
@@ -140,7 +140,7 @@ STRANGE = {
 
 @pytest.mark.parametrize(("type", "payload"), STRANGE.values(), ids=STRANGE)
 def test_a_reply_that_is_none(type: int, payload: bytes) -> None:
-    """It is an error in its place; what stands beside it is right."""
+    """It is an error in its place; the other results are correct."""
 
     def script(link: Link) -> None:
         while True:
@@ -209,7 +209,7 @@ def test_more_lists_of_permissions_than_are_remembered() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    """However many there are: what is needed beside the values is for some thousand."""
+    """Besides the values, memory is needed for only a few thousand requests, however many there are."""
     import tracemalloc
 
     with Peer(answer) as peer, client_at(peer) as xs:

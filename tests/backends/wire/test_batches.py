@@ -1,4 +1,4 @@
-"""Many requests over one connection, or over several at the same time."""
+"""Many requests over one connection, or over several at once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LIMIT = 4096
 
 @pytest.fixture(autouse=True)
 def _both(implementation: str) -> None:
-    """Everything here, over connections in C and in Python."""
+    """Runs every test here with connections in C and in Python."""
 
 
 @contextmanager
@@ -49,7 +49,7 @@ def values(paths: range) -> list[bytes]:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5])
 def test_outcomes_are_in_order(count: int) -> None:
-    """Of parts of any length, more of them than connections or fewer."""
+    """For parts of any length, and more or fewer parts than connections."""
     ends = [0, 1, 1, 301, 302, 1000, 1000, 1250]
     parts = [range(*pair) for pair in zip(ends, ends[1:])]
     with Peer(answer) as peer, connections_to(peer, count) as connections:
@@ -68,7 +68,7 @@ def test_each_connection_carries_every_so_many_part_in_order() -> None:
             link.reply(packets[-1])
 
     with Peer(keep) as peer, connections_to(peer, 2) as connections:
-        for connection in connections:  # so that they are accepted in their order
+        for connection in connections:  # so that they are accepted in this order
             read(connection, "/first")
         carry(connections, [reads(range(start, start + 100)) for start in range(0, 500, 100)], LIMIT, 7)
     numbers = {place: [packet.payload for packet in packets[1:]] for place, packets in came.items()}
@@ -114,12 +114,12 @@ def test_what_is_too_long_is_not_sent() -> None:
         outcomes = carry(connections, [requests], LIMIT)
         assert sizes == [4096, 10, 10]
         assert [type(outcome) for outcome in outcomes] == [type(None), TooBigError, type(None), TooBigError, type(None)]
-        assert carry(connections, [requests[1:2] * 500], LIMIT)[499].filename == "/a"  # nothing at all is sent
+        assert carry(connections, [requests[1:2] * 500], LIMIT)[499].filename == "/a"  # nothing is sent at all
         assert read(connections[0], "/a") == value_of(b"/a")
 
 
 def test_so_many_are_on_their_way_at_a_time() -> None:
-    """More than one batch, and not all there are, however long the daemon takes."""
+    """More than one batch, but not all requests, however long the daemon takes."""
     waits = threading.Event()
 
     def serve(link: Link) -> None:
@@ -137,7 +137,7 @@ def test_so_many_are_on_their_way_at_a_time() -> None:
 
 
 def test_its_time_is_up() -> None:
-    """Less than that of the connections; and what comes late is nobody else's."""
+    """A limit shorter than the connection's timeout; late replies are dropped."""
     resumed = threading.Event()
 
     def serve(link: Link) -> None:
@@ -154,7 +154,7 @@ def test_its_time_is_up() -> None:
 
 
 def silent_after(count: int, resumed: threading.Event, came: list[Packet]) -> Callable[[Link], None]:
-    """A script that answers so many requests, and the others once it is resumed."""
+    """A script that answers `count` requests, and the others once it is resumed."""
 
     def serve(link: Link) -> None:
         for number in itertools.count():
@@ -168,16 +168,16 @@ def silent_after(count: int, resumed: threading.Event, came: list[Packet]) -> Ca
 
 @pytest.mark.usefixtures("alarms")
 def test_an_interruption_has_all_of_it_forgotten() -> None:
-    """Over each of the connections, which live on; a transaction that was to be set up is taken back."""
+    """On every connection; they stay usable, and a transaction that was being started is aborted."""
     resumed = threading.Event()
     came: list[Packet] = []
-    requests = [*reads(range(150)), TransactionStart()]  # of which some are answered, and the last is on its way
+    requests = [*reads(range(150)), TransactionStart()]  # some are answered, and the last one is in flight
     with Peer(silent_after(100, resumed, came)) as peer, connections_to(peer, 2) as connections:
         with pytest.raises(Interrupt), interrupted_after(0.3):
             carry(connections, [requests] * 2, LIMIT)
         resumed.set()
         for connection in connections:
-            for _ in range(2):  # by the first, the id of the transaction has come
+            for _ in range(2):  # once the first is answered, the transaction's id has arrived
                 assert read(connection, "/after") == value_of(b"/after")
         assert sum(packet.type == M.TRANSACTION_START for packet in came) == 2
         assert [packet.payload for packet in came if packet.type == M.TRANSACTION_END] == [b"F\0"] * 2
@@ -185,7 +185,7 @@ def test_an_interruption_has_all_of_it_forgotten() -> None:
 
 
 def test_one_connection_is_lost() -> None:
-    """So what the others carry is forgotten, and they live on."""
+    """The requests on the others are abandoned, and those connections stay usable."""
     resumed = threading.Event()
     came: list[Packet] = []
 

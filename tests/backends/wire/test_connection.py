@@ -1,4 +1,4 @@
-"""Requests and replies over a connection of our own, in C and in Python: whatever comes, and whenever."""
+"""Requests and replies over a wire connection, in C and in Python: whatever arrives, and whenever."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ def test_replies_that_come_twice(connect: Connect) -> None:
 
 
 def test_replies_that_nobody_asked_for(connect: Connect) -> None:
-    """With ids that were never given, some of them before the first that was."""
+    """With ids that were never used, some of them before the first that was."""
 
     def serve(link: Link) -> None:
         for _ in range(20):
@@ -163,7 +163,7 @@ def test_replies_that_nobody_asked_for(connect: Connect) -> None:
 
 
 def test_a_flood_of_replies_that_nobody_asked_for(connect: Connect) -> None:
-    """It holds up no reply, and no close."""
+    """It delays neither a reply nor a close."""
     other = Packet(M.READ, 5, 0, b"nobody's").encode() * 5000
 
     def serve(link: Link) -> None:
@@ -180,7 +180,7 @@ def test_a_flood_of_replies_that_nobody_asked_for(connect: Connect) -> None:
         try:
             assert read(connection, "/b") == value_of(b"/b")
         except WaitTimeoutError:
-            pass  # the machine is slow
+            pass  # on a slow machine
         with pytest.raises(WaitTimeoutError):
             read(connection, "/c")
         connection.close()
@@ -204,7 +204,7 @@ def test_a_kernel_that_numbers_replies_anew(connect: Connect, first: int) -> Non
 
 
 def test_a_kernel_that_answers_watches_itself(connect: Connect) -> None:
-    """With the id 0, and in its own time."""
+    """With the id 0, and out of order."""
 
     def serve(link: Link) -> None:
         for _ in range(3):
@@ -245,7 +245,7 @@ def test_a_timeout_is_of_each_request(connect: Connect) -> None:
 
 
 def test_a_timeout_counts_from_the_request(connect: Connect) -> None:
-    """Not from the last piece of its reply."""
+    """Not from the last part of the reply."""
 
     def serve(link: Link) -> None:
         request = link.request()
@@ -263,7 +263,7 @@ def test_a_timeout_counts_from_the_request(connect: Connect) -> None:
 
 
 def test_what_was_not_sent_when_its_wait_ended_never_is(connect: Connect) -> None:
-    """The peer takes nothing, so the socket is full."""
+    """The peer reads nothing, so the socket is full."""
     resumed = threading.Event()
     came: list[Packet] = []
 
@@ -290,7 +290,7 @@ def test_what_was_not_sent_when_its_wait_ended_never_is(connect: Connect) -> Non
 
 
 def test_what_was_sent_in_part_is_sent_whole(connect: Connect) -> None:
-    """Also when nobody waits for it any more: else the stream would be out of step."""
+    """Even if nobody waits for it any longer: otherwise the stream would lose sync."""
     resumed = threading.Event()
     came: list[Packet] = []
 
@@ -311,7 +311,7 @@ def test_what_was_sent_in_part_is_sent_whole(connect: Connect) -> None:
 
 
 def test_both_ways_are_full(connect: Connect) -> None:
-    """The peer takes no request before its reply to the one before is taken."""
+    """The peer reads a request only after its previous reply has been read."""
 
     def serve(link: Link) -> None:
         while True:
@@ -338,7 +338,7 @@ def test_a_batch_that_is_forgotten(connect: Connect) -> None:
             assert read(connection, "/a") == value_of(b"/a")
         batch = connection.send_many(paths(3))
         assert connection.replies(batch) == values(3)
-        connection.forget(batch)  # which does nothing any more
+        connection.forget(batch)  # does nothing by now
         assert read(connection, "/a") == value_of(b"/a")
 
 
@@ -428,7 +428,7 @@ def test_many_threads_get_each_its_own(connect: Connect) -> None:
 
 @pytest.mark.usefixtures("long_waits")
 def test_threads_whose_replies_come_in_any_order(connect: Connect) -> None:
-    """Whoever has its reply leaves, and another reads on for those that wait still."""
+    """A thread that has its reply leaves, and another one reads for those still waiting."""
     count = 12
 
     def serve(link: Link) -> None:

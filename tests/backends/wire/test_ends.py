@@ -1,4 +1,4 @@
-"""How a connection of our own ends, in C and in Python: closed, dropped, or forked; and how none begins."""
+"""How a wire connection ends, in C and in Python: closed, dropped or forked; and failures to open one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ M = MessageType
 
 
 def silence(link: Link) -> None:
-    """Take nothing and answer nothing until the client hangs up."""
+    """Read and answer nothing until the client hangs up."""
     poll = select.poll()
     poll.register(link.socket, 0)
     assert poll.poll(60_000)
@@ -86,7 +86,7 @@ def test_close_in_a_signal_handler_ends_what_it_interrupted(connect: Connect, us
 @pytest.mark.usefixtures("long_waits")
 @pytest.mark.parametrize("way", ["select", "poll"])
 def test_close_is_told_to_who_polls(connect: Connect, way: str) -> None:
-    """By epoll it is not, whose kernel forgets a descriptor that is closed."""
+    """Not with epoll: the kernel silently removes a closed descriptor from it."""
     with Peer(answer) as peer:
         for _ in range(5):
             connection = connect(peer.path)
@@ -130,7 +130,7 @@ def test_a_connection_that_is_closed(connect: Connect) -> None:
             for use in uses:
                 with pytest.raises(ClientClosedError):
                     use()
-            # These may be called at any time.
+            # These calls are always allowed.
             connection.forget(left)
             queue.put_back(event)
             queue.drop(b"a:1")
@@ -146,7 +146,7 @@ def test_a_connection_that_is_closed(connect: Connect) -> None:
 @pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("order", itertools.permutations(range(3)))
 def test_what_is_dropped_is_closed(order: tuple[int, ...]) -> None:
-    """Without close(), in any order, and with everything under way."""
+    """Without close(), in any order, with requests in flight."""
     with peer_process() as path:
         before = open_descriptors()
         backend = open_wire(path)
@@ -159,7 +159,7 @@ def test_what_is_dropped_is_closed(order: tuple[int, ...]) -> None:
         ]
         del backend, connection
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)  # with which Python's own sockets tell of it
+            warnings.simplefilter("ignore", ResourceWarning)  # emitted by Python's own sockets
             for place in order:
                 things[place] = None
             assert open_descriptors() == before
@@ -208,7 +208,7 @@ def test_a_child_gets_a_clear_error_and_disturbs_nobody() -> None:
 @pytest.mark.usefixtures("alarms", "implementation")
 @pytest.mark.parametrize("use", ["carry", "replies", "next_event"])
 def test_a_fork_in_a_signal_handler(use: str) -> None:
-    """The child goes on in the call that the handler interrupted, and is told there."""
+    """The child continues in the interrupted call, which raises ForkedError."""
     statuses: list[int] = []
     resumed = threading.Event()
 
@@ -315,7 +315,7 @@ os._exit(0)
 
 
 def test_a_child_that_uses_the_connection_before_it_is_told(implementation: str) -> None:
-    """While another thread of the parent had the lock."""
+    """While another thread of the parent held the lock."""
     environment = {**os.environ, "XSFFI_CONNECTION": "c" if implementation == "C" else "python"}
     with peer_process() as path:
         command = [sys.executable, "-c", EARLY, path]
@@ -325,7 +325,7 @@ def test_a_child_that_uses_the_connection_before_it_is_told(implementation: str)
 @pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("step", ["open", "events", "fileno"])
 def test_no_descriptors_left(step: str) -> None:
-    """An error that says so, nothing lost, and later it works."""
+    """The error says so, nothing is leaked, and it works later."""
     with peer_process() as path:
         open_wire(path).close()
         for free in itertools.count():

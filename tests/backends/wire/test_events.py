@@ -1,4 +1,4 @@
-"""Queues of events over a connection of our own, in C and in Python, and the descriptors that tell of them."""
+"""Queues of events over a wire connection, in C and in Python, and their descriptors."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ M = MessageType
 
 @pytest.fixture(params=list(WAYS.values()), ids=list(WAYS))
 def is_readable(request: pytest.FixtureRequest) -> Callable[[int, float], bool]:
-    """Each way to ask whether a descriptor is readable, within so many seconds."""
+    """Each way to check whether a descriptor becomes readable within a number of seconds."""
     way: Callable[[int, float], bool] = request.param
     return way
 
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    """A daemon that answers at once, and sends an event for each WRITE, whose value is the token."""
+    """A daemon that answers at once, and sends an event for each WRITE, with the value as its token."""
     with Peer(answer) as peer:
         yield peer
 
 
 def tell(connection: Connection, path: str, token: bytes) -> None:
-    """Have the daemon send an event; it has come when this returns."""
+    """Make the daemon send an event; it has arrived when this returns."""
     connection.carry(M.WRITE, path.encode("utf-8", "surrogateescape") + b"\0" + token)
-    read(connection, "/after")  # the event comes behind the reply
+    read(connection, "/after")  # the reply arrives after the event
 
 
 def rest(queue: Events) -> list[str]:
-    """The paths of the events that are here."""
+    """The paths of the pending events."""
     return [found.path for found in iter(lambda: queue.next_event(0), None)]
 
 
@@ -65,7 +65,7 @@ def test_an_event_goes_to_the_queue_of_its_token(connect: Connect, peer: Peer) -
 
 @pytest.mark.parametrize("limit", [1, 5])
 def test_a_queue_with_a_limit(connect: Connect, peer: Peer, limit: int) -> None:
-    """The last of the events are there, and before them one that stands for the others."""
+    """If the limit is exceeded, only the last events are kept, preceded by one that stands for the others."""
     connection = connect(peer.path)
     queue, other = connection.events("a:", limit), connection.events("b:")
     token = queue.new_token()
@@ -103,7 +103,7 @@ def test_any_bytes_in_an_event(connect: Connect, peer: Peer) -> None:
 
 
 def test_events_without_a_token_or_a_nul(connect: Connect) -> None:
-    """They are nobody's."""
+    """Such events are dropped."""
 
     def serve(link: Link) -> None:
         request = link.request()
@@ -116,7 +116,7 @@ def test_events_without_a_token_or_a_nul(connect: Connect) -> None:
         queue = connection.events("")
         assert queue.new_token() == b"1"
         assert read(connection, "/a") == value_of(b"/a")
-        assert rest(queue) == ["/a", "/a"]  # the last two have our token
+        assert rest(queue) == ["/a", "/a"]  # only the last two have our token
 
 
 STRANGE = [
@@ -139,7 +139,7 @@ STRANGE = [
 
 @pytest.mark.parametrize("token", STRANGE)
 def test_events_of_watches_that_nobody_set(connect: Connect, token: bytes) -> None:
-    """999 of them are dropped; one more, and the other end is no daemon."""
+    """999 of them are dropped; one more is a protocol error."""
 
     def serve(link: Link) -> None:
         for count in (999, 1):
@@ -233,7 +233,7 @@ def test_wake(connect: Connect, peer: Peer) -> None:
     queue, other = connection.events("a:"), connection.events("b:")
     queue.wake()
     queue.wake()
-    assert queue.next_event(None) is None  # it was woken before
+    assert queue.next_event(None) is None  # queue.wake() was called before
     call = Call(lambda: queue.next_event(None)).until_asleep()
     other.wake()
     assert not call.is_over
@@ -249,7 +249,7 @@ def test_wake(connect: Connect, peer: Peer) -> None:
 
 @pytest.mark.usefixtures("long_waits")
 def test_a_thread_that_waits_for_events_holds_up_no_request(connect: Connect, peer: Peer) -> None:
-    """Nor is it forgotten while requests are made: in each queue, by several threads."""
+    """And it keeps waiting while requests are made, in each queue, with several threads."""
     connection = connect(peer.path)
     queues = [connection.events(prefix) for prefix in ("", "a:", "b:")]
     waiting = [Call(partial(queue.next_event, None)) for queue in queues for _ in range(2)]
@@ -267,7 +267,7 @@ def test_a_thread_that_waits_for_events_holds_up_no_request(connect: Connect, pe
 
 @pytest.mark.usefixtures("long_waits")
 def test_who_waits_for_events_reads_on_once_the_requests_are_over(connect: Connect) -> None:
-    """The event comes when nobody makes a request any more."""
+    """The event arrives when nobody makes requests any more."""
     may_tell = threading.Semaphore(0)
 
     def serve(link: Link) -> None:
@@ -323,7 +323,7 @@ def test_events_that_many_threads_take_are_taken_once(connect: Connect, peer: Pe
 
 
 def test_a_flood_of_events_holds_up_nobody(connect: Connect) -> None:
-    """Not who takes them, nor who makes a request, nor who closes."""
+    """Neither threads that take events, nor requests, nor close()."""
 
     def serve(link: Link) -> None:
         piece = event(b"/a", b"1") * 2000
@@ -353,7 +353,7 @@ def test_a_flood_of_events_holds_up_nobody(connect: Connect) -> None:
 def test_the_descriptor_tells_of_events(
     connect: Connect, peer: Peer, is_readable: Callable[[int, float], bool]
 ) -> None:
-    """Whoever took them in, for every queue; and of nothing where there is nothing."""
+    """Whichever thread received them, for each queue; and not if there are none."""
     connection = connect(peer.path)
     queues = [connection.events(prefix) for prefix in ("", "a:", "b:")]
     tokens = [queue.new_token() for queue in queues]
@@ -367,7 +367,7 @@ def test_the_descriptor_tells_of_events(
             elif round == 1:
                 Call(partial(tell, connection, "/a", token)).result()
             else:
-                connection.carry(M.WRITE, b"/a\0" + token)  # the event may not have been taken in yet
+                connection.carry(M.WRITE, b"/a\0" + token)  # the event may not have been received yet
             assert is_readable(descriptor, 60)
             taken = queue.next_event(60)
             assert taken is not None
@@ -397,7 +397,7 @@ def test_who_polls_is_told_of_what_another_thread_took_in(
 
 
 def test_a_queue_after_another_begins_with_nothing(connect: Connect, peer: Peer) -> None:
-    """However the one before was left: its descriptor is not readable, and its wait is not ended."""
+    """Whatever state the old one was in: the new descriptor is not readable, and a wait does not end at once."""
     connection = connect(peer.path)
     for _ in range(3):
         queue = connection.events("a:")
@@ -419,7 +419,7 @@ def test_queues_leave_no_descriptors(connect: Connect, peer: Peer) -> None:
         queue.fileno()
         queue.close()
 
-    read(connection, "/a")  # the peer's end is in this process too
+    read(connection, "/a")  # the peer's descriptor is in this process too
     use()
     before = descriptors.open_descriptors()
     for _ in range(30):

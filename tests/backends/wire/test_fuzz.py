@@ -1,4 +1,4 @@
-"""A hostile daemon: the client never hangs, crashes or grows without bound, and nobody gets another's reply."""
+"""A hostile daemon: the client never hangs, crashes or grows without limit, and no request gets another's reply."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 M = MessageType
 Step = Callable[[Connection, bool], None]
 CASES = int(os.environ.get("XSFFI_FUZZ_CASES", "1500"))
-GROWTH_MAX = 300 << 10  # KiB: some messages of the longest kind, and what the allocator holds
+GROWTH_MAX = 300 << 10  # KiB: a few messages of the maximum length, and the allocator's overhead
 TESTS = Path(__file__).resolve().parents[2]
 
 
 def check(path: bytes, reply: Reply, mutated: bool) -> None:
-    """It must be the path's own, or one that no request has the id of: from a kernel that numbers replies anew that
-    would be right."""
+    """The reply must be that of the path, or have an id that no request had: it could be correct from a kernel that
+    assigns ids of its own."""
     payload = reply[1] if isinstance(reply, tuple) else reply
     assert isinstance(payload, bytes)
     if not mutated:
@@ -70,7 +70,7 @@ def take_events(queue: Events) -> None:
         if event is None:
             return
         assert isinstance(event.path + event.token, str)
-        assert event.token.rpartition(":")[2] in ("1", "2")  # numbers that no token has had are never told
+        assert event.token.rpartition(":")[2] in ("1", "2")  # an event with any other token is dropped
     pytest.fail("there is no end of events")
 
 
@@ -108,7 +108,7 @@ def test_a_connection(connect: Connect) -> None:
 
 @pytest.mark.parametrize("backend", ["wire", "libxenstore"])
 def test_a_client_in_a_process_of_its_own(backend: str) -> None:
-    """Without timeouts, which libxenstore does not know; so the daemon hangs up where nothing goes on."""
+    """Without timeouts, which libxenstore does not have; so the daemon hangs up when nothing happens."""
     if backend == "libxenstore":
         require_libxenstore()
     packages = load_packages()

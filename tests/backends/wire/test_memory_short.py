@@ -1,4 +1,4 @@
-"""Memory runs out at any of the allocations of a connection of our own."""
+"""Memory runs out at each of the allocations of a wire connection."""
 
 from __future__ import annotations
 

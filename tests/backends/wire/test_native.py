@@ -1,4 +1,4 @@
-"""The door to the connection in C, and which connection is opened."""
+"""The interface of the connection in C, and which implementation is opened."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from xsffi.protocol.wire import PacketReader
 
 from .asking import SHORT, read
 
-# Which one it is.
+# The choice of the implementation.
 
 MADE = "from xsffi.backends.wire import native; print(native.made()); print(native.open_in_c is None)"
 ASKED = ["in Python, as the environment requests", "True"]
@@ -42,7 +42,7 @@ ASKED = ["in Python, as the environment requests", "True"]
 @pytest.mark.parametrize("variables", [{"XSFFI_CONNECTION": "python"}, {"XSFFI_EXTENSION": "no"}], ids=str)
 def test_the_environment_asks_for_the_one_in_python(variables: dict[str, str]) -> None:
     assert output_of(MADE, **variables).splitlines() == ASKED
-    both = {"XSFFI_CONNECTION": "c", "XSFFI_EXTENSION": "no"}  # this says less than that
+    both = {"XSFFI_CONNECTION": "c", "XSFFI_EXTENSION": "no"}  # XSFFI_EXTENSION takes precedence
     assert output_of(MADE, **both).splitlines() == ASKED
 
 
@@ -73,7 +73,7 @@ except xsffi.InvalidArgumentError as error:
     assert said == "[Errno 22] XSFFI_CONNECTION must be c or python, not 'rust'\n"
 
 
-# What is opened.
+# Opening.
 
 
 def test_a_socket(implementation: str, xenstored: Daemon) -> None:
@@ -143,7 +143,7 @@ def test_a_limit_of_spinning_that_is_none(monkeypatch: pytest.MonkeyPatch, xenst
 @pytest.mark.usefixtures("implementation")
 @pytest.mark.parametrize("kind", [Kind.SOCKET, Kind.DEVICE])
 def test_no_descriptors_left(xenstored: Daemon, kind: str) -> None:
-    """For what is needed beside that of the socket or device."""
+    """For the descriptors needed besides the socket or device."""
     with PtyBridge(xenstored.socket_path) as bridge:
         path = xenstored.socket_path if kind == Kind.SOCKET else bridge.device_path
         open_connection(path, None).connection.close()
@@ -153,7 +153,7 @@ def test_no_descriptors_left(xenstored: Daemon, kind: str) -> None:
         assert open_descriptors() == before
 
 
-# Both implementations say the same.
+# Both implementations raise the same errors.
 
 
 def silence(link: Link) -> None:
@@ -182,7 +182,7 @@ def use_twice(connection: Connection) -> object:
 
 
 def text_of_nonsense() -> str:
-    """What the protocol in Python says of :func:`nonsense`."""
+    """The message of the Python implementation for :func:`nonsense`."""
     reader = PacketReader()
     reader.receive_data(b"\xff" * 16)
     with pytest.raises(ProtocolError) as caught:
@@ -216,7 +216,7 @@ def test_what_ends_a_request(
 
 
 def test_what_c_is_given_is_looked_at(implementation: str) -> None:
-    """By its own user: nothing of it is taken for granted."""
+    """The C code checks its arguments even though only this package calls it."""
     if implementation != "C":
         pytest.skip("it has this in C alone")
     with Peer(answer) as peer:

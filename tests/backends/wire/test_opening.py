@@ -1,4 +1,4 @@
-"""Further connections to the daemon of one that is open: to that daemon, and to no other."""
+"""Further connections to the daemon of an open one: only to that daemon."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from .asking import PATHS, SHORT, Counting, read
 
 @pytest.fixture(autouse=True)
 def _both(implementation: str) -> None:
-    """Everything here, over connections in C and in Python."""
+    """Runs every test here with connections in C and in Python."""
 
 
 def nothing_is_wrong() -> None:
-    """The first connection lives."""
+    """The first connection is alive."""
 
 
 def test_a_further_connection(xenstored: Daemon) -> None:
@@ -39,7 +39,7 @@ def test_a_further_connection(xenstored: Daemon) -> None:
 
 
 def test_it_is_asked_for_something_first_where_time_is_short() -> None:
-    """So it is known that the daemon has accepted it; in pieces, too, and with an event before."""
+    """The reply shows that the daemon has accepted it; it may arrive in pieces, and after an event."""
     asked: list[Packet] = []
 
     def serve(link: Link) -> None:
@@ -55,7 +55,7 @@ def test_it_is_asked_for_something_first_where_time_is_short() -> None:
 
 
 def test_what_has_ended_the_first_is_raised(xenstored: Daemon) -> None:
-    """Before anything is opened, and again once it is."""
+    """Before anything is opened, and again afterwards."""
     before = open_descriptors()
     for checks in (1, 2):
         asked: list[bool] = []
@@ -109,7 +109,7 @@ def test_it_is_not_accepted_in_time(own_daemon: Daemon) -> None:
 
 
 def test_it_is_not_answered_in_time() -> None:
-    """The daemon has no descriptors left, perhaps."""
+    """For example, if the daemon has no descriptors left."""
     with Peer(Link.wait_for_the_end) as peer, pytest.raises(WaitTimeoutError, match="does not accept a further"):
         open_further(peer.path, None, os.getpid(), nothing_is_wrong, SHORT)
 
@@ -124,7 +124,7 @@ def test_the_daemon_dies_before_it_answers() -> None:
 
 
 def test_another_daemon_in_its_place(tmp_path: Path) -> None:
-    """The daemon went, and its successor listens: it is never asked."""
+    """The daemon has died, and its successor listens: it gets no request."""
     counting = Counting()
     path = tmp_path / "socket"
     with socket.socket(socket.AF_UNIX) as listener:

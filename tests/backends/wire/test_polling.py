@@ -1,4 +1,4 @@
-"""Waiting for descriptors, and ending such a wait from elsewhere."""
+"""Waiting for descriptors, and ending such a wait from another thread."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from xsffi.errors import NotSupportedError, XenStoreError
     ("timeout", "seconds"), [(None, 0.5), (3600, 0.5), (0.5, 0.5), (0.25, 0.25), (0, 0), (-1, 0), (float("inf"), 0.5)]
 )
 def test_one_wait_is_never_long(timeout: float | None, seconds: float) -> None:
-    """So a handler of a signal that came just before it is not kept waiting."""
+    """So the handler of a signal that arrived just before it is not delayed for long."""
     assert one_wait(timeout) == seconds
 
 
 @pytest.fixture(params=["eventfd", "pipe"])
 def made_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What a wakeup is made of: a pipe where Python has no eventfd."""
+    """Each kind of wakeup: a pipe is used if Python has no eventfd."""
     made_of: str = request.param
     if made_of == "pipe":
         monkeypatch.delattr(os, "eventfd", raising=False)
@@ -51,13 +51,13 @@ def test_a_wakeup(wakeup: Wakeup) -> None:
         assert is_readable(wakeup.fileno())
         wakeup.clear()
     assert not is_readable(wakeup.fileno())
-    wakeup.clear()  # without waiting
+    wakeup.clear()  # does not block
     assert not is_readable(wakeup.fileno())
 
 
 def test_a_wakeup_that_is_set_very_often(wakeup: Wakeup) -> None:
-    """Neither does it wait, nor is anything left of it once it is cleared."""
-    for _ in range(20_000):  # a pipe is full by then
+    """Setting it does not block, and a single clear resets it."""
+    for _ in range(20_000):  # more than fits into a pipe
         wakeup.set()
     wakeup.clear()
     assert not is_readable(wakeup.fileno())
@@ -91,7 +91,7 @@ def test_no_descriptors_left() -> None:
 
 @pytest.fixture(params=["poll", "select"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """How a poller waits: by select where monkey patching has taken poll away."""
+    """Each kind of poller: select is used if monkey patching has removed poll."""
     way: str = request.param
     if way == "select":
         monkeypatch.delattr(select, "poll")
@@ -121,7 +121,7 @@ def test_what_is_readable_is_told(wakeups: tuple[Wakeup, Wakeup]) -> None:
 
 @pytest.mark.usefixtures("way")
 def test_a_wait_lasts_as_long_as_it_is_told(wakeups: tuple[Wakeup, Wakeup]) -> None:
-    """And never less, not even by part of a millisecond: whoever asks again would not rest."""
+    """And never less, not even by a fraction of a millisecond: a caller that repeats it would spin."""
     poller = Poller(wakeups[0].fileno())
     for seconds in (0.0001, 0.0207):
         begin = time.monotonic()
@@ -147,7 +147,7 @@ def test_room_to_write_is_waited_for_where_it_is_asked_for(wakeups: tuple[Wakeup
             stack.callback(os.close, descriptor)
         poller = Poller(wakeups[0].fileno(), writer)
         assert poller.wait(3600, writer) == [writer]
-        assert poller.wait(0) == []  # in that wait alone
+        assert poller.wait(0) == []  # only in that wait
         try:
             while True:
                 os.write(writer, bytes(4096))
@@ -171,7 +171,7 @@ def test_a_descriptor_that_select_does_not_know(
 
 
 def test_what_combines_descriptors(wakeups: tuple[Wakeup, Wakeup]) -> None:
-    """It is readable while one of them is."""
+    """It is readable while any of them is."""
     with combine(*(wakeup.fileno() for wakeup in wakeups)) as combined:
         assert not is_readable(combined.fileno())
         for wakeup in wakeups:
@@ -190,7 +190,7 @@ def test_no_descriptors_left_to_combine(wakeups: tuple[Wakeup, Wakeup]) -> None:
 
 
 def test_one_that_cannot_be_combined() -> None:
-    """Nothing is left of it."""
+    """Nothing is leaked."""
     before = open_descriptors()
     with open(__file__) as file, pytest.raises(XenStoreError) as caught:
         combine(file.fileno())

@@ -1,4 +1,4 @@
-"""Interruptions of a connection of our own, in C and in Python: what raises, and what uses the same connection."""
+"""Interruptions of a wire connection, in C and in Python, by handlers that raise or that use the same connection."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ M = MessageType
 
 
 def check_interrupted(error: ConnectionLostError) -> None:
-    """It must tell what has ended the connection."""
+    """The error must name what has ended the connection."""
     assert "Interrupt interrupted it in the middle of a step" in str(error)
 
 
 def is_refused(call: Callable[[], object], expected: object) -> bool:
-    """Whether a call that came in the middle of another was refused, and not carried out whole; nothing else may be."""
+    """Whether a call in the middle of another was refused; otherwise it must have completed with the expected
+    result."""
     try:
         assert call() == expected
     except XenStoreError as error:
@@ -70,7 +71,7 @@ WAITS: dict[str, Callable[[Connection, Events], object]] = {
 @pytest.mark.usefixtures("alarms")
 @pytest.mark.parametrize("wait", WAITS)
 def test_an_interruption_ends_one_wait_and_nothing_else(connect: Connect, wait: str) -> None:
-    """Also where the signal comes to another thread, and so does not end the sleep in the kernel."""
+    """Even if another thread receives the signal, so that the sleep in the kernel is not interrupted."""
     resumed = threading.Event()
 
     def serve(link: Link) -> None:
@@ -99,7 +100,7 @@ def test_an_interruption_ends_one_wait_and_nothing_else(connect: Connect, wait: 
 @of_finalizers
 @pytest.mark.usefixtures("alarms")
 def test_a_storm_of_interruptions(connect: Connect, implementation: str) -> None:
-    """Each request has its own reply, here and in other threads, or the connection says what has ended it."""
+    """Each request gets its own reply, in this thread and others, or the error names what has ended the connection."""
     with Peer(answer) as peer:
         chance = random.Random(11)
         for _ in range(6):
@@ -159,7 +160,8 @@ USES: dict[str, tuple[Callable[[Connection, Events], object], object]] = {
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("use", USES)
 def test_interrupted_at_any_moment(connect: Connect, use: str) -> None:
-    """The connection answers rightly, this thread and others, or it says what has ended it, and to who polls too."""
+    """Afterwards the connection answers correctly, in this thread and others, or every call, including one that waits
+    for events, says what has ended it."""
     call, expected = USES[use]
     with Peer(answer) as peer:
         connection = connect(peer.path)
@@ -188,7 +190,7 @@ def test_interrupted_at_any_moment(connect: Connect, use: str) -> None:
 
 @pytest.mark.usefixtures("no_collection")
 def test_an_event_that_an_interruption_meets_is_not_lost(connect: Connect, implementation: str) -> None:
-    """In Python. What a function in C has returned is for who calls it."""
+    """Only in Python: a C function has no such moment."""
     if implementation == "C":
         pytest.skip("there is no moment within")
     with Peer(answer) as peer:
@@ -225,7 +227,7 @@ def test_an_event_that_an_interruption_meets_is_not_lost(connect: Connect, imple
 
 @pytest.mark.usefixtures("no_collection")
 def test_what_came_before_the_end_comes_once_though_interrupted(connect: Connect) -> None:
-    """Where the daemon dies, and the interruption comes as that is found."""
+    """The daemon dies, and the interruption comes when that is noticed."""
 
     def serve(link: Link) -> None:
         link.reply(link.request())
@@ -262,7 +264,8 @@ def test_what_came_before_the_end_comes_once_though_interrupted(connect: Connect
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("use", USES)
 def test_a_handler_that_uses_the_connection_at_any_moment(connect: Connect, use: str) -> None:
-    """It is carried out whole, or refused before anything is sent; and so is what it interrupted, always whole."""
+    """The handler's call either completes, or is refused before anything is sent; the interrupted call always
+    completes."""
     call, expected = USES[use]
     with Peer(answer) as peer:
         connection = connect(peer.path)
@@ -274,7 +277,7 @@ def test_a_handler_that_uses_the_connection_at_any_moment(connect: Connect, use:
             refused += is_refused(lambda: read(connection, "/b"), value_of(b"/b"))
             refused += is_refused(lambda: connection.replies(connection.send_many(paths(2))), values(2))
             refused += is_refused(lambda: own.next_event(0), None)
-            own.wake()  # which takes no lock, so it is never refused
+            own.wake()  # takes no lock, so it is never refused
             own.fileno()
 
         for moment in itertools.count():
@@ -311,7 +314,7 @@ def test_a_handler_that_closes_at_any_moment(connect: Connect, use: str) -> None
 
 @pytest.mark.usefixtures("no_collection")
 def test_a_handler_in_the_middle_of_sending(connect: Connect) -> None:
-    """Nothing is sent twice, or within another message."""
+    """Nothing is sent twice, or inside another message."""
     taken: list[list[Packet]] = []
 
     def serve(link: Link) -> None:
@@ -337,7 +340,7 @@ def test_a_handler_in_the_middle_of_sending(connect: Connect) -> None:
 
 @pytest.mark.usefixtures("alarms")
 def test_a_handler_that_uses_what_threads_share(connect: Connect) -> None:
-    """While others read and wait for events: no deadlock, and every reply is the right one."""
+    """While others read and wait for events: no deadlock, and every reply is correct."""
     with Peer(answer) as peer:
         connection = connect(peer.path)
         queue = connection.events("")
@@ -376,7 +379,8 @@ def test_a_handler_that_uses_what_threads_share(connect: Connect) -> None:
 
 
 def test_a_finalizer_that_uses_what_threads_share(connect: Connect) -> None:
-    """Run by the collector, wherever that runs; but not in the peer, which would have to answer itself."""
+    """Finalizers run wherever the garbage collector does; but the peer is another process, since it could not answer
+    itself."""
     with peer_process() as path:
         connection = connect(path)
         queue = connection.events("")
@@ -411,7 +415,7 @@ def test_a_finalizer_that_uses_what_threads_share(connect: Connect) -> None:
 
         taking = Call(take)
         before = gc.get_threshold()
-        gc.freeze()  # what there is by now is not looked through each time
+        gc.freeze()  # so that existing objects are not scanned each time
         gc.set_threshold(5, 5, 5)
         try:
             for call in [Call(partial(work, number)) for number in range(3)]:

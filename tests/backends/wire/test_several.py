@@ -1,4 +1,4 @@
-"""Several connections for bulk work, at a scripted daemon: which are opened, and what befalls them."""
+"""Several connections for bulk work, to a scripted daemon: when they are opened, and what happens if they fail."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ M = MessageType
 
 @pytest.fixture(autouse=True)
 def _both(implementation: str) -> None:
-    """Everything here, over connections in C and in Python."""
+    """Runs every test here with connections in C and in Python."""
 
 
 def test_they_are_opened_where_it_is_worth_it() -> None:
@@ -37,10 +37,10 @@ def test_they_are_opened_where_it_is_worth_it() -> None:
         assert len(counting.requests) == 1
         assert xs.read_many(PATHS) == VALUES
         assert len(counting.requests) == 4
-        assert min(counting.requests.values()) > 500  # each does its share
+        assert min(counting.requests.values()) > 500  # each carries its share
         before = dict(counting.requests)
         assert xs.read_many(PATHS[:100]) == VALUES[:100]
-        assert sum(before[link] != counting.requests[link] for link in before) == 1  # so little is for one
+        assert sum(before[link] != counting.requests[link] for link in before) == 1  # so few requests use only one
 
 
 @pytest.mark.parametrize(("text", "number"), [("1", 1), ("3", 3), ("16", 16)])
@@ -51,7 +51,7 @@ def test_the_environment_says_how_many(monkeypatch: pytest.MonkeyPatch, text: st
         with client_at(peer, connections=None) as xs:
             assert xs.read_many(PATHS) == VALUES
         assert len(counting.requests) == number
-        with client_at(peer, connections=2) as xs:  # which goes before
+        with client_at(peer, connections=2) as xs:  # takes precedence
             assert xs.read_many(PATHS) == VALUES
         assert len(counting.requests) == number + 2
 
@@ -77,7 +77,7 @@ def test_nor_this(tmp_path: Path, number: Any, error: type[Exception]) -> None:
 
 
 def test_with_no_descriptors_left_it_is_done_with_fewer(xenstored: Daemon) -> None:
-    """By a daemon in a process of its own, which has enough of them."""
+    """The daemon is another process, whose descriptors are not limited."""
     paths = ["/"] * 3000
     with Client(xenstored.socket_path, backend="wire", connections=4) as xs:
         value = xs.read("/")
@@ -90,7 +90,7 @@ def test_with_no_descriptors_left_it_is_done_with_fewer(xenstored: Daemon) -> No
 
 
 def end_of_one(link: Link) -> None:
-    """It answers some, and hangs up."""
+    """Answer some requests, then hang up."""
     for _ in range(100):
         link.reply(link.request())
     link.hang_up()
@@ -102,7 +102,7 @@ def load(xs: Client) -> None:
 
 @pytest.mark.parametrize("work", [lambda xs: xs.read_many(PATHS), load], ids=["read_many", "load"])
 def test_a_further_one_that_is_lost(work: Callable[[Client], object]) -> None:
-    """The first does its work; the next time there are as many as before."""
+    """The first connection does its work; the next call uses as many as before."""
     with Peer(answer, answer, end_of_one, answer) as peer, client_at(peer) as xs:
         for _ in range(3):
             work(xs)
@@ -111,7 +111,7 @@ def test_a_further_one_that_is_lost(work: Callable[[Client], object]) -> None:
 
 
 def test_threads_that_share_one_that_is_lost() -> None:
-    """None of them is told that the client is closed."""
+    """None of them gets the error that the client is closed."""
     with Peer(answer, *[end_of_one] * 20, answer) as peer, client_at(peer) as xs:
         calls = [Call(lambda: [xs.read_many(PATHS) for _ in range(5)]) for _ in range(4)]
         for call in calls:
@@ -128,7 +128,7 @@ def test_the_first_one_that_is_lost() -> None:
 
 
 def test_a_daemon_that_accepts_nobody_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no descriptors left, perhaps: it is done over the first, and not tried again for some time."""
+    """Perhaps it has no descriptors left: the first connection does the work, and no other is tried for some time."""
     monkeypatch.setattr("xsffi.backends.wire.backend.FURTHER_PATIENCE", 0.2)
     silent = [0]
 
@@ -143,7 +143,7 @@ def test_a_daemon_that_accepts_nobody_any_more(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_socket_that_has_gone() -> None:
-    """The daemon serves whom it has accepted: so it is done over the first."""
+    """The daemon still serves existing connections, so the first does all the work."""
     with Peer(answer) as peer, client_at(peer) as xs:
         assert xs.read("/a") == value_of(b"/a")
         os.rename(peer.path, f"{peer.path}.away")
@@ -178,7 +178,7 @@ def test_its_time_is_up() -> None:
 
 
 def test_an_interruption_leaves_them_alive() -> None:
-    """What was asked is answered late, to nobody."""
+    """Late replies are dropped."""
     go_on = threading.Event()
 
     def stop_and_go(link: Link) -> None:

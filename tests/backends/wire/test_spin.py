@@ -1,4 +1,4 @@
-"""Whether to try again at once before going to sleep, and for how long."""
+"""Whether to spin before sleeping, and for how long."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xsffi.errors import InvalidArgumentError
 
 @pytest.fixture(autouse=True)
 def processors(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many processors there are, which the test may change: two."""
+    """The number of processors, initially two, which the test may change."""
     processors = [2]
     monkeypatch.setattr(spin, "_processors", lambda: processors[0])
     monkeypatch.delenv("XSFFI_SPIN", raising=False)
@@ -23,7 +23,7 @@ def processors(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The time, which the test may change."""
+    """The clock, which the test may change."""
     clock = [100.0]
     monkeypatch.setattr(spin, "monotonic", lambda: clock[0])
     return clock
@@ -69,7 +69,7 @@ def test_processors_are_those_that_this_process_may_run_on(monkeypatch: pytest.M
 
 
 def wait(of: Spin, clock: list[float], spun: float, slept: float) -> bool:
-    """Wait for an answer, which takes so many microseconds if it is spun for, and if not; whether it was."""
+    """Wait for an answer that takes `spun` microseconds with spinning, and `slept` without; return whether it spun."""
     spins = of.time() > 0
     begin = clock[0]
     clock[0] += (spun if spins else slept) / 1e6
@@ -79,7 +79,7 @@ def wait(of: Spin, clock: list[float], spun: float, slept: float) -> bool:
 
 @pytest.mark.parametrize(("spun", "slept", "better"), [(10, 30, True), (40, 20, False)])
 def test_the_faster_way_is_learnt(clock: list[float], spun: float, slept: float, better: bool) -> None:
-    """And the other one tried now and then."""
+    """And the other one is tried now and then."""
     of = Spin()
     ways = [wait(of, clock, spun, slept) for _ in range(640)]
     others = [place for place, way in enumerate(ways, 1) if way is not better]
@@ -87,7 +87,7 @@ def test_the_faster_way_is_learnt(clock: list[float], spun: float, slept: float,
 
 
 def test_it_is_learnt_anew(clock: list[float]) -> None:
-    """Where the daemon's processor gets other work, and where that is over."""
+    """When the daemon's processor becomes busy, and when it is idle again."""
     of = Spin()
     for spun, slept, better in ((10, 30, True), (190, 30, False), (10, 30, True)):
         ways = [wait(of, clock, spun, slept) for _ in range(1920)]
@@ -95,7 +95,7 @@ def test_it_is_learnt_anew(clock: list[float]) -> None:
 
 
 def test_one_very_long_answer_changes_little(clock: list[float]) -> None:
-    """It says that the daemon had other work, and nothing of either way."""
+    """It shows that the daemon was busy, and says nothing about either way."""
     of = Spin()
     for _ in range(300):
         wait(of, clock, 10, 100)

@@ -1,4 +1,4 @@
-"""What carries bytes: the daemon's socket and the kernel's device; and how to connect to the socket."""
+"""The transports: the daemon's socket and the kernel's device; and connecting to the socket."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from xsffi.errors import ClientClosedError, ConnectionLostError, XenStoreError, 
 
 
 class Ends:
-    """A transport, and the other end of its stream."""
+    """A transport and the other end of its stream."""
 
     def __init__(self, transport: Transport, far: int) -> None:
         self.transport = transport
@@ -48,7 +48,7 @@ class Ends:
         return heard
 
     def received(self) -> bytes:
-        """What the transport receives next, once there is something."""
+        """The next bytes that the transport receives, once there are some."""
         assert is_readable(self.transport.fileno(), 60)
         into: list[bytes] = []
         assert self.transport.receive(into)
@@ -67,7 +67,7 @@ def _over_a_socket() -> Ends:
 
 
 def _over_a_device() -> Ends:
-    """A terminal in raw mode stands for the device, as in :class:`daemons.PtyBridge`."""
+    """A terminal in raw mode replaces the device, as in :class:`daemons.PtyBridge`."""
     far, near = os.openpty()
     tty.setraw(near)
     os.set_blocking(near, False)
@@ -99,7 +99,7 @@ def test_what_has_not_come_is_not_waited_for(ends: Ends) -> None:
 
 
 def test_what_there_is_no_room_for_is_not_waited_for(ends: Ends) -> None:
-    """What was sent before is all there, and there is room again once it is taken."""
+    """What was sent before has arrived in full, and there is room again once it is read."""
     piece = b"x" * 1000
     sent = 0
     while size := ends.transport.send(piece):
@@ -122,7 +122,7 @@ def test_the_end_of_the_stream(ends: Ends) -> None:
 
 
 def test_a_daemon_that_died_is_no_signal() -> None:
-    """Also in a program that has SIGPIPE end it."""
+    """Even in a program that SIGPIPE would kill."""
     program = """
 import signal, socket
 from xsffi.backends.wire.transports import SocketTransport
@@ -144,7 +144,7 @@ def test_it_is_closed_once(ends: Ends) -> None:
     ends.transport.close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(descriptor)
-    # The number may be anybody's by now.
+    # The number may belong to another file by now.
     another = os.open("/dev/null", os.O_RDONLY)
     assert another == descriptor
     ends.transport.close()
@@ -158,7 +158,7 @@ def test_to_shut_a_socket_tells_the_other_end() -> None:
     assert os.read(ends.far, 1) == b""
     assert os.fstat(ends.transport.fileno())
     ends.hang_up()
-    ends.transport.shut()  # does nothing more
+    ends.transport.shut()  # does nothing any more
     ends.transport.close()
 
 
@@ -176,7 +176,7 @@ def test_to_shut_a_device_leaves_it_as_it_is() -> None:
     [(SocketTransport, Kind.SOCKET, 4096, True), (DeviceTransport, Kind.DEVICE, 4080, False)],
 )
 def test_what_each_takes(transport: type[Transport], kind: str, payload_max: int, joined: bool) -> None:
-    """The kernel takes one message at a time, with its header within 4096 bytes."""
+    """The kernel accepts one message at a time, of at most 4096 bytes with its header."""
     assert (transport.kind, transport.payload_max, transport.joined) == (kind, payload_max, joined)
 
 
@@ -193,7 +193,7 @@ def test_a_device_that_is_gone(monkeypatch: pytest.MonkeyPatch, number: int) -> 
 
 @pytest.mark.parametrize("number", [errno.E2BIG, errno.EINVAL, errno.ENOMEM])
 def test_a_device_that_refuses_one_message(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """The stream goes on."""
+    """The stream stays usable."""
     ends = _over_a_device()
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", _failing(number))
@@ -214,7 +214,7 @@ def _failing(number: int) -> Callable[[int, bytes], int]:
     return write
 
 
-# A device is opened.
+# Opening a device.
 
 
 def test_a_device_is_opened_without_waiting_and_for_this_process_alone() -> None:
@@ -235,12 +235,12 @@ def test_no_device(tmp_path: Path) -> None:
     assert caught.value.filename == str(tmp_path / "none")
 
 
-# A socket is connected to.
+# Connecting to a socket.
 
 
 @pytest.mark.parametrize("timeout", [None, 0.0, 5.0])
 def test_a_connection(timeout: float | None) -> None:
-    """Whatever the program has set for its own sockets."""
+    """Whatever default timeout the program has set for its sockets."""
     socket.setdefaulttimeout(timeout)
     try:
         with peer_process() as path, connect(path, timeout) as connection:
@@ -299,7 +299,7 @@ def test_no_descriptors_left(xenstored: Daemon) -> None:
 
 @contextmanager
 def crowded(path: Path) -> Iterator[socket.socket]:
-    """A listener at which as many wait to be accepted as may."""
+    """A listener whose backlog is full."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket(socket.AF_UNIX))
         listener.bind(str(path))
@@ -355,7 +355,7 @@ def test_what_a_check_raises_ends_it(tmp_path: Path) -> None:
         before = open_descriptors()
         with pytest.raises(ClientClosedError) as caught:
             connect(str(path), None, check)
-        assert caught.value.filename is None  # it is raised as it is
+        assert caught.value.filename is None  # it is raised unchanged
         assert open_descriptors() == before
     assert len(tries) == 3
 
