@@ -1,4 +1,4 @@
-"""What tests of the command share: a store with the sample that the documentation shows, and clients of it."""
+"""Fixtures for tests of the command: a store with the documentation's sample, and a client of it."""
 
 from __future__ import annotations
 

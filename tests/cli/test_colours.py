@@ -1,4 +1,4 @@
-"""Colours of single words."""
+"""Colours of words."""
 
 from __future__ import annotations
 

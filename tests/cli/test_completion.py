@@ -1,4 +1,4 @@
-"""``xsffi completion``: what real shells make of it."""
+"""``xsffi completion``, in real shells."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from xsffi.cli.opening import Opening
 from xsffi.cli.output import Output
 from xsffi.testing import EmbeddedStore
 
-# What is typed, and what can stand in the place of its last word, in each shell alike.
+# What is typed, and the candidates for its last word, which are the same in each shell.
 CASES = [
     ("wa", ["wait", "watch"]),
     ("--so", ["--socket"]),
@@ -51,7 +51,7 @@ CASES = [
 
 @pytest.fixture
 def environment(store: EmbeddedStore, tmp_path: Path) -> dict[str, str]:
-    """That of a shell that finds ``xsffi``, and, in a folder of its own, its completions."""
+    """The environment of a shell that finds ``xsffi``, with a home directory of its own."""
     program = tmp_path / "xsffi"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m xsffi "$@"\n')
     program.chmod(0o755)
@@ -69,18 +69,18 @@ def cases(store: EmbeddedStore, tmp_path: Path) -> list[tuple[str, list[str]]]:
 
 
 def script(shell: str, environment: dict[str, str], folder: Path) -> Path:
-    """The completion, in a file; the test is skipped where there is no such shell."""
+    """Write the completion script to a file; skip the test if the shell is not installed."""
     if shutil.which(shell) is None:
         pytest.skip(f"there is no {shell}")
     written = ran(environment, "completion", shell)
     assert (written.status, written.errors) == (0, "")
-    place = folder / "_xsffi"  # as zsh wants it
+    place = folder / "_xsffi"  # the name that zsh expects
     place.write_text(written.output)
     return place
 
 
 def in_shell(environment: dict[str, str], *command: str) -> list[str]:
-    """The lines that a shell prints."""
+    """The output of a shell, as lines."""
     done = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE
     )
@@ -127,7 +127,7 @@ INTERACTIVE = {
 
 @pytest.mark.parametrize("shell", INTERACTIVE)
 def test_by_the_key(shell: str, environment: dict[str, str], tmp_path: Path) -> None:
-    """What is completed is carried out: it was right."""
+    """The completed commands run, and their output shows that they are correct."""
     script(shell, environment, tmp_path)
     command, prepare = INTERACTIVE[shell]
     ours, theirs = pty.openpty()
@@ -139,7 +139,7 @@ def test_by_the_key(shell: str, environment: dict[str, str], tmp_path: Path) -> 
         prepare,
         "xsffi rea\t/tool/na\t",
         "xsffi --domain we\tread device/vif/0/ma\t",
-        "xsffi read /local/domain/5/device/vbd/5171\t/devi\t",  # an only child, below which there is more
+        "xsffi read /local/domain/5/device/vbd/5171\t/devi\t",  # an only child, which has children itself
         "xsffi devices --ch\tne\t",
         "exit",
     ]
@@ -156,7 +156,7 @@ def test_by_the_key(shell: str, environment: dict[str, str], tmp_path: Path) -> 
     assert any(line.startswith("5 (web)  vif/1") for line in lines), sent
 
 
-# What the shells call.
+# What the completion scripts call.
 
 
 @pytest.fixture
@@ -231,8 +231,8 @@ def test_without_shtab(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_zsh_s_function_is_shtab_s() -> None:
-    """Ours replaces it, and calls it: shtab promises neither its name, nor where it is defined and called, nor that it
-    drops the words before the command, which ours must therefore keep."""
+    """Ours replaces shtab's and calls it. This relies on details that shtab does not document: its name, where it is
+    defined and called, and that it drops the words before the command, which ours must therefore save."""
     lines = [line.strip() for line in called(completion, Opening({}), "zsh").output.splitlines()]
 
     def places(text: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Contents of dump files, their tops, and what is different between two of them."""
+"""The contents of dump files, their common top, and the differences between two of them."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ ESCAPE = "\x1b"
 
 
 def test_what_the_daemon_does_not_take(store: EmbeddedStore) -> None:
-    """It is told what it takes."""
+    """The error lists the commands that it accepts."""
     status, output, errors = typed(store.path, "control", "nix", "-x")
     assert (status, output) == (3, "")
     lines = errors.splitlines()
@@ -50,7 +50,7 @@ def test_wrong_usage(store: EmbeddedStore) -> None:
 
 
 class Answering:
-    """A client whose daemon gives these answers to CONTROL: what no daemon says."""
+    """A client that returns the given answers to CONTROL, such as no daemon sends."""
 
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
@@ -72,7 +72,7 @@ def test_a_terminal_is_sent_no_control_bytes(store: EmbeddedStore, monkeypatch: 
 
 
 class TestLiveUpdate:
-    """xenstored becomes another program, here one of the same, and nobody notices."""
+    """xenstored replaces itself by another program, here the same one, without clients noticing."""
 
     @pytest.fixture
     def daemon(self) -> Iterator[Daemon]:
@@ -91,7 +91,7 @@ class TestLiveUpdate:
         return str(daemon.packages.xenstored)
 
     def started(self, daemon: Daemon) -> str:
-        """What is there once for each start of the program."""
+        """The daemon's command line, which each start of the program changes."""
         with open(f"/proc/{daemon.pid}/cmdline") as file:
             return file.read()
 
@@ -102,7 +102,7 @@ class TestLiveUpdate:
         with xs.watch("/a"):
             xs.read_watch(10)
             assert typed(daemon.socket_path, "control", "live-update", *options, file) == (0, "", "")
-            assert self.started(daemon) != before  # it has the option --live-update
+            assert self.started(daemon) != before  # it now has the option --live-update
             xs.write("/a", "2")
             assert xs.read_watch(10).path == "/a"
 
@@ -122,7 +122,7 @@ class TestLiveUpdate:
         assert self.started(daemon) == before
 
     def test_a_transaction_in_its_way(self, daemon: Daemon, xs: xsffi.Client, file: str) -> None:
-        """It waits for that to end, and gives up; then another one may begin."""
+        """The command waits for the transaction's end and gives up; a second attempt is possible."""
         with xs.transaction() as transaction:
             transaction.write("/a", "1")
             begin = monotonic()

@@ -20,12 +20,12 @@ from xsffi.cli.parsers import UsageError
 from xsffi.testing import EmbeddedStore
 
 DEVICES = "/local/domain/5/device/vif"
-NOWHERE = Opening({"socket": "/nowhere/socket"})  # a comparison of files opens none
+NOWHERE = Opening({"socket": "/nowhere/socket"})  # comparing files opens no store
 
 
 @pytest.fixture
 def dumped(tmp_path: Path) -> Callable[..., str]:
-    """Writes a file of nodes; gives its name."""
+    """Writes nodes to a file; returns its name."""
 
     def write(name: str, nodes: list[Node]) -> str:
         (tmp_path / name).write_text("".join(f"{node.to_json()}\n" for node in nodes))
@@ -100,7 +100,7 @@ class TestWhichIsWhich:
             compared(store, f"store:{plain}", "/tool")
 
     def test_a_folder_is_no_file(self, store: EmbeddedStore, xs: xsffi.Client) -> None:
-        """Names such as /tmp may be of both."""
+        """A path such as /tmp may exist both in the store and as a directory."""
         xs.write("/tmp", "1")
         assert compared(store, "/tmp", "store:/tmp") == (0, "", "")
 

@@ -1,5 +1,5 @@
-"""What xenstore-utils do, the same: each command line through both, on each store; what they print, their exit status
-and all nodes afterwards are compared. Complaints are in our words."""
+"""Commands shared with xenstore-utils: each command line is run through both, on each store; output, exit status and
+all nodes afterwards must be the same. Error messages are our own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SAMPLE = {
     "tidy/one/two": b"2",
     "tidy/none/of/these/has/a/value": b"but this",
 }
-MANY = {f"many/{number}": b"" for number in range(1000)}  # more names than one message carries
+MANY = {f"many/{number}": b"" for number in range(1000)}  # more names than fit into one message
 NOBODYS = (Permission(0, "n"),)
 PERMISSIONS = {
     "name": (*NOBODYS, Permission(5, "r")),
@@ -47,7 +47,7 @@ PERMISSIONS = {
     "long": (*NOBODYS, Permission(1, "r")),
 }
 
-# Each is carried out in /s, which has the above, after {} is replaced by its path.
+# Each runs on the above nodes below /s; {} stands for /s.
 READ = """
 read {}/name
 read {}/empty
@@ -263,20 +263,20 @@ control live-update /nothing/there
 """
 LINES = [line for text in (READ, LIST, EXISTS, WRITE, RM, CHMOD, LS, OTHER) for line in text.strip().splitlines()]
 TOP = "/s"
-WIRE = ("--backend", "wire")  # a bridge to a guest's ring serves one connection at a time
+WIRE = ("--backend", "wire")  # the bridge to a guest's ring serves one connection at a time
 
 WIDTHS = [0, 1, 2, 3, 9, 10, 11, 12, 13, 20, 21, 35, 60, 62, 63, 79, 80, 81, 120, 600]
 
 
-in_one_store = pytest.mark.parametrize("store", ["embedded"], indirect=True)  # what the client alone does
+in_one_store = pytest.mark.parametrize("store", ["embedded"], indirect=True)  # for what depends on the client alone
 
 
 @pytest.fixture(scope="module", params=[*DAEMON_KINDS, "embedded"])
 def store(request: pytest.FixtureRequest) -> Iterator[Daemon]:
-    """A store of each kind for these tests alone."""
+    """A store of each kind, used by these tests only."""
     require_packages()
     with EmbeddedDaemon() if request.param == "embedded" else start_daemon(request.param) as store:
-        yield cast(Daemon, store)  # the embedded store has what these tests use of it
+        yield cast(Daemon, store)  # the embedded store has the attributes that these tests use
 
 
 @pytest.fixture
@@ -286,7 +286,7 @@ def dom0(store: Daemon) -> Iterator[Client]:
 
 
 def fill(dom0: Client, values: Mapping[str, bytes]) -> None:
-    """The store is as at the beginning, with these nodes."""
+    """Reset the store to its initial state, with these nodes."""
     home = "/local/domain/0"
     dom0.mkdir(home)
     for top in (TOP, f"{home}/relative"):
@@ -296,17 +296,17 @@ def fill(dom0: Client, values: Mapping[str, bytes]) -> None:
 
 
 def theirs(store: Daemon, command: str, *arguments: str) -> Ran:
-    """The tool of xenstore-utils."""
+    """Run the tool of xenstore-utils."""
     return program(store.environment(), store.packages.tool(f"xenstore-{command}"), *arguments)
 
 
 def ours(store: Daemon, command: str, *arguments: str) -> Ran:
-    """The command of ours."""
+    """Run our command."""
     return typed(store.socket_path, command, *arguments)
 
 
 def check_same(store: Daemon, dom0: Client, command: str, *arguments: str, conflicts: int = 0) -> None:
-    """Carry out a command line with both, on the same nodes; so many of its commits are in conflict."""
+    """Run a command line with both, on the same nodes; the first `conflicts` commits fail with a conflict."""
     values = {**SAMPLE, **MANY} if f"{TOP}/many" in arguments else SAMPLE
 
     def outcome(carry_out: Callable[[], Ran]) -> tuple[Ran, list[Node]]:
@@ -322,7 +322,7 @@ def check_same(store: Daemon, dom0: Client, command: str, *arguments: str, confl
     we, our_tree = outcome(lambda: ours(store, command, *arguments))
     assert (we.output, we.status) == (they.output, they.status), (we.errors, they.errors)
     assert our_tree == their_tree
-    assert bool(we.errors) == bool(they.errors) or command == "exists"  # ours says why it is no path
+    assert bool(we.errors) == bool(they.errors) or command == "exists"  # ours says why it is not a valid path
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -359,11 +359,11 @@ def test_ls_on_a_terminal(store: Daemon, dom0: Client, columns: int) -> None:
     ],
 )
 def test_in_conflict_with_others(store: Daemon, dom0: Client, line: str) -> None:
-    """It is done again from its beginning, and what it prints comes once."""
+    """The transaction is repeated, and the output appears once."""
     check_same(store, dom0, *line.replace("{}", TOP).split(), conflicts=3)
 
 
-# What no list of examples covers, and happens in the client.
+# Client-side formatting and parsing, which a list of examples cannot cover.
 
 
 @in_one_store
@@ -414,7 +414,7 @@ def test_how_ls_lays_out_a_tree(store: Daemon, values: dict[str, bytes], columns
 
 
 class TestOnPurpose:
-    """Where it is another one."""
+    """Intended differences."""
 
     def test_unknown_options_are_refused(self, store: Daemon, dom0: Client) -> None:
         fill(dom0, SAMPLE)
@@ -425,7 +425,7 @@ class TestOnPurpose:
             assert we.errors.startswith(f"xsffi: unknown option {'-x' if option == '-px' else option};")
 
     def test_a_value_that_is_an_option_by_mistake(self, store: Daemon, dom0: Client) -> None:
-        """Theirs drops it, and takes the next path for the value."""
+        """Theirs drops it, and takes the next path as the value."""
         fill(dom0, SAMPLE)
         line = ["write", f"{TOP}/name", "-5", f"{TOP}/other"]
         assert theirs(store, *line).status == 0
@@ -435,7 +435,7 @@ class TestOnPurpose:
         assert dom0.read(f"{TOP}/name") == b"guest"
 
     def test_list_of_the_root_with_prefix(self, store: Daemon, dom0: Client) -> None:
-        """As that of Xen 4.22; before, there are two slashes."""
+        """As in Xen 4.22; earlier releases print two slashes."""
         they = theirs(store, "list", "-p", "/").output
         assert ours(store, "list", "-p", "/").output == they.replace("//", "/")
 
@@ -450,9 +450,10 @@ class TestOnPurpose:
         assert dom0.get_permissions(f"{TOP}/name") == [Permission(5, "r")]
 
     def test_chmod_of_a_deep_tree(self, store: Daemon, dom0: Client) -> None:
-        """Theirs cuts paths to 255 bytes: it finds no such node, or goes round and round in the one that it finds."""
+        """Theirs truncates paths to 255 bytes: it then finds no such node, or loops forever on the one that it
+        finds."""
         fill(dom0, SAMPLE)
-        names = ["x" * 21] * 40  # the 255 bytes end within a name
+        names = ["x" * 21] * 40  # the 255th byte is within a name
         dom0.write("/".join([TOP, *names]), "")
         assert theirs(store, "chmod", "-r", TOP, "n8").status == 1
         assert ours(store, "chmod", "-r", TOP, "n8") == (0, "", "")
@@ -468,7 +469,7 @@ class TestOnPurpose:
         assert dom0.dump() == before
 
     def test_ls_of_what_a_guest_may_not_read(self, store: Daemon, dom0: Client) -> None:
-        """Theirs ends there, after an empty line."""
+        """Theirs stops there, after an empty line."""
         home = "/local/domain/5"
         with place_of_guest(store, 5) as place:
             readable = [Permission(0, "n"), Permission(5, "b")]

@@ -1,4 +1,4 @@
-"""``xsffi domains`` and ``xsffi devices``: of trees as toolstacks make them, and as guests may leave them."""
+"""``xsffi domains`` and ``xsffi devices``, on trees as created by toolstacks, and as guests may leave them."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ DOM0 = {"name": "Domain-0", "backend": {}}
 
 
 def found(tree: dict[str, Any], top: str = "/local/domain") -> list[Device]:
-    """The devices of a tree, all of which is seen from `top` down."""
+    """The devices of a tree that is visible from `top` down."""
     with EmbeddedStore({top: tree}) as store:
         return devices_of(Seen({node.path: node for node in store.dump(top)}, [top]))
 
 
 def device(**fields: Any) -> Device:
-    """One that is as usual, but for these fields."""
+    """A typical device, except for these fields."""
     usual = {
         "kind": "vif",
         "id": "0",
@@ -46,7 +46,7 @@ def device(**fields: Any) -> Device:
 
 
 def frontend(**nodes: str) -> dict[str, Any]:
-    """The home of a domain with one."""
+    """The home of a domain with a frontend."""
     usual = {"backend": "/local/domain/0/backend/vif/5/0", "backend-id": "0", "state": "4"}
     return {"device": {"vif": {"0": {**usual, **nodes}}}}
 
@@ -81,7 +81,7 @@ class TestDevices:
         "named", ["/", "/local/domain/5/device/vif/0", "/tool/x", "/local/domain/70000/backend/a/b/c"]
     )
     def test_a_frontend_that_names_what_is_no_backend(self, named: str) -> None:
-        """A guest may write there what it likes."""
+        """A guest may write anything there."""
         (one,) = found({"5": frontend(backend=named), "0": {"backend": {}}}, "/local/domain")
         assert (one.dangling, one.backend) == ("not-a-backend", named)
 
@@ -163,7 +163,7 @@ class TestDevices:
         assert found({"5": frontend(), "0": backend(frontend="")}) == [device(dangling="backend-names-none")]
 
     def test_a_frontend_that_names_the_backend_of_another(self) -> None:
-        """As a guest may."""
+        """A guest may do that."""
         other = {"device": {"vif": {"0": {"backend": "/local/domain/0/backend/vif/5/0", "state": "4"}}}}
         path = "/local/domain/6/device/vif/0"
         owner = "/local/domain/5/device/vif/0"
@@ -173,7 +173,7 @@ class TestDevices:
         ]
 
     def test_a_backend_whose_frontend_has_another(self) -> None:
-        """As where a device was moved to another backend domain, and the old one left behind."""
+        """For example if a device was moved to another backend domain, and the old backend left behind."""
         path = "/local/domain/3/backend/vif/5/0"
         assert found({"5": frontend(backend=path), "3": backend(), "0": backend()}) == [
             device(
@@ -234,7 +234,7 @@ def test_the_devices_of_a_domain_are_those_of_which_it_has_an_end(xs: xsffi.Clie
 
 
 def test_devices_in_json(xs: xsffi.Client) -> None:
-    xs.write("/local/domain/5/device/vif/0/state", "connected")  # a guest may write what it likes
+    xs.write("/local/domain/5/device/vif/0/state", "connected")  # a guest may write anything
     _, output, _ = called(devices, xs, json=True)
     lines = [json.loads(line) for line in output.splitlines()]
     assert lines[3] == {
@@ -293,7 +293,7 @@ def test_every_way_to_dangle_has_words_and_is_documented() -> None:
 
 def test_check(xs: xsffi.Client) -> None:
     assert called(devices, xs, "web", check=True).status == 1
-    assert called(devices, xs, "7", check=True).status == 1  # of which something is left
+    assert called(devices, xs, "7", check=True).status == 1  # a backend is left over
     assert called(devices, xs, "net", check=True).status == 0
 
 
@@ -354,7 +354,7 @@ def test_a_store_without_domains() -> None:
 
 
 def test_a_guest_sees_its_own(store: EmbeddedStore) -> None:
-    """What it may not read is not said to be gone, and what it may, is."""
+    """What the guest may not read is not reported as gone; what it may read, is."""
     with store.connect() as xs:
         xs.set_permissions("/local/domain/3/backend/vif/5/1/state", ["n3"])
     with store.connect(domid=5) as guest:

@@ -30,7 +30,7 @@ DEVICE = "/local/domain/5/device"
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., str]:
-    """Writes a file of nodes; gives its name."""
+    """Writes nodes to a file; returns its name."""
 
     def write(*nodes: Node) -> str:
         file = tmp_path / "dump"
@@ -71,7 +71,7 @@ class TestLoading:
         assert xs.ls("/tool") == ["xenstored", "motto", "name"]
         assert (xs.read("/tool"), xs.read("/tool/name")) == (b"1", b"2")
         assert xs.get_permissions("/tool/name") == [Permission(7, "n")]
-        assert xs.get_permissions("/tool") == [Permission(0, "n")]  # not told, so left as they were
+        assert xs.get_permissions("/tool") == [Permission(0, "n")]  # not in the file, so unchanged
 
     @pytest.mark.parametrize(
         ("paths", "under", "there"),
@@ -249,7 +249,7 @@ class TestAsAProcess:
         assert {each.path: each[1::2] for each in xs.dump(DEVICE)} == before
 
     def test_of_domains(self, store: EmbeddedStore, xs: xsffi.Client) -> None:
-        """What a domain's home has goes into another one's."""
+        """The contents of a domain's home are loaded into another domain's home."""
         environment = environment_for(store.path)
         home = ran(environment, "--domain", "web", "dump").output
         assert home.splitlines() == [each.to_json() for each in xs.dump("/local/domain/5")]
@@ -284,7 +284,7 @@ class TestAsAProcess:
         done = ran(environment_for(store.path), *arguments, given=given.encode())
         assert (done.status, done.output) == (status, "")
         assert done.errors.startswith(f"xsffi: {complaint}")
-        assert (len(done.errors.splitlines()) == 1) == (status == 1)  # the usage is told with what is wrong with it
+        assert (len(done.errors.splitlines()) == 1) == (status == 1)  # a wrong command line also prints the usage
 
     def test_progress(self, store: EmbeddedStore, xs: xsffi.Client, write: Callable[..., str]) -> None:
         file = write(*(node(f"/new/{number}") for number in range(5000)))

@@ -1,4 +1,4 @@
-"""``--domain``: what it means to each command."""
+"""``--domain``, for each kind of argument."""
 
 from __future__ import annotations
 

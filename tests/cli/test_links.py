@@ -1,4 +1,4 @@
-"""The command under the names of xenstore-utils."""
+"""The command, called by the names of xenstore-utils."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xsffi.testing import EmbeddedStore
 
 @pytest.fixture
 def links(tmp_path: Path) -> Path:
-    """A folder with links to the command, as a user makes them."""
+    """A directory with symbolic links to the command, as a user would create them."""
     command = tmp_path / "xsffi"
     command.write_text(f"#!{sys.executable}\nimport sys\nfrom xsffi.cli.start import main\nsys.exit(main())\n")
     command.chmod(0o755)

@@ -15,13 +15,13 @@ LISTED = 'a = "1"\n b = "2"\nc = "3"\n'
 
 @pytest.fixture(autouse=True)
 def tree(xs: xsffi.Client) -> None:
-    """What is LISTED."""
+    """The nodes of LISTED."""
     for path, value in {"/t/a": "1", "/t/a/b": "2", "/t/c": "3"}.items():
         xs.write(path, value)
 
 
 def test_as_json(xs: xsffi.Client) -> None:
-    """All below, parents first, as a dump has them."""
+    """All nodes below, parents first, as in a dump."""
     lines = called(ls, xs, ["/local/domain"], json=True).output.splitlines()
     nodes = [xsffi.Node.from_json(line) for line in lines]
     assert sorted(nodes) == sorted(xs.dump("/local/domain")[1:])
@@ -31,7 +31,7 @@ def test_as_json(xs: xsffi.Client) -> None:
 
 
 def test_one_moment(xs: xsffi.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is listed is what a snapshot has, though the tree is another one by now."""
+    """The output is that of the snapshot, though the tree has changed since."""
     dump = xs.dump
 
     def dump_and_change(top: str) -> list[xsffi.Node]:
@@ -48,7 +48,7 @@ def test_one_moment(xs: xsffi.Client, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_snapshot(
     xs: xsffi.Client, monkeypatch: pytest.MonkeyPatch, error: type[xsffi.XenStoreError]
 ) -> None:
-    """A guest has used up its watches, or somebody writes all the time: no reason to show nothing."""
+    """If a guest has no watches left, or the tree keeps changing, the nodes are read one by one."""
 
     def fail(top: str) -> list[xsffi.Node]:
         raise error(1, "no snapshot", top)
@@ -85,7 +85,7 @@ def test_the_home_of_a_domain(store: EmbeddedStore) -> None:
 
 
 def test_a_name_that_no_store_has(xs: xsffi.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes from a daemon that is none, and does a terminal no harm."""
+    """A broken daemon may send such a name; it must not reach the terminal unescaped."""
     name = f"{ESCAPE}[31m\n"
     nodes = [xsffi.Node("/tool", b"", (name,), ()), xsffi.Node(f"/tool/{name}", b"", (), ())]
     monkeypatch.setattr(xs, "dump", lambda top: nodes)
@@ -100,7 +100,7 @@ def test_as_a_process_on_a_terminal(store: EmbeddedStore, xs: xsffi.Client) -> N
 
 
 def test_a_deep_tree(xs: xsffi.Client) -> None:
-    """It is as deep as a path can be."""
+    """As deep as a path can be."""
     xs.write("/d" + "/x" * 1000, "")
     lines = called(ls, xs, ["/d"], flat=True).output.splitlines()
     assert len(lines) == 1000

@@ -1,4 +1,4 @@
-"""What stands in the place of a command."""
+"""Arguments in place of a command: help, version, and mistakes."""
 
 from __future__ import annotations
 

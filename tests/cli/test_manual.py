@@ -60,13 +60,13 @@ def test_options_are_told() -> None:
 
 
 def test_the_date_is_one_to_man(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its dashes are no minus signs; packagers set it."""
+    """Its dashes must not become minus signs; packagers set the date."""
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
     assert page("watch").splitlines()[0] == f'.TH XSFFI\\-WATCH "1" "2023-11-14" "xsffi {__version__}" "User Commands"'
 
 
 def test_every_other_dash_is_a_minus_sign() -> None:
-    """So that it can be copied from the page, and found in it."""
+    """So that text copied from the page, or searched for in it, matches."""
     for name in PAGES:
         lines = page(name).splitlines()[1:]
         assert [line for line in lines if re.search(r"(?<!\\)-", line)] == []
@@ -82,12 +82,12 @@ def test_mandoc_has_nothing_to_complain_of(name: str | None) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_what_man_shows(name: str | None) -> None:
-    """Long lines are broken, and no line is taken for a macro, nor any backslash for an escape."""
+    """Long lines are wrapped, and no text is taken for a macro or an escape."""
     if shutil.which("mandoc") is None:
         pytest.skip("there is no mandoc")
     command = ["mandoc", "-T", "utf8", "-O", "width=1000"]
     shown = subprocess.run(command, input=page(name), capture_output=True, text=True, timeout=60).stdout
-    words = re.sub(".\b", "", shown).split()  # it prints bold letters twice
+    words = re.sub(".\b", "", shown).split()  # bold letters are printed twice
     parser = whole_parser() if name is None else command_parser(name)
     expected = [*EXAMPLES[name], *EXAMPLES[name].values(), *exit_statuses(name).values(), *ENVIRONMENT.values()]
     if name is not None:
@@ -105,7 +105,7 @@ def test_every_command_has_examples() -> None:
 
 @pytest.mark.parametrize("line", [line for examples in EXAMPLES.values() for line in examples])
 def test_an_example(store: EmbeddedStore, tmp_path: Path, line: str) -> None:
-    """It succeeds, or fails since there is something to tell; what goes on without end is only parsed."""
+    """It succeeds, or fails because it has found something; what never ends is only parsed."""
     (tmp_path / "xsffi").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m xsffi "$@"\n')
     (tmp_path / "xsffi").chmod(0o755)
     (tmp_path / "man").write_text("#!/bin/sh\nexec cat\n")
@@ -125,7 +125,7 @@ def test_an_example(store: EmbeddedStore, tmp_path: Path, line: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_exit_statuses(name: str) -> None:
-    """As in the code: of a wrong command line, and of an error of the store."""
+    """The documented statuses of a wrong command line and of an error of the store match the actual ones."""
     statuses = exit_statuses(name)
     assert "a wrong command line" in statuses[typed("/no/such/socket", name, "--nonsense").status]
     lines = {"read": ["/a"], "write": ["/a", "1"], "list": ["/a"], "rm": ["/a"], "exists": ["/a"], "watch": ["/a"],

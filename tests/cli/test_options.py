@@ -1,4 +1,4 @@
-"""What stands before the command: which store, over what, and what is told of it."""
+"""The options before the command: which store, over which backend, and what is reported."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xsffi.testing import EmbeddedStore
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """One that leads to no store."""
+    """An environment that leads to no store."""
     return environment_for(str(tmp_path / "nothing"))
 
 

@@ -1,4 +1,4 @@
-"""Command lines, as getopt takes them."""
+"""Command lines, parsed as getopt does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Places of domains and devices, and domains by number or name."""
+"""The places of domains and devices, and finding domains by number or name."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_name_may_be_digits_that_are_no_domid(xs: xsffi.Client) -> None:
     ("domain", "home"), [("5", "/local/domain/5"), ("9", "/local/domain/9"), ("web", "/local/domain/5"), (None, None)]
 )
 def test_the_home_of_a_domain(xs: xsffi.Client, domain: str | None, home: str | None) -> None:
-    """As the daemon says."""
+    """The same as the daemon says."""
     assert home_of(xs, domain) == home
     if home is not None:
         assert xs.get_domain_path(int(home.rpartition("/")[2])) == home

@@ -79,14 +79,14 @@ def test_exists_is_silent_but_for_what_can_be_no_node(
 
 
 def test_exists_where_the_daemon_is_gone(store: EmbeddedStore, xs: xsffi.Client) -> None:
-    """That is no node that is missing."""
+    """That is an error, not a missing node."""
     store.stop()
     with pytest.raises(xsffi.ConnectionLostError):
         called(exists, xs, ["/tool"])
 
 
 def test_one_moment_for_several(store: EmbeddedStore, xs: xsffi.Client) -> None:
-    """What changes between two of them is read again, and shown once."""
+    """If one changes before all are read, all are read again, and printed once."""
     xs.write("/n/a", "1")
     xs.write("/n/b", "1")
     reads = 0
@@ -132,7 +132,7 @@ def test_raw_bytes_in_a_pipe(store: EmbeddedStore, xs: xsffi.Client) -> None:
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_ctrl_c_while_the_daemon_stands_still(own_daemon: Daemon, backend: str) -> None:
-    """Over libxenstore too, which goes on waiting after a signal."""
+    """Even over libxenstore, which keeps waiting after a signal."""
     environment = environment_for(own_daemon.socket_path, XSFFI_BACKEND=backend)
     if backend == "libxenstore":
         require_libxenstore()
@@ -140,7 +140,7 @@ def test_ctrl_c_while_the_daemon_stands_still(own_daemon: Daemon, backend: str) 
         environment.update(XSFFI_LIBXENSTORE=str(packages.libxenstore), LD_LIBRARY_PATH=packages.library_path)
     own_daemon.pause()
     with running(environment, "read", "/") as command:
-        time.sleep(1)  # so that it waits for the daemon, on most machines; it is to end earlier too
+        time.sleep(1)  # so that on most machines it is waiting for the daemon by then; it must also end if not
         command.process.send_signal(signal.SIGINT)
         assert command.process.wait(30) == -signal.SIGINT
     own_daemon.resume()

@@ -18,7 +18,7 @@ import xsffi
 
 
 def serving(*arguments: str) -> AbstractContextManager[subprocess.Popen[str]]:
-    """A server that clients can connect to."""
+    """A server that is ready for clients."""
     return started(environment_for("/nowhere"), "xsffi", "serve", *arguments)
 
 

@@ -1,4 +1,4 @@
-"""XenbusStates and where they are."""
+"""XenbusStates, and the nodes that hold them."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def test_numbers_of_domains_have_their_names(xs: xsffi.Client) -> None:
     assert drawn(xs, "/local/domain/0/backend/vif", level=1).splitlines()[1:] == ["├── 5 (web)", "└── 7"]
     assert drawn(xs, "/local/domain/0/device-model").splitlines()[1:] == ["└── 5 (web)", "    └── state = running"]
     assert drawn(xs, "/local/domain/5/data").splitlines()[1:] == ["└── 5 = no domain"]
-    assert "frontend-id = 7\n" in drawn(xs, "/local/domain/0/backend/vif/7")  # there is no such domain
+    assert "frontend-id = 7\n" in drawn(xs, "/local/domain/0/backend/vif/7")  # domain 7 does not exist
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_values_that_cannot_be_shown(xs: xsffi.Client) -> None:
 
 
 def test_a_name_that_no_store_has(xs: xsffi.Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes from a daemon that is none, and does a terminal no harm."""
+    """A broken daemon may send such a name; it must not reach the terminal unescaped."""
     nodes = [xsffi.Node("/a", b"", (f"{ESCAPE}[2J",), ()), xsffi.Node(f"/a/{ESCAPE}[2J", b"1", (), ())]
     monkeypatch.setattr("xsffi.cli.tree.read_tree", lambda xs, top, levels: (nodes, {}))
     assert drawn(xs, "/a") == "/a\n└── \\x1b[2J = 1\n"

@@ -1,4 +1,4 @@
-"""``xsffi watch``: as xenstore-watch, and with values."""
+"""``xsffi watch``: like xenstore-watch, and with values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MOMENT = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ", re.MULTILINE)
 
 
 class Watching:
-    """The command at work in a thread."""
+    """The command, running in a thread."""
 
     def __init__(self, xs: xsffi.Client, paths: Sequence[str], **options: Any) -> None:
         self._file = io.BytesIO()
@@ -40,16 +40,16 @@ class Watching:
 
     @property
     def output(self) -> str:
-        """What it has written so far."""
+        """Its output so far."""
         return self._file.getvalue().decode("utf-8")
 
     def lines(self, number: int) -> list[str]:
-        """Its lines, once there are so many, without the times."""
+        """Wait for this many lines, and return them without the times."""
         until(lambda: self.output.count("\n") >= number or self._call.is_over)
         return MOMENT.sub("", self.output).splitlines()
 
     def end(self) -> list[str]:
-        """Its lines at the end, which is one where all went well."""
+        """Wait until it succeeds, and return all its lines."""
         assert self._call.result() == 0
         return self.lines(0)
 
@@ -61,7 +61,7 @@ def watching(store: EmbeddedStore, *paths: str, **options: Any) -> Iterator[Watc
         yield Watching(xs, paths, **options)
 
 
-# As xenstore-watch.
+# Without options: the output of xenstore-watch.
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def change(xs: xsffi.Client, top: str) -> None:
         t.write(f"{top}/a", "3")
         t.mkdir(f"{top}/d")
         t.rm(f"{top}/b")
-    # xenstored drops an event that equals one which it has not sent yet. It sends one with each reply to another
-    # client, so after these it has sent those of the commit, and that of rm before mkdir comes.
+    # xenstored merges an event with an equal one that it has not sent yet, and sends one with each reply to another
+    # client. So after these reads it has sent those of the commit, and that of rm before mkdir arrives.
     for _ in range(5):
         xs.read(top)
     xs.rm(top)
@@ -109,7 +109,7 @@ def test_the_output_is_that_of_xenstore_watch(
     assert theirs.stdout is not None
     with running(environment, "watch", *arguments) as ours:
         outputs = [ours.output, theirs.stdout]
-        # Each path is told of at once: so both watch by then.
+        # Each watch fires at once, so after these lines both are watching.
         begun = ["".join([output.readline() for _ in range(paths)]) for output in outputs]
         change(other, top)
         said = [lines + output.read() for lines, output in zip(begun, outputs)]
@@ -167,7 +167,7 @@ def test_values(store: EmbeddedStore, xs: xsffi.Client) -> None:
         assert command.lines(2)[1:] == ['~ /tool/name = "example" -> "other"']
         xs.set_permissions("/tool/name", ["n0"])
         assert command.lines(3)[2:] == ["~ /tool/name (n0,r5) -> (n0)"]
-        xs.write("/tool/name/below", b"\0\n")  # the list of children is no change of the node above
+        xs.write("/tool/name/below", b"\0\n")  # a change of the list of children is not a change of the node above
         assert command.lines(4)[3:] == [r'+ /tool/name/below = "\000\n"']
         xs.rm("/tool/name")
         assert command.end()[4:] == ['- /tool/name = "other"', r'- /tool/name/below = "\000\n"']
@@ -351,7 +351,7 @@ def test_a_terminal(store: EmbeddedStore, xs: xsffi.Client) -> None:
     assert "\x1b" not in without.output
 
 
-# Programs.
+# Running programs.
 
 REPORT = """
 import os, sys
@@ -458,13 +458,13 @@ def test_it_waits_for_the_program_to_end(store: EmbeddedStore) -> None:
 def test_between_programs_it_ends_at_once(store: EmbeddedStore, number: signal.Signals) -> None:
     with running(environment_for(store.path), "watch", "--initial", "/tool/name", "--shell", "echo") as command:
         command.output.readline()
-        sleep(0.2)  # until the program has ended
+        sleep(0.2)  # for the program to end
         command.process.send_signal(number)
         assert (command.process.wait(60), command.errors.read()) == (-number, "")
 
 
 def test_a_signal_that_is_ignored_ends_neither(store: EmbeddedStore) -> None:
-    """As after nohup."""
+    """For example under nohup."""
     line = 'kill -HUP "$PPID"; echo still here'
     command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", sys.executable, "-m", "xsffi", "watch", "-n1", "--initial"]
     ended = program(environment_for(store.path), *command, "/tool/name", "--shell", line)
@@ -472,7 +472,7 @@ def test_a_signal_that_is_ignored_ends_neither(store: EmbeddedStore) -> None:
 
 
 def test_a_program_in_another_thread(xs: xsffi.Client) -> None:
-    """Signals are not its business."""
+    """Only the main thread can install signal handlers."""
     watching = Call(lambda: called(watch, xs, ["/tool/name"], number=1, initial=True, program=["false"]))
     assert watching.result() == (0, "", "xsffi: /tool/name: false exited with status 1\n")
 

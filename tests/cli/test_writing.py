@@ -15,7 +15,7 @@ EVERY_BYTE = bytes(range(256))
 
 
 class TestFrom:
-    """A value from elsewhere."""
+    """A value from a file or standard input."""
 
     def test_a_file(self, xs: xsffi.Client, tmp_path: Path) -> None:
         file = tmp_path / "value"
@@ -57,7 +57,7 @@ class TestFrom:
         assert not xs.exists("/v/new")
 
     def test_what_is_just_too_long(self, store: EmbeddedStore, tmp_path: Path) -> None:
-        """The path and a NUL are in the message too."""
+        """The message also contains the path and a NUL."""
         file = tmp_path / "value"
         file.write_bytes(b"x" * 4096)
         status, _, errors = typed(store.path, "write", "/v/new", "--from", str(file))
@@ -108,7 +108,7 @@ def test_rm_tidy_ends_at_the_first_name_of_a_relative_path(store: EmbeddedStore,
 
 @pytest.mark.parametrize(("release", "status"), [("4.20", 0), ("4.22", 1)])
 def test_every_domain(release: str, status: int) -> None:
-    """Where that may end the daemon, it is asked for."""
+    """An option is needed where it could kill the daemon."""
     with EmbeddedStore({"/v": ""}, release=release) as store, store.connect() as xs:
         assert typed(store.path, "chmod", "/v", "n0", "r32757").status == status
         assert typed(store.path, "chmod", "--allow-any-domain", "/v", "n0", "b32757").status == 0
