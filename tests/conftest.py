@@ -94,8 +94,7 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """List the reasons for skipped tests and expected failures, with counts: on some releases of Xen much is
-    skipped."""
+    """List the reasons for skipped tests and expected failures, with counts; some releases of Xen skip many."""
     reasons = Counter(
         getattr(report, "wasxfail", "") or report.longrepr[2]
         for outcome in ("skipped", "xfailed")
@@ -133,7 +132,7 @@ def _is_slow(item: pytest.Item) -> bool:
 
 @pytest.fixture(scope="session")
 def xenstored() -> Iterator[Daemon]:
-    """A C xenstored that lives as long as the session; a test that stops or kills one starts its own."""
+    """A C xenstored for the whole session; a test that stops or kills one starts its own."""
     require_packages()
     with start_daemon("xenstored") as daemon:
         yield daemon
@@ -141,7 +140,7 @@ def xenstored() -> Iterator[Daemon]:
 
 @pytest.fixture(scope="session")
 def oxenstored() -> Iterator[Daemon]:
-    """An oxenstored that lives as long as the session."""
+    """An oxenstored for the whole session."""
     require_packages()
     with start_daemon("oxenstored") as daemon:
         yield daemon
@@ -194,7 +193,7 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def xs(daemon: Daemon, backend: str) -> Iterator[xsffi.Client]:
-    """A client over each backend of each daemon, as dom0."""
+    """A client of each daemon over each backend, as dom0."""
     with client_of(daemon, backend) as client:
         yield client
 

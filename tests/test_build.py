@@ -270,8 +270,7 @@ def load(name): return text(lib.xsffi_load(name.encode()))
 
 
 def run(extension: Path, expression: str, **extra: str) -> Any:
-    """The value of an expression in a new Python process with the module, since a process can open only one
-    libxenstore."""
+    """The value of an expression in a new process with the module, since a process can open only one libxenstore."""
     program = f"{PRELUDE}\nprint(json.dumps(({expression})))"
     done = python("-c", program, extension, cwd=extension.parent, **extra)
     assert done.returncode == 0, done.stdout
@@ -397,8 +396,7 @@ def test_the_installed_module_is_up_to_date() -> None:
 
 
 def test_the_types_are_those_of_the_table(extension: Path) -> None:
-    """The stub for type checkers has every name in lib, and each function with the number of parameters that it has in
-    C."""
+    """The stub for type checkers has every name in lib, and each function has as many parameters as in C."""
     tree = ast.parse((ROOT / "xsffi" / "_xenstore.pyi").read_text())
     (lib,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Lib")
     methods = {node.name: node for node in lib.body if isinstance(node, ast.FunctionDef)}

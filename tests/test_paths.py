@@ -119,8 +119,7 @@ def test_what_is_no_str(check: Any, path: Any) -> None:
 
 @given(st.text(alphabet=st.sampled_from("ab/@-_. \0\u00e4"), max_size=12) | st.text(max_size=12))
 def test_validate_is_the_specification(path: str) -> None:
-    """xenstore.txt: names of the allowed characters separated by single slashes, with an optional leading and no
-    trailing one."""
+    """xenstore.txt: names of the allowed characters between single slashes, optionally with a leading one."""
     names = path[1:].split("/") if path.startswith("/") else path.split("/")
     good = path == "/" or all(name and set(name) <= set(ALLOWED) for name in names)
     try:

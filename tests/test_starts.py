@@ -124,8 +124,7 @@ def test_what_else_there_is_to_do(store: EmbeddedStore) -> None:
 
 
 def test_where_there_may_be_threads(store: EmbeddedStore) -> None:
-    """Everything is imported with the client: if a thread forks while another one is importing, the child may
-    deadlock."""
+    """Everything is imported with the client: if a thread forks while another imports, the child may deadlock."""
     with_client = "import threading, xsffi; xsffi.Client"
     imported = imported_by(f"{with_client}; exec({VERBS!r})", store)
     assert {name for name in imported - imported_by(with_client, store) if name.startswith("xsffi")} == set()

@@ -251,8 +251,7 @@ class TestAllOfThem:
             await read.close()
 
     async def test_one_after_the_other(self, client: aio.Client, sync: Client, top: str) -> None:
-        """The second iterator gets the events that the first has not returned, also of watches that are open as
-        streams."""
+        """The second iterator gets the events that the first has not returned, also of watches open as streams."""
         async with client as xs, xs.watch(f"{top}/a") as a:
             await xs.watch(f"{top}/b")
             await all_told(xs, sync)

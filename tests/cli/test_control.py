@@ -72,7 +72,7 @@ def test_a_terminal_is_sent_no_control_bytes(store: EmbeddedStore, monkeypatch: 
 
 
 class TestLiveUpdate:
-    """xenstored replaces itself by another program, here the same one, without clients noticing."""
+    """xenstored replaces itself with another program, here the same one, without clients noticing."""
 
     @pytest.fixture
     def daemon(self) -> Iterator[Daemon]:

@@ -450,8 +450,7 @@ class TestOnPurpose:
         assert dom0.get_permissions(f"{TOP}/name") == [Permission(5, "r")]
 
     def test_chmod_of_a_deep_tree(self, store: Daemon, dom0: Client) -> None:
-        """Theirs truncates paths to 255 bytes: it then finds no such node, or loops forever on the one that it
-        finds."""
+        """Theirs truncates paths to 255 bytes: it then finds no such node, or loops forever on the one it finds."""
         fill(dom0, SAMPLE)
         names = ["x" * 21] * 40  # the 255th byte is within a name
         dom0.write("/".join([TOP, *names]), "")

@@ -354,7 +354,7 @@ def test_a_store_without_domains() -> None:
 
 
 def test_a_guest_sees_its_own(store: EmbeddedStore) -> None:
-    """What the guest may not read is not reported as gone; what it may read, is."""
+    """A missing node is reported as gone only if the guest may read it."""
     with store.connect() as xs:
         xs.set_permissions("/local/domain/3/backend/vif/5/1/state", ["n3"])
     with store.connect(domid=5) as guest:

@@ -1,5 +1,4 @@
-"""The binding: each C function, with Python's types and exceptions, including functions that the available libxenstore
-lacks."""
+"""The binding: C functions with Python's types and exceptions, including those that this libxenstore lacks."""
 
 from __future__ import annotations
 

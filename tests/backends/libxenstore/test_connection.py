@@ -1,5 +1,4 @@
-"""A handle shared by threads: closing, the daemon's death, a call interrupted by another in the same thread, and
-forks."""
+"""A handle shared by threads: closing, the daemon's death, a call that interrupts another, and forks."""
 
 from __future__ import annotations
 

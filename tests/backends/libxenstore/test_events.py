@@ -32,7 +32,7 @@ from .conftest import OpenLibrary
 
 @pytest.fixture(autouse=True)
 def no_wait_ends_by_itself(request: pytest.FixtureRequest) -> None:
-    """So that a missing wakeup is noticed. Tests with signals need the time limit: one may arrive just before the
+    """So a missing wakeup is noticed; except with signals, where the time limit is needed for one just before the
     sleep."""
     if "alarms" not in request.fixturenames:
         request.getfixturevalue("long_waits")
@@ -244,8 +244,7 @@ def test_what_came_before_the_daemons_death(own_daemon: Daemon, open_library: Op
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("timeout", [0, 0.001])
 def test_an_interruption_loses_no_event(library: LibraryBackend, other: Client, top: str, timeout: float) -> None:
-    """At any moment: an event that was not returned is still in its queue, once, and the queue's descriptor shows
-    it."""
+    """At any moment: an event that was not returned is still in its queue, once, and the descriptor shows it."""
     mine, theirs = library.events("mine:"), library.events("theirs:")
     descriptors = [mine.fileno(), theirs.fileno()]
     watch(library, mine, f"{top}/mine")

@@ -1,5 +1,4 @@
-"""A shared object is released exactly once, after its end and when the last thread has left, whatever interrupts
-that."""
+"""A shared object is released exactly once, after it has ended and all threads have left, despite interruptions."""
 
 from __future__ import annotations
 

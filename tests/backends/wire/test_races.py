@@ -1,5 +1,4 @@
-"""Threads that share a connection in C, without the GIL to serialise them. ci/sanitize runs the same for longer, under
-ThreadSanitizer."""
+"""Threads that share a connection in C, without the GIL. ci/sanitize runs it for longer, under ThreadSanitizer."""
 
 from __future__ import annotations
 

@@ -45,8 +45,7 @@ def check_interrupted(error: ConnectionLostError) -> None:
 
 
 def is_refused(call: Callable[[], object], expected: object) -> bool:
-    """Whether a call in the middle of another was refused; otherwise it must have completed with the expected
-    result."""
+    """Whether a call in the middle of another was refused; if not, it must have returned the expected result."""
     try:
         assert call() == expected
     except XenStoreError as error:
@@ -160,8 +159,8 @@ USES: dict[str, tuple[Callable[[Connection, Events], object], object]] = {
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("use", USES)
 def test_interrupted_at_any_moment(connect: Connect, use: str) -> None:
-    """Afterwards the connection answers correctly, in this thread and others, or every call, including one that waits
-    for events, says what has ended it."""
+    """Afterwards the connection answers correctly, in this thread and others; or it is lost, the error names the cause,
+    and waits for events end."""
     call, expected = USES[use]
     with Peer(answer) as peer:
         connection = connect(peer.path)
@@ -264,7 +263,7 @@ def test_what_came_before_the_end_comes_once_though_interrupted(connect: Connect
 @pytest.mark.usefixtures("no_collection")
 @pytest.mark.parametrize("use", USES)
 def test_a_handler_that_uses_the_connection_at_any_moment(connect: Connect, use: str) -> None:
-    """The handler's call either completes, or is refused before anything is sent; the interrupted call always
+    """The handler's call either completes, or is refused before anything is sent; the interrupted one always
     completes."""
     call, expected = USES[use]
     with Peer(answer) as peer:
@@ -379,8 +378,8 @@ def test_a_handler_that_uses_what_threads_share(connect: Connect) -> None:
 
 
 def test_a_finalizer_that_uses_what_threads_share(connect: Connect) -> None:
-    """Finalizers run wherever the garbage collector does; but the peer is another process, since it could not answer
-    itself."""
+    """The peer is another process: in this one, the collector could run the finalizer in its thread, which must
+    answer."""
     with peer_process() as path:
         connection = connect(path)
         queue = connection.events("")
