@@ -8,6 +8,7 @@ import sys
 
 import pytest
 from daemons import load_packages
+from harness.children import python_environment
 from harness.stores import require_libxenstore
 
 from xsffi.testing import EmbeddedStore
@@ -40,12 +41,7 @@ def run(program: str, **variables: str) -> str:
     with EmbeddedStore() as store:
         done = subprocess.run(
             [sys.executable, "-W", "error", "-c", program],
-            env={
-                **os.environ,
-                **store.environment(),
-                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
-                **variables,
-            },
+            env=python_environment(**{**store.environment(), **variables}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from daemons import Daemon, require_packages
+from harness.children import output_of
 from harness.stores import environment_of, require_libxenstore
 
 import xsffi
@@ -107,14 +108,7 @@ def test_without_the_extension(xenstored: Daemon) -> None:
         "try: xsffi.Client(sys.argv[1])\n"
         "except xsffi.BackendUnavailableError as error: print(error)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program, xenstored.socket_path],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "XSFFI_EXTENSION": "no"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    chosen, *errors = done.stdout.splitlines()
+    chosen, *errors = output_of(program, xenstored.socket_path, XSFFI_EXTENSION="no").splitlines()
     assert chosen == "wire True"
     assert ["XSFFI_EXTENSION=no" in error for error in errors] == [True, True]
 

@@ -32,7 +32,7 @@ def in_child(work: Callable[[], object], seconds: int = 60) -> int:
 
 def python_environment(**variables: str) -> dict[str, str]:
     """The environment for another Python that imports from the same places as this one, with these variables added."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
+    return {**os.environ, **variables, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def output_of(program: str, *arguments: str, **variables: str) -> str:

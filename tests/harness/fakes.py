@@ -19,7 +19,7 @@ from xsffi import Client
 from xsffi.addresses import Kind
 from xsffi.errors import ClientClosedError
 from xsffi.paths import encode
-from xsffi.protocol.requests import Read, Request, TransactionStart, Watch
+from xsffi.protocol.requests import Read, Request, TransactionStart, Unwatch, Watch
 from xsffi.records import WatchEvent
 
 __all__ = ["PATIENCE", "Answer", "FakeBackend", "FakeEvents", "make_client"]
@@ -68,6 +68,17 @@ class FakeBackend:
         request = self.requests[-1]
         assert isinstance(request, Watch)
         return request.token.decode("ascii")
+
+    def check_queues_closed(self) -> None:
+        """Fails where a queue of events is left open, or there was none."""
+        assert {queue.closed for queue in self.queues.values()} == {True}
+
+    def check_taken_back(self) -> None:
+        """Fails where anything but one watch was asked for, or that was not taken back with its queue."""
+        watch, unwatch = self.requests
+        assert isinstance(watch, Watch)
+        assert unwatch == Unwatch(watch.path, watch.token)
+        self.check_queues_closed()
 
     def read(self, path: str) -> bytes:
         return self.call(Read(encode(path)))

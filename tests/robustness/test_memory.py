@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from daemons import Daemon
+from harness.children import python_environment
 from harness.stores import require_libxenstore
 
-TESTS = Path(__file__).resolve().parents[1]
 ROUNDS = int(os.environ.get("XSFFI_MEMORY_ROUNDS", "2000"))
 SMALLEST = 16  # bytes: the smallest block that could leak in each round
 
@@ -19,14 +18,12 @@ SMALLEST = 16  # bytes: the smallest block that could leak in each round
 def left_by_each_round(daemon: Daemon, backend: str, *arguments: str) -> float:
     if backend == "libxenstore":
         require_libxenstore()
-    environment = {
-        **os.environ,
+    environment = python_environment(
         **daemon.environment(),
-        "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
-        "PYTHONMALLOC": "malloc",
-        "MALLOC_ARENA_MAX": "1",
-        "GLIBC_TUNABLES": "glibc.malloc.tcache_count=0",
-    }
+        PYTHONMALLOC="malloc",
+        MALLOC_ARENA_MAX="1",
+        GLIBC_TUNABLES="glibc.malloc.tcache_count=0",
+    )
     command = [sys.executable, "-m", "robustness.memory", backend, str(ROUNDS), *arguments]
     return float(subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout)
 

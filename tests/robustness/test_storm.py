@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from daemons import Daemon
+from harness.children import python_environment
 from harness.stores import require_libxenstore
 
 from xsffi.backends.wire import native
 
-TESTS = Path(__file__).resolve().parents[1]
 SECONDS = os.environ.get("XSFFI_STORM_SECONDS", "2")
 SEED = os.environ.get("XSFFI_STORM_SEED", "1")
 
@@ -23,12 +22,8 @@ SEED = os.environ.get("XSFFI_STORM_SEED", "1")
 def test_storm(request: pytest.FixtureRequest, store: str, way: str) -> None:
     daemon: Daemon = request.getfixturevalue(store)
     backend = way.split()[0]
-    environment = {
-        **os.environ,
-        **daemon.environment(),
-        "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
-        "XSFFI_CONNECTION": "python" if way == "wire in Python" else "c",
-    }
+    connection = "python" if way == "wire in Python" else "c"
+    environment = python_environment(**{**daemon.environment(), "XSFFI_CONNECTION": connection})
     if way == "libxenstore":
         require_libxenstore()
     elif way == "wire in C" and native.open_in_c is None:

@@ -28,7 +28,6 @@ from xsffi.errors import (
     WaitTimeoutError,
     XenStoreError,
 )
-from xsffi.protocol.requests import Request, Unwatch, Watch
 from xsffi.server.store import Store
 from xsffi.testing import EmbeddedStore
 
@@ -229,33 +228,18 @@ def test_what_a_callback_may_do(xs: Client) -> None:
 class TestDaemons:
     """Daemons that disappear, or do not answer."""
 
-    @pytest.mark.parametrize(
-        "error",
-        [ConnectionLostError(errno.ECONNRESET, "lost"), ClientClosedError(errno.EBADF, "the client is closed")],
-        ids=["lost", "closed"],
-    )
     @pytest.mark.parametrize("reconnect", [False, True])
-    def test_an_opening_that_fails(self, fake: FakeBackend, error: XenStoreError, reconnect: bool) -> None:
-        def answer(request: Request[Any], tx_id: int) -> Any:
-            if not isinstance(request, Watch):
-                return error
-            fake.put_event("/", request.token.decode())
-            return None
-
-        fake.answer = answer
-        with make_client(fake) as xs, pytest.raises(type(error)):
+    def test_an_opening_that_fails(self, fake: FakeBackend, gone: type[XenStoreError], reconnect: bool) -> None:
+        with make_client(fake) as xs, pytest.raises(gone):
             xs.mirror(reconnect=reconnect)
-        assert all(queue.closed for queue in fake.queues.values())
+        fake.check_queues_closed()
 
     def test_an_event_that_does_not_come(self, fake: FakeBackend, monkeypatch: pytest.MonkeyPatch) -> None:
         with make_client(fake) as xs:
             xs._timeout = 0.01
             with pytest.raises(WaitTimeoutError, match=r"within 0\.01 seconds"):
                 xs.mirror("/a")
-        watch, unwatch = fake.requests
-        assert isinstance(watch, Watch)
-        assert unwatch == Unwatch(watch.path, watch.token)
-        assert all(queue.closed for queue in fake.queues.values())
+        fake.check_taken_back()
 
 
 class TestReconnecting:

@@ -16,13 +16,12 @@ from harness.inprocess import DisturbedBackend, InProcessBackend, nothing_is_lef
 from xsffi import Client
 from xsffi.errors import (
     ClientClosedError,
-    ConnectionLostError,
     NodeNotFoundError,
     TransactionConflictError,
     WaitTimeoutError,
     XenStoreError,
 )
-from xsffi.protocol.requests import Request, Unwatch, Watch
+from xsffi.protocol.requests import Request, Watch
 from xsffi.server.store import Store
 from xsffi.sync.trees import snapshot
 
@@ -96,32 +95,17 @@ def test_one_that_is_interrupted_at_a_request(xs: Client, store: Store, backend:
 class TestDaemons:
     """Daemons that disappear, or do not answer."""
 
-    @pytest.mark.parametrize(
-        "error",
-        [ConnectionLostError(errno.ECONNRESET, "lost"), ClientClosedError(errno.EBADF, "the client is closed")],
-        ids=["lost", "closed"],
-    )
-    def test_with_the_connection_all_is_gone(self, fake: FakeBackend, error: XenStoreError) -> None:
-        def answer(request: Request[Any], tx_id: int) -> Any:
-            if not isinstance(request, Watch):
-                return error
-            fake.put_event("/", request.token.decode())
-            return None
-
-        fake.answer = answer
-        with make_client(fake) as xs, pytest.raises(type(error)):
+    def test_with_the_connection_all_is_gone(self, fake: FakeBackend, gone: type[XenStoreError]) -> None:
+        with make_client(fake) as xs, pytest.raises(gone):
             xs.dump()
-        assert all(queue.closed for queue in fake.queues.values())
+        fake.check_queues_closed()
 
     def test_an_event_that_does_not_come(self, fake: FakeBackend) -> None:
         backend: Any = fake
         with pytest.raises(WaitTimeoutError, match=r"within 0\.01 seconds") as caught:
             snapshot(backend, "/a", 10, timeout=0.01)
         assert caught.value.filename == "/a"
-        watch, unwatch = fake.requests
-        assert isinstance(watch, Watch)
-        assert unwatch == Unwatch(watch.path, watch.token)
-        assert all(queue.closed for queue in fake.queues.values())
+        fake.check_taken_back()
 
     def test_an_interruption_waits_for_no_answer(self, fake: FakeBackend) -> None:
         answers = threading.Event()

@@ -10,10 +10,10 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from daemons import load_packages
+from harness.children import python_environment
 from harness.hostile import NOBODYS, hostile, is_mutated
 from harness.peer import Link, MessageType, Peer, value_of
 from harness.stores import require_libxenstore
@@ -32,7 +32,6 @@ M = MessageType
 Step = Callable[[Connection, bool], None]
 CASES = int(os.environ.get("XSFFI_FUZZ_CASES", "1500"))
 GROWTH_MAX = 300 << 10  # KiB: a few messages of the maximum length, and the allocator's overhead
-TESTS = Path(__file__).resolve().parents[2]
 
 
 def check(path: bytes, reply: Reply, mutated: bool) -> None:
@@ -121,13 +120,11 @@ def test_a_client_in_a_process_of_its_own(backend: str) -> None:
         link.hang_up()
 
     with Peer(serve) as peer:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(TESTS), str(TESTS.parent)]),
-            "PYTHONFAULTHANDLER": "1",
-            "XENSTORED_PATH": peer.path,
-            "LD_LIBRARY_PATH": packages.library_path if packages is not None else "",
-        }
+        environment = python_environment(
+            PYTHONFAULTHANDLER="1",
+            XENSTORED_PATH=peer.path,
+            LD_LIBRARY_PATH=packages.library_path if packages is not None else "",
+        )
         command = [sys.executable, "-m", "harness.hostile", backend, peer.path, str(CASES // 3)]
         told = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert told.returncode == 0, f"{told.stdout[-100:]} {told.stderr}"
