@@ -10,12 +10,15 @@ from typing import Any
 
 import pytest
 from daemons import Daemon
-from harness.descriptors import open_descriptors
+from harness.descriptors import is_readable, open_descriptors
 from harness.stores import environment_of, open_client, require_libxenstore
+from harness.threads import until
 
+from xsffi.backends.libxenstore.binding import LibXenStore
 from xsffi.backends.libxenstore.extension import lib, shortcuts
+from xsffi.backends.libxenstore.reading import PlainHandle
 
-pytestmark = pytest.mark.skipif(shortcuts is None, reason="the extension was not built, or has no such classes")
+in_c = pytest.mark.skipif(shortcuts is None, reason="the extension was not built, or has no such classes")
 
 
 @pytest.fixture
@@ -25,6 +28,7 @@ def handle(xenstored: Daemon) -> Any:
         return shortcuts.Handle(lib.XS_OPEN_SOCKETONLY)
 
 
+@in_c
 def test_values(handle: Any, xenstored: Daemon) -> None:
     with open_client(xenstored.socket_path, "wire") as other:
         other.write("/reading", bytes(range(256)))
@@ -38,6 +42,7 @@ def test_values(handle: Any, xenstored: Daemon) -> None:
     assert events == []
 
 
+@in_c
 def test_an_end_lets_nobody_in(handle: Any) -> None:
     assert handle.end() is False
     assert handle.read("/") == handle.value(0, b"/") == errno.EBADF
@@ -48,6 +53,7 @@ def test_an_end_lets_nobody_in(handle: Any) -> None:
     assert handle.address == 0
 
 
+@in_c
 def test_no_integer_is_an_address(handle: Any) -> None:
     for wrong in (4096, 0, handle.address, "handle", object(), shortcuts.Reading()):
         with pytest.raises(TypeError):
@@ -65,6 +71,7 @@ def test_no_integer_is_an_address(handle: Any) -> None:
             handle.take_event(wrong)
 
 
+@in_c
 def test_reading_through_a_handle(handle: Any) -> None:
     class Reader(shortcuts.Reading):  # type: ignore[misc]
         def _read(self, *args: object) -> str:
@@ -85,6 +92,7 @@ def test_reading_through_a_handle(handle: Any) -> None:
     assert reader.read("", "/") == "otherwise"
 
 
+@in_c
 def test_nothing_is_left(xenstored: Daemon) -> None:
     require_libxenstore()
 
@@ -106,6 +114,7 @@ def test_nothing_is_left(xenstored: Daemon) -> None:
         assert open_descriptors() == descriptors
 
 
+@in_c
 def test_no_daemon(tmp_path: os.PathLike[str]) -> None:
     require_libxenstore()
     with environment_of(os.path.join(tmp_path, "socket")), pytest.raises(FileNotFoundError):
@@ -115,3 +124,21 @@ def test_no_daemon(tmp_path: os.PathLike[str]) -> None:
 def _blocks() -> int:
     gc.collect()
     return sys.getallocatedblocks()
+
+
+def test_what_stands_for_a_handle_in_c(own_daemon: Daemon) -> None:
+    """Where Python has no such classes: it has nothing read there, and takes events by the binding."""
+    require_libxenstore()
+    with environment_of(own_daemon.socket_path):
+        xs = LibXenStore(lib.XS_OPEN_SOCKETONLY)
+    plain: Any = PlainHandle(xs)
+    assert (plain.read("/"), plain.value(0, b"/"), plain.end()) == (None, errno.EBADF, False)
+    events: list[Any] = []
+    assert plain.take_event(events) is False
+    xs.xs_watch(b"/a", b"token")
+    assert is_readable(xs.xs_fileno(), 60)
+    assert plain.take_event(events) is True
+    assert events == [("/a", "token")]
+    own_daemon.kill()
+    until(lambda: plain.take_event([]) is None)
+    xs.xs_close()
