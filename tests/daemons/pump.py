@@ -163,8 +163,8 @@ class _Direction:
         # Checked only once: a piece taken between two checks, before the poll, would be missed there.
         self.waits_for_taking = self._fragment is not None and bool(self._held) and not self.target.all_taken()
         if self.writes:
-            with memoryview(self._held) as view:
-                count = self._send(view[: self._fragment])
+            with memoryview(self._held) as view, view[: self._fragment] as piece:
+                count = self._send(piece)
             del self._held[:count]
             moved = moved or count > 0
         return moved
