@@ -49,3 +49,25 @@ def test_where_the_program_has_not_imported_logging(said: str, heard: str) -> No
     # Without the site module, whose hooks may import logging.
     done = subprocess.run([sys.executable, "-S", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == (f"{heard != ''}\n", heard)
+
+
+def test_without_descriptors_nothing_is_said() -> None:
+    """Importing logging opens files."""
+    script = """
+import os, resource
+from xsffi import log
+resource.setrlimit(resource.RLIMIT_NOFILE, (8, 8))
+try:
+    while True:
+        os.dup(0)
+except OSError:
+    pass
+log.warning("x")
+try:
+    raise ValueError
+except ValueError:
+    log.exception("x")
+os.write(1, b"done")
+"""
+    done = subprocess.run([sys.executable, "-S", "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("done", "")

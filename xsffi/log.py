@@ -22,38 +22,42 @@ DEBUG = 10  # as in logging
 INFO = 20
 
 
-def logger() -> Logger:
-    """The logger ``xsffi``."""
-    from logging import getLogger
-
+def logger() -> Logger | None:
+    """The logger ``xsffi``; None if logging cannot be imported, since no descriptors are left."""
+    try:
+        from logging import getLogger
+    except OSError:
+        return None
     return getLogger("xsffi")
 
 
 def is_enabled(level: int) -> bool:
     """Whether anybody may see messages at this level, DEBUG or INFO: nobody can if logging was never imported."""
-    return "logging" in sys.modules and logger().isEnabledFor(level)
+    return "logging" in sys.modules and (found := logger()) is not None and found.isEnabledFor(level)
 
 
 def debug(text: str, *args: object) -> None:
     """Log at DEBUG, if that is enabled."""
-    if is_enabled(DEBUG):
-        logger().debug(text, *args, stacklevel=2)
+    if is_enabled(DEBUG) and (found := logger()):
+        found.debug(text, *args, stacklevel=2)
 
 
 def info(text: str, *args: object) -> None:
     """Log at INFO, if that is enabled."""
-    if is_enabled(INFO):
-        logger().info(text, *args, stacklevel=2)
+    if is_enabled(INFO) and (found := logger()):
+        found.info(text, *args, stacklevel=2)
 
 
 def warning(text: str, *args: object) -> None:
     """Log a warning."""
-    logger().warning(text, *args, stacklevel=2)
+    if found := logger():
+        found.warning(text, *args, stacklevel=2)
 
 
 def exception(text: str, *args: object) -> None:
     """Log the exception that is being handled."""
-    logger().error(text, *args, exc_info=True, stacklevel=2)
+    if found := logger():
+        found.error(text, *args, exc_info=True, stacklevel=2)
 
 
 def tell_of_requests(description: str, attempts: Sequence[tuple[str, OSError]]) -> Tell | None:

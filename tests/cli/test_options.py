@@ -77,3 +77,11 @@ def test_the_versions(xenstored: Daemon, environment: dict[str, str]) -> None:
     assert "XSFFI_EXTENSION=no" in library
     assert wire == "wire: in Python, as the environment requests"
     assert environment["XENSTORED_PATH"] in store
+
+
+@pytest.mark.parametrize("variable", ["XSFFI_CONNECTION", "XSFFI_BACKEND", "XSFFI_CONNECTIONS"])
+def test_the_versions_with_a_wrong_environment(environment: dict[str, str], variable: str) -> None:
+    found = ran({**environment, variable: "bogus"}, "--version")
+    assert (found.status, found.errors) == (0, "")
+    assert found.output.startswith(f"xsffi {xsffi.__version__}")
+    assert f"{variable} must be" in found.output

@@ -179,6 +179,9 @@ def test_read_many(xs: Client, top: str) -> None:
         xs.read_many([f"{top}/0", f"{top}/missing"])
     with pytest.raises(xsffi.InvalidArgumentError):
         xs.read_many([f"{top}/0", "//"])
+    for call in (xs.read_many, xs.exists_many):
+        with pytest.raises(TypeError, match=f"paths must be an iterable of paths, not one: '{top}'"):
+            call(top)
 
 
 def test_long_values_both_ways(xs: Client, top: str) -> None:

@@ -53,7 +53,7 @@ class NodeVerbs:
     @overload
     async def get(self, path: str, default: T) -> bytes | T: ...
     async def get(self, path: str, default: Any = None) -> Any:
-        """The value of a node, or `default` if there is no such node."""
+        """The value of a node, or `default` if there is no such node. Raises all other errors of :meth:`read`."""
         return await self._do(verbs.get(path, default))
 
     async def write(self, path: str, value: bytes | str) -> None:
@@ -146,11 +146,13 @@ class DomainVerbs:
         raise NotImplementedError
 
     async def get_domain_path(self, domid: int) -> str:
-        """The path of a domain's nodes: ``/local/domain/N``, whether the domain exists or not."""
+        """The path of a domain's nodes: ``/local/domain/N``, whether the domain exists or not (GET_DOMAIN_PATH of
+        xenstore.txt). Raises :class:`~xsffi.errors.InvalidArgumentError` for what is not a domid."""
         return await self._do(verbs.get_domain_path(domid))
 
     async def is_domain_introduced(self, domid: int) -> bool:
-        """Whether the daemon serves this domain."""
+        """Whether the daemon serves this domain (IS_DOMAIN_INTRODUCED of xenstore.txt). Raises
+        :class:`~xsffi.errors.AccessDeniedError` outside of dom0."""
         return await self._do(verbs.is_domain_introduced(domid))
 
     async def introduce_domain(self, domid: int, gfn: int, port: int) -> None:
@@ -168,7 +170,9 @@ class DomainVerbs:
         return await self._do(verbs.release_domain(domid))
 
     async def resume_domain(self, domid: int) -> None:
-        """Tell the daemon that a domain runs again after a suspend, so that it notices its next shutdown."""
+        """Tell the daemon that a domain runs again after a suspend, so that it notices its next shutdown (RESUME of
+        xenstore.txt). Raises :class:`~xsffi.errors.NodeNotFoundError` if it is not introduced, and
+        :class:`~xsffi.errors.AccessDeniedError` outside of dom0."""
         return await self._do(verbs.resume_domain(domid))
 
     async def set_target(self, domid: int, target: int) -> None:
@@ -182,18 +186,20 @@ class DomainVerbs:
         return await self._do(verbs.control(command, *arguments))
 
     async def get_features(self, domid: int | None = None) -> Feature:
-        """The features that the daemon has, or that a domain may use. Since Xen 4.21."""
+        """The features that the daemon has, or that a domain may use (GET_FEATURE of xenstore.txt). Raises
+        :class:`~xsffi.errors.NotSupportedError` on a daemon, or over a libxenstore, before Xen 4.21."""
         return await self._do(verbs.get_features(domid))
 
     async def set_features(self, domid: int, bits: int) -> None:
         """Set the features that a domain, not yet introduced, may use: members of :class:`xsffi.Feature` combined with
-        ``|``. Since Xen 4.21."""
+        ``|`` (SET_FEATURE of xenstore.txt). Raises as :meth:`get_features` does."""
         return await self._do(verbs.set_features(domid, bits))
 
     async def quota_names(
         self,
     ) -> list[str]:
-        """The names of the quotas that the daemon has. Since Xen 4.22."""
+        """The names of the quotas that the daemon has (GET_QUOTA of xenstore.txt). Raises
+        :class:`~xsffi.errors.NotSupportedError` on a daemon, or over a libxenstore, before Xen 4.22."""
         return await self._do(verbs.quota_names())
 
     async def get_quota(self, name: str, domid: int | None = None) -> int:

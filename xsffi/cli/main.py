@@ -152,8 +152,11 @@ def _print_versions(options: dict[str, Any], out: Output) -> int:
     from ..lazy import imported
 
     out.line(f"xsffi {imported('xsffi').__version__}, {python_implementation()} {python_version()}")
-    for backend, state in describe().items():
-        out.line(f"{backend}: {state}")
+    try:
+        for backend, state in describe().items():
+            out.line(f"{backend}: {state}")
+    except XenStoreError as error:  # a variable of the environment is invalid
+        out.line(f"backends: {text_of(error)}")
     try:
         with Opening(options)() as xs:
             out.line(f"store: {xs.backend.description}")

@@ -1,4 +1,4 @@
-"""Watches shared by several waits of one client, by path: a guest may set only 128 in all."""
+"""Watches shared by several waits of one client, by path: a guest may set some hundred in all."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ def get(path: str) -> Program[bytes | None]: ...
 @overload
 def get(path: str, default: T) -> Program[bytes | T]: ...
 def get(path: str, default: Any = None) -> Program[Any]:
-    """The value of a node, or `default` if there is no such node."""
+    """The value of a node, or `default` if there is no such node. Raises all other errors of :meth:`read`."""
     return programs.unless_missing(r.Read(encode(path)), default)
 
 
@@ -196,6 +196,8 @@ def exists_many(paths: Iterable[str]) -> Program[list[bool]]:
 
 
 def _look_up_values(paths: Iterable[str], finish: Callable[[Any], T]) -> Program[list[T]]:
+    if isinstance(paths, (str, bytes)):
+        raise TypeError(f"paths must be an iterable of paths, not one: {paths!r}")
     found: list[T] = []
     paths = iter(paths)
     # In chunks, to need no more memory than the values do.
@@ -217,12 +219,14 @@ def encode_value(value: bytes | str) -> bytes:
 
 
 def get_domain_path(domid: int) -> Request[str]:
-    """The path of a domain's nodes: ``/local/domain/N``, whether the domain exists or not."""
+    """The path of a domain's nodes: ``/local/domain/N``, whether the domain exists or not (GET_DOMAIN_PATH of
+    xenstore.txt). Raises :class:`~xsffi.errors.InvalidArgumentError` for what is not a domid."""
     return r.GetDomainPath(validate_domid(domid))
 
 
 def is_domain_introduced(domid: int) -> Request[bool]:
-    """Whether the daemon serves this domain."""
+    """Whether the daemon serves this domain (IS_DOMAIN_INTRODUCED of xenstore.txt). Raises
+    :class:`~xsffi.errors.AccessDeniedError` outside of dom0."""
     return r.IsDomainIntroduced(validate_domid(domid))
 
 
@@ -248,7 +252,9 @@ def release_domain(domid: int) -> Program[None]:
 
 
 def resume_domain(domid: int) -> Request[None]:
-    """Tell the daemon that a domain runs again after a suspend, so that it notices its next shutdown."""
+    """Tell the daemon that a domain runs again after a suspend, so that it notices its next shutdown (RESUME of
+    xenstore.txt). Raises :class:`~xsffi.errors.NodeNotFoundError` if it is not introduced, and
+    :class:`~xsffi.errors.AccessDeniedError` outside of dom0."""
     return r.Resume(validate_domid(domid))
 
 
@@ -268,19 +274,21 @@ def control(command: str, *arguments: str | bytes) -> Request[str]:
 
 
 def get_features(domid: int | None = None) -> Work[Feature]:
-    """The features that the daemon has, or that a domain may use. Since Xen 4.21."""
+    """The features that the daemon has, or that a domain may use (GET_FEATURE of xenstore.txt). Raises
+    :class:`~xsffi.errors.NotSupportedError` on a daemon, or over a libxenstore, before Xen 4.21."""
     return programs.features() if domid is None else r.GetFeatures(validate_domid(domid))
 
 
 def set_features(domid: int, bits: int) -> Request[None]:
     """Set the features that a domain, not yet introduced, may use: members of :class:`xsffi.Feature` combined with
-    ``|``. Since Xen 4.21."""
+    ``|`` (SET_FEATURE of xenstore.txt). Raises as :meth:`get_features` does."""
     _check(bits, "feature bits", _UINT_MAX)
     return r.SetFeatures(validate_domid(domid), bits)
 
 
 def quota_names() -> Program[list[str]]:
-    """The names of the quotas that the daemon has. Since Xen 4.22."""
+    """The names of the quotas that the daemon has (GET_QUOTA of xenstore.txt). Raises
+    :class:`~xsffi.errors.NotSupportedError` on a daemon, or over a libxenstore, before Xen 4.22."""
     return programs.quota_names()
 
 

@@ -207,7 +207,7 @@ class Client(NodeOperations, DomainVerbs):
         :param path: the node, which need not exist.
         :param value: bytes as they are, a str as UTF-8; None waits until there is no such node; or a function that is
             given the value, or None if there is no node, and returns whether to stop waiting.
-        :param timeout: as for :meth:`wait`, on which this is based.
+        :param timeout: as for :meth:`wait`, on which this is based, and whose errors it raises.
         """
         return self.wait(conditions.value_of(path, value), timeout)[0]
 
