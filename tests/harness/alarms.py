@@ -78,8 +78,9 @@ def at_moment(moment: int, action: Callable[[], object]) -> Iterator[Callable[[]
     moments = itertools.count()
 
     def trace(frame: FrameType, event: str, argument: object) -> None:
-        # Handlers run when a Python function begins, and when a C function has returned.
-        if event in ("call", "c_return") and next(moments) == moment:
+        # Handlers run when a Python function begins, and when a C function has returned. Not in functions of coverage,
+        # which would never release its lock.
+        if event in ("call", "c_return") and not _is_of_coverage(frame) and next(moments) == moment:
             sys.setprofile(None)
             action()
 
@@ -88,6 +89,10 @@ def at_moment(moment: int, action: Callable[[], object]) -> Iterator[Callable[[]
         yield lambda: next(moments) > moment
     finally:
         sys.setprofile(None)
+
+
+def _is_of_coverage(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).startswith("coverage.")
 
 
 _RESCUE = 5.0  # seconds
