@@ -163,9 +163,9 @@ def modules(wheel: Wheel) -> set[str]:
 
 def test_the_sdist_has_all_that_is_in_the_repository(tmp_path: Path) -> None:
     """So that it also has the tests, scripts and docs."""
-    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True)
-    if listed.returncode != 0:
-        unavailable("this is no git repository")
+    if shutil.which("git") is None or not (ROOT / ".git").exists():
+        pytest.skip("this is no git repository, or git is missing")
+    listed = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, text=True, check=True)
     tracked = {name for name in listed.stdout.split("\0") if (ROOT / name).is_file()}
     for name in tracked:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@ differences."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -58,6 +59,9 @@ def test_the_recorded_answers_are_those_of_the_c_module(kind: str) -> None:
     packages = require_packages()
     if packages.lowlevel_interpreter is None:
         pytest.skip("there is no interpreter here that xen.lowlevel.xs was compiled for")
+    say = "import sys; print(sys.version_info[:2])"
+    if subprocess.check_output([packages.lowlevel_interpreter, "-c", say], text=True).strip() != str(RECORDED_UNDER):
+        pytest.skip("the answers were recorded under another version of Python, which has other words")
     with start_daemon(kind) as daemon:
         assert play_theirs(daemon) == load_answers(packages.version)[kind], (
             "record them anew: python -m lowlevel.record, in tests/"
