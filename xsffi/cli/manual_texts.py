@@ -29,7 +29,7 @@ ENVIRONMENT = {
     "XENSTORED_RUNDIR": "the daemon's directory, instead of /var/run/xenstored; its socket is opened",
     "XSFFI_BACKEND": 'what "auto" means: libxenstore or wire',
     "XSFFI_LIBXENSTORE": "the libxenstore to open, by name or path",
-    "XSFFI_TRACE": "1: print each request on stderr",
+    "XSFFI_TRACE": "1, or anything but 0: print each request on stderr",
     "NO_COLOR": "if set, no colours on a terminal",
 }
 
