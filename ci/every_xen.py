@@ -51,7 +51,7 @@ def test(release: str, arguments: list[str]) -> dict[str, Any]:
         print(f"== Xen {release}", flush=True)
         try:
             run = subprocess.run(
-                [*command, "--numprocesses=auto", "--maxprocesses=4", "--max-worker-restart=0", "--dist=loadfile"],
+                [*command, "--numprocesses=auto", "--maxprocesses=4", "--dist=loadfile"],
                 cwd=REPOSITORY,
                 env={**os.environ, "XSFFI_XEN_RELEASE": release},
                 timeout=LONGEST,

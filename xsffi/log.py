@@ -20,6 +20,8 @@ __all__ = ["DEBUG", "INFO", "debug", "exception", "info", "is_enabled", "logger"
 
 DEBUG = 10  # as in logging
 INFO = 20
+_WARNING = 30
+_ERROR = 40
 
 
 def logger() -> Logger | None:
@@ -38,26 +40,24 @@ def is_enabled(level: int) -> bool:
 
 def debug(text: str, *args: object) -> None:
     """Log at DEBUG, if that is enabled."""
-    if is_enabled(DEBUG) and (found := logger()):
-        found.debug(text, *args, stacklevel=2)
+    if is_enabled(DEBUG):
+        _log(DEBUG, text, args)
 
 
 def info(text: str, *args: object) -> None:
     """Log at INFO, if that is enabled."""
-    if is_enabled(INFO) and (found := logger()):
-        found.info(text, *args, stacklevel=2)
+    if is_enabled(INFO):
+        _log(INFO, text, args)
 
 
 def warning(text: str, *args: object) -> None:
     """Log a warning."""
-    if found := logger():
-        found.warning(text, *args, stacklevel=2)
+    _log(_WARNING, text, args)
 
 
 def exception(text: str, *args: object) -> None:
     """Log the exception that is being handled."""
-    if found := logger():
-        found.error(text, *args, exc_info=True, stacklevel=2)
+    _log(_ERROR, text, args, exc_info=True)
 
 
 def tell_of_requests(description: str, attempts: Sequence[tuple[str, OSError]]) -> Tell | None:
@@ -74,6 +74,11 @@ def tell_of_requests(description: str, attempts: Sequence[tuple[str, OSError]]) 
     if traced:
         return _to_stderr
     return _to_log if is_enabled(DEBUG) else None
+
+
+def _log(level: int, text: str, args: tuple[object, ...], exc_info: bool = False) -> None:
+    if found := logger():
+        found.log(level, text, *args, exc_info=exc_info, stacklevel=3)  # as the caller of the function above
 
 
 def _to_info(text: str) -> None:
